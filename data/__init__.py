@@ -1,0 +1,1 @@
+"""What every stage reads and writes: annotations, videos, features, detections, checkpoints."""

@@ -1,0 +1,1 @@
+"""Feature cache in, detections out."""

@@ -1,0 +1,1 @@
+"""Key-and-shape manifests of published checkpoints."""

@@ -1,0 +1,1 @@
+"""Presets: TOML files that hold differences only."""
