@@ -1,0 +1,279 @@
+"""Annotations in ActivityNet's JSON form, in seconds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import EtadError, listing
+
+# Real annotations end up to 0.85 s after their video does: measured durations differ by the container's rounding.
+CLAMP_SECONDS = 1.0
+
+_SUBSET_ALIASES = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
+
+
+@dataclass(frozen=True)
+class Action:
+    """One annotated action, in seconds."""
+
+    start_seconds: float
+    end_seconds: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Video:
+    """One annotated video. The duration is None where the file gives none (THUMOS-14)."""
+
+    id: str
+    subset: str
+    duration_seconds: float | None
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Something that real files do and that is no error: what was done about it, where."""
+
+    video_id: str
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Annotated videos by id, in the order of the file."""
+
+    source: Path
+    videos: dict[str, Video]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label in use, sorted."""
+        return tuple(sorted({action.label for video in self.videos.values() for action in video.actions}))
+
+    def subset(self, name: str) -> list[Video]:
+        """Videos of one subset; `train` and `training` (and so on) mean the same.
+
+        Raises
+        ------
+        EtadError
+            No video is in it.
+        """
+        wanted = subset_aliases(name)
+        videos = [video for video in self.videos.values() if video.subset.lower() in wanted]
+        if not videos:
+            counts = Counter(video.subset for video in self.videos.values())
+            there = ", ".join(f"'{subset}' ({count} videos)" for subset, count in counts.items()) or "none"
+            raise EtadError(f"{self.source}: subset '{name}' is empty. Subsets in this file: {there}.")
+        return videos
+
+    def without(self, ids: Collection[str]) -> Annotations:
+        return replace(self, videos={id: video for id, video in self.videos.items() if id not in ids})
+
+    def without_labels(self, labels: Collection[str]) -> Annotations:
+        """Drop the actions of some labels (THUMOS-14's "Ambiguous"), keeping their videos."""
+        videos = {
+            id: replace(video, actions=tuple(action for action in video.actions if action.label not in labels))
+            for id, video in self.videos.items()
+        }
+        return replace(self, videos=videos)
+
+
+def read_annotations(path: Path) -> Annotations:
+    """Read and check an annotation file; actions stay as annotated (see `clean`).
+
+    Raises
+    ------
+    EtadError
+        The file is missing or no JSON, an entry lacks a field, a number is none or not finite, a duration is not
+        positive, a segment is reversed or starts after its video ends.
+    """
+    path = Path(path)
+    root = read_json(path, what="annotations")
+    database = root.get("database") if isinstance(root, dict) else None
+    if not isinstance(database, dict):
+        raise EtadError(f'{path}: no "database" of videos by id. Expected ActivityNet\'s JSON form.')
+    return Annotations(path, {id: _read_video(path, id, entry) for id, entry in database.items()})
+
+
+def clean(video: Video, duration_seconds: float) -> tuple[Video, list[Repair]]:
+    """Make a video's actions fit for training: clamp to its duration, drop empty and repeated ones.
+
+    Raises
+    ------
+    EtadError
+        A segment starts after the video's end, or ends more than a second after it.
+    """
+    kept: list[Action] = []
+    repairs: list[Repair] = []
+    for action in video.actions:
+        where = f"{action.label} {action.start_seconds:g}-{action.end_seconds:g} s"
+        _check_against_duration(f"video '{video.id}'", action, duration_seconds)
+        start, end = max(action.start_seconds, 0.0), min(action.end_seconds, duration_seconds)
+        if start != action.start_seconds or end != action.end_seconds:
+            repairs.append(Repair(video.id, "clamped", f"{where} to 0-{duration_seconds:g} s"))
+        cut = Action(start, end, action.label)
+        if end <= start:
+            repairs.append(Repair(video.id, "dropped empty", where))
+        elif cut in kept:
+            repairs.append(Repair(video.id, "dropped duplicate", where))
+        else:
+            kept.append(cut)
+    return replace(video, duration_seconds=duration_seconds, actions=tuple(kept)), repairs
+
+
+def match_ids(wanted: Iterable[str], known: Collection[str], *, where: str) -> dict[str, str]:
+    """Match ids exactly first, then with or without a leading `v_`.
+
+    Returns
+    -------
+    dict
+        Known id by wanted id; wanted ids without a match are left out.
+
+    Raises
+    ------
+    EtadError
+        An id matches two known ones, or two ids match the same one.
+
+    Examples
+    --------
+    >>> match_ids(["a", "v_b", "c"], ["v_a", "b"], where="cache")
+    {'a': 'v_a', 'v_b': 'b'}
+    """
+    wanted, known = list(wanted), set(known)
+    matches: dict[str, str] = {}
+    claimed: dict[str, str] = {}
+    for id in sorted(wanted, key=lambda id: id not in known):
+        candidates = [id] if id in known else [other for other in (f"v_{id}", id.removeprefix("v_")) if other in known]
+        if len(candidates) > 1:
+            raise EtadError(f"{where}: '{id}' could be {candidates[0]!r} or {candidates[1]!r}. Rename one of them.")
+        if not candidates:
+            continue
+        match = candidates[0]
+        if match in claimed:
+            raise EtadError(f"{where}: '{match}' could be {claimed[match]!r} or {id!r}. Rename one of them.")
+        matches[id], claimed[match] = match, id
+    return {id: matches[id] for id in wanted if id in matches}
+
+
+def subset_aliases(name: str) -> tuple[str, ...]:
+    """Name every spelling of a subset, in lower case.
+
+    Examples
+    --------
+    >>> subset_aliases("train")
+    ('train', 'training')
+    """
+    for aliases in _SUBSET_ALIASES:
+        if name.lower() in aliases:
+            return aliases
+    return (name.lower(),)
+
+
+def read_ids(path: Path) -> list[str]:
+    """Read a list of ids, one a line; blank lines and # comments are passed over."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise EtadError(f"{path}: cannot read the list of ids: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise EtadError(f"{path}: expected a text file of ids, one a line, but it is no UTF-8 text.") from error
+    return [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
+
+
+def read_json(path: Path, *, what: str) -> Any:
+    """Read a JSON file, or say in one sentence why not."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except FileNotFoundError as error:
+        raise EtadError(f"{path}: no such file. Expected {what} in JSON.") from error
+    except OSError as error:
+        raise EtadError(f"{path}: cannot read {what}: {error.strerror}.") from error
+    except ValueError as error:
+        raise EtadError(f"{path}: expected {what} in JSON, but it does not parse: {error}.") from error
+
+
+def _read_video(path: Path, id: str, entry: Any) -> Video:
+    where = f"{path}: video '{id}'"
+    if not isinstance(entry, dict):
+        raise EtadError(f"{where}: expected an object with subset, duration and annotations.")
+    duration = None
+    if entry.get("duration") is not None:
+        duration = _number(entry["duration"], f"{where}: duration")
+        if duration <= 0:
+            raise EtadError(f"{where}: duration is {duration:g} s. Expected a positive number of seconds.")
+    items = entry.get("annotations", [])
+    if not isinstance(items, list):
+        raise EtadError(
+            f'{where}: "annotations" is no list. Expected [{{"segment": [start, end], "label": name}}, ..].'
+        )
+    actions = []
+    for number, item in enumerate(items, start=1):
+        action = _read_action(f"{where}, annotation {number}", item)
+        if duration is not None:
+            _check_against_duration(f"{where}, annotation {number}", action, duration)
+        actions.append(action)
+    return Video(id, str(entry.get("subset", "")), duration, tuple(actions))
+
+
+def _read_action(where: str, item: Any) -> Action:
+    segment = item.get("segment") if isinstance(item, dict) else None
+    if not isinstance(segment, list | tuple) or len(segment) != 2:
+        raise EtadError(f'{where}: expected "segment": [start, end] in seconds, found {segment!r}.')
+    label = item.get("label")
+    if not isinstance(label, str) or not label:
+        raise EtadError(f'{where}: expected "label": a name, found {label!r}.')
+    start, end = (_number(value, f"{where}: segment") for value in segment)
+    if end < start:
+        raise EtadError(f"{where}: segment ends at {end:g} s before it starts at {start:g} s. Swap or remove it.")
+    return Action(start, end, label)
+
+
+def _check_against_duration(where: str, action: Action, duration_seconds: float) -> None:
+    if action.start_seconds >= duration_seconds:
+        raise EtadError(
+            f"{where}: segment starts at {action.start_seconds:g} s, after the video's end at {duration_seconds:g} s. "
+            "Correct the segment or the duration."
+        )
+    if action.end_seconds > duration_seconds + CLAMP_SECONDS:
+        raise EtadError(
+            f"{where}: segment ends at {action.end_seconds:g} s, more than {CLAMP_SECONDS:g} s after the video's end "
+            f"at {duration_seconds:g} s. Correct the segment or the duration."
+        )
+    if action.start_seconds < -CLAMP_SECONDS:
+        raise EtadError(
+            f"{where}: segment starts at {action.start_seconds:g} s, more than {CLAMP_SECONDS:g} s before the video. "
+            "Correct the segment."
+        )
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise EtadError(f"{where}: expected a number of seconds, found {value!r}.") from error
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise EtadError(f"{where}: expected a finite number of seconds, found {value!r}.")
+    return number
+
+
+def describe_repairs(repairs: list[Repair]) -> str:
+    """Count repairs by kind and name a few, for one line of a report.
+
+    Examples
+    --------
+    >>> describe_repairs([Repair("a", "clamped", "Run 1-9 s to 0-8 s")])
+    '1 segment clamped (a)'
+    """
+    parts = []
+    for kind, count in Counter(repair.kind for repair in repairs).items():
+        ids = dict.fromkeys(repair.video_id for repair in repairs if repair.kind == kind)
+        parts.append(f"{count} segment{'s' * (count != 1)} {kind} ({listing(ids, most=3)})")
+    return ", ".join(parts)

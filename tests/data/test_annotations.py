@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from etad.data.annotations import Action, Annotations, Video, clean, match_ids, read_annotations, read_ids
+from etad.data.errors import EtadError
+
+
+def write(path: Path, database: object) -> Path:
+    path.write_text(json.dumps({"database": database}))
+    return path
+
+
+def entry(**changes: object) -> dict[str, object]:
+    return {"subset": "training", "duration": 10, "annotations": [{"segment": [1, 2], "label": "Run"}], **changes}
+
+
+def test_numbers_may_arrive_as_strings_and_durations_may_be_absent(shared: Path) -> None:
+    annotations = read_annotations(shared / "annotations" / "thumos14.json")
+    assert len(annotations.subset("training")) == 200
+    assert len(annotations.subset("testing")) == 210
+    video = annotations.videos["video_test_0000896"]
+    assert video.duration_seconds is None
+    assert video.actions[0] == Action(18.6, 24.8, "HighJump")
+
+
+def test_activitynet_reads_and_cleans_as_counted(shared: Path) -> None:
+    annotations = read_annotations(shared / "annotations" / "activitynet_v1-3_rebuilt.json")
+    assert (len(annotations.subset("training")), len(annotations.subset("val"))) == (9649, 4728)
+    assert len(annotations.labels) == 200
+    kinds: dict[str, int] = {}
+    for video in annotations.videos.values():
+        assert video.duration_seconds is not None
+        for repair in clean(video, video.duration_seconds)[1]:
+            kinds[repair.kind] = kinds.get(repair.kind, 0) + 1
+    assert kinds["dropped empty"] == 12
+    assert kinds["clamped"] > 100
+    assert kinds["dropped duplicate"] > 0
+
+
+def test_cleaning_clamps_drops_and_reports() -> None:
+    actions = (Action(-0.2, 2, "a"), Action(8, 10.5, "a"), Action(3, 3, "a"), Action(4, 5, "b"), Action(4, 5, "b"))
+    video, repairs = clean(Video("x", "", None, actions), 10.0)
+    assert video.actions == (Action(0, 2, "a"), Action(8, 10, "a"), Action(4, 5, "b"))
+    assert [repair.kind for repair in repairs] == ["clamped", "clamped", "dropped empty", "dropped duplicate"]
+    assert video.duration_seconds == 10.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"duration": 0}, "video 'x': duration is 0 s. Expected a positive"),
+        ({"duration": -3}, "video 'x': duration is -3 s"),
+        ({"duration": "soon"}, "video 'x': duration: expected a number of seconds, found 'soon'"),
+        ({"duration": float("nan")}, "expected a finite number"),
+        ({"annotations": [{"segment": [11, 12], "label": "Run"}]}, "starts at 11 s, after the video's end at 10 s"),
+        ({"annotations": [{"segment": [1, 11.5], "label": "Run"}]}, "ends at 11.5 s, more than 1 s after"),
+        ({"annotations": [{"segment": [3, 2], "label": "Run"}]}, "annotation 1: segment ends at 2 s before it starts"),
+        ({"annotations": [{"segment": [3], "label": "Run"}]}, r"expected \"segment\": \[start, end\]"),
+        ({"annotations": [{"segment": [1, 2]}]}, 'expected "label": a name, found None'),
+        ({"annotations": {}}, '"annotations" is no list'),
+    ],
+)
+def test_a_bad_entry_gets_a_sentence(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    path = write(tmp_path / "a.json", {"x": entry(**changes)})
+    with pytest.raises(EtadError, match=message) as error:
+        read_annotations(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_file_that_is_missing_or_no_json_gets_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(EtadError, match=r"no such file. Expected annotations in JSON"):
+        read_annotations(tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(EtadError, match="does not parse"):
+        read_annotations(tmp_path / "bad.json")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(EtadError, match='no "database"'):
+        read_annotations(tmp_path / "list.json")
+
+
+def test_an_empty_subset_lists_those_there_are(tmp_path: Path) -> None:
+    annotations = read_annotations(write(tmp_path / "a.json", {"x": entry()}))
+    with pytest.raises(EtadError, match=r"subset 'validation' is empty. Subsets in this file: 'training' \(1 videos\)"):
+        annotations.subset("validation")
+
+
+def test_dropped_labels_leave_their_videos() -> None:
+    video = Video("x", "training", 10, (Action(1, 2, "Ambiguous"), Action(3, 4, "Run")))
+    annotations = Annotations(Path("a.json"), {"x": video}).without_labels(["Ambiguous"])
+    assert annotations.videos["x"].actions == (Action(3, 4, "Run"),)
+
+
+def test_ids_match_exactly_first_then_with_or_without_prefix() -> None:
+    assert match_ids(["v_a", "b", "c"], ["v_a", "a", "v_b"], where="cache") == {"v_a": "v_a", "b": "v_b"}
+
+
+def test_an_ambiguous_id_is_an_error() -> None:
+    with pytest.raises(EtadError, match="cache: 'v_a' could be 'v_v_a' or 'a'"):
+        match_ids(["v_a"], ["v_v_a", "a"], where="cache")
+    with pytest.raises(EtadError, match="cache: 'a' could be 'a' or 'v_a'"):
+        match_ids(["v_a", "a"], ["a"], where="cache")
+
+
+def test_id_lists_pass_over_comments(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("a\n\n# note\nb # gone\n")
+    assert read_ids(tmp_path / "ids.txt") == ["a", "b"]
+    with pytest.raises(EtadError, match="cannot read the list of ids"):
+        read_ids(tmp_path / "none.txt")
