@@ -1,0 +1,100 @@
+"""ETAD: enhance the features, score boundaries, evaluate and refine proposals in a cascade (SPEC section 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .boundary import BoundaryEvaluation
+from .cascade import CascadeStage, StageOutput
+from .enhance import Enhancement, Variant
+
+
+@dataclass(frozen=True)
+class DetectorOutput:
+    """What the detector says of a batch.
+
+    Parameters
+    ----------
+    boundary
+        (B, 2, T) startness and endness of each snippet.
+    stages
+        One output a cascade stage.
+    """
+
+    boundary: Tensor
+    stages: list[StageOutput]
+
+    def averaged_boundaries(self) -> Tensor:
+        """(B, K, 2) refined boundaries, averaged over the stages; never clipped (SPEC section 5)."""
+        return torch.stack([stage.refined for stage in self.stages]).mean(dim=0)
+
+    def averaged_iou(self) -> Tensor:
+        """(B, K, 2) classified and regressed IoU, each averaged over the stages."""
+        return torch.stack([stage.iou for stage in self.stages]).mean(dim=0)
+
+
+class Detector(nn.Module):
+    """The detector on snippet features.
+
+    Parameters
+    ----------
+    in_channels
+        Channels C of the snippet features.
+    enhancement
+        Feature enhancement variant (Table 1).
+    num_stages
+        Cascade stages, 1..4 (Table 1).
+    bins
+        RoI bins R.
+    num_classes
+        Classes of the last stage's class branch; 0 for none.
+    """
+
+    def __init__(
+        self, *, in_channels: int, enhancement: Variant, num_stages: int, bins: int, num_classes: int = 0
+    ) -> None:
+        super().__init__()
+        self.enhance = Enhancement(in_channels=in_channels, variant=enhancement)
+        self.boundary = BoundaryEvaluation()
+        last = num_stages - 1
+        self.stages = nn.ModuleList(
+            CascadeStage(bins=bins, num_classes=num_classes if number == last else 0) for number in range(num_stages)
+        )
+        _initialise(self)
+
+    def forward(self, features: Tensor, proposals: Tensor, mask: Tensor | None = None) -> DetectorOutput:
+        """Detect.
+
+        Parameters
+        ----------
+        features
+            (B, C, T) snippet features.
+        proposals
+            (B, K, 2) proposals to evaluate, fractions of the window.
+        mask
+            (B, 1, T), 1 for real snippets, 0 for padding.
+        """
+        x = self.enhance(features, mask)
+        return self.evaluate(x, proposals)
+
+    def evaluate(self, x: Tensor, proposals: Tensor) -> DetectorOutput:
+        """The same on features that are enhanced already, (B, 256, T)."""
+        boundary = self.boundary(x)
+        stages = []
+        for stage in self.stages:
+            output = stage(x, proposals)
+            stages.append(output)
+            proposals = output.refined.detach()
+        return DetectorOutput(boundary, stages)
+
+
+def _initialise(detector: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases in every convolution; LSTMs keep PyTorch's (SPEC section 2)."""
+    for module in detector.modules():
+        if isinstance(module, nn.Conv1d):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
