@@ -44,6 +44,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     # The name says who writes, and is short: the final name may already be as long as the file system allows.
     name = f"{TEMPORARY_PREFIX}{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = place.parent / name
+    if place.exists() and not place.is_file():
+        raise EtadError(f"{shown}: this is no regular file, so nothing can be written there. Name another place.")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from etad.data.atomic import (
     TEMPORARY_PREFIX,
     is_temporary,
@@ -73,9 +74,15 @@ def test_new_file_has_the_usual_rights(tmp_path: Path) -> None:
 
 def test_place_that_is_a_folder_is_a_users_mistake(tmp_path: Path) -> None:
     (tmp_path / "a.txt").mkdir()
-    with pytest.raises(EtadError, match=r"a\.txt: this file cannot be written"):
+    with pytest.raises(EtadError, match=r"a\.txt: this is no regular file"):
         write_text(tmp_path / "a.txt", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_device_is_never_replaced_by_a_file() -> None:
+    with pytest.raises(EtadError, match="no regular file"):
+        write_text("/dev/null", "new")
+    assert not Path("/dev/null").is_file()
 
 
 def test_file_in_the_way_of_a_folder_is_a_users_mistake(tmp_path: Path) -> None:
