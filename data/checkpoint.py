@@ -1,7 +1,6 @@
 """Checkpoints: tensors and plain values in one file, which loading can never make run code."""
 
 import collections
-import pickle
 import re
 import warnings
 import zipfile
@@ -71,7 +70,7 @@ def load_checkpoint(path: Path | str, *, device: torch.device | str = "cpu") -> 
     except Exception as error:
         # Damaged bytes can end in any exception of the unpickler; forbidden content in one that names it.
         forbidden = re.search(r"GLOBAL ([\w.<>]+)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and forbidden:
+        if forbidden:
             raise EtadError(
                 f"{path}: holds '{forbidden[1]}', which is neither a tensor nor a plain value, and loading it could "
                 f"run code. Save the tensors alone (a state_dict) and name that file."
