@@ -1,0 +1,201 @@
+"""From thousands of scored proposals to the few that are kept: boundary selection, Gaussian soft-NMS, voting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..data.errors import EtadError
+from .matching import segment_iou
+
+# Videos that go through soft-NMS side by side: more of them no longer fit into the processor's cache.
+VIDEOS_AT_ONCE = 16
+
+# Keeps the IoU of two empty segments at 0 / this, and changes no length that a float64 can tell from another.
+_TINY = 1e-300
+
+
+class Kept(NamedTuple):
+    """What soft-NMS keeps of one video, by falling decayed score.
+
+    Parameters
+    ----------
+    index
+        (n,) rows of the video's proposals.
+    score
+        (n,) their decayed scores, float64.
+    """
+
+    index: np.ndarray
+    score: np.ndarray
+
+
+def select_by_boundary(segments: np.ndarray, startness: np.ndarray, endness: np.ndarray) -> np.ndarray:
+    """List the proposals that begin where one may begin and end where one may end (BMN; A.4).
+
+    A snippet may start (end) a proposal where its startness (endness) exceeds half the video's maximum or is a
+    strict local peak, 0 beyond both ends; the first may always start, the last always end.
+
+    Parameters
+    ----------
+    segments
+        (K, 2) averaged start and end, fractions of the window; they may leave it, or be reversed.
+    startness, endness
+        (T,)
+
+    Returns
+    -------
+    np.ndarray
+        (n,) rows of `segments`, ascending.
+    """
+    may_start, may_end = is_boundary(startness), is_boundary(endness)
+    may_start[0] = True
+    may_end[-1] = True
+    first, last = snippet_of(segments, len(startness)).T
+    return np.flatnonzero(may_start[first] & may_end[last])
+
+
+def is_boundary(scores: np.ndarray) -> np.ndarray:
+    """Mark scores above half their maximum and strict local peaks, (T,).
+
+    Examples
+    --------
+    >>> is_boundary(np.array([0.1, 0.3, 0.2, 0.9, 0.5])).tolist()
+    [False, True, False, True, True]
+    """
+    beyond = np.pad(scores, 1)
+    peak = (scores > beyond[:-2]) & (scores > beyond[2:])
+    return peak | (scores > 0.5 * scores.max())
+
+
+def snippet_of(fractions: np.ndarray, num_snippets: int) -> np.ndarray:
+    """Snippet that a fraction of the window lies in; the first or last one for fractions beyond the ends.
+
+    Examples
+    --------
+    >>> snippet_of(np.array([-0.2, 0.0, 0.49, 0.5, 1.0]), 4).tolist()
+    [0, 0, 1, 2, 3]
+    """
+    # Truncation, in the precision that the network has: rounding would select other proposals than the release.
+    return np.clip(np.trunc(num_snippets * fractions), 0, num_snippets - 1).astype(np.int64)
+
+
+def soft_nms(
+    segments: Sequence[np.ndarray],
+    scores: Sequence[np.ndarray],
+    *,
+    sigma: float,
+    most_kept: int,
+    lose_last: bool = False,
+) -> list[Kept]:
+    """Keep the best proposal, decay all others by exp(-IoU^2 / sigma), and so on: of many videos at once (A.4).
+
+    Of equal scores the first row is kept first. Computed in float64; segments are not clipped. It stops as soon as
+    `most_kept` are kept, and costs most_kept x proposals: videos run side by side only to spread the overhead.
+
+    Parameters
+    ----------
+    segments
+        Per video (K, 2) start and end, in any unit.
+    scores
+        Per video (K,), not negative.
+    sigma
+        The smaller, the harder the decay.
+    most_kept
+        Proposals to keep of a video.
+    lose_last
+        Stop when one proposal is left, and lose it (the released model). A lone proposal is kept all the same.
+
+    Raises
+    ------
+    EtadError
+        Segments or scores are not finite, or a score is negative.
+    """
+    assert sigma >= 0.01, f"sigma is {sigma}: below 0.01 the decay of equal segments is no number above 0"
+    kept: list[Kept] = [Kept(np.empty(0, dtype=np.int64), np.empty(0)) for _ in scores]
+    # Videos of similar size go together, so that little is padded.
+    order = sorted((video for video in range(len(scores)) if len(scores[video])), key=lambda video: len(scores[video]))
+    for first in range(0, len(order), VIDEOS_AT_ONCE):
+        videos = order[first : first + VIDEOS_AT_ONCE]
+        sizes = [len(scores[video]) for video in videos]
+        wanted = [min(most_kept, size - 1 if lose_last and size > 1 else size) for size in sizes]
+        start, end = np.zeros((2, len(videos), max(sizes)))
+        score = np.full((len(videos), max(sizes)), -np.inf)
+        for row, (video, size) in enumerate(zip(videos, sizes)):
+            start[row, :size], end[row, :size] = np.asarray(segments[video]).T
+            score[row, :size] = scores[video]
+            _check(start[row, :size], end[row, :size], score[row, :size])
+        index, decayed = _soft_nms_side_by_side(start, end, score, sigma=sigma, most_kept=max(wanted))
+        for row, video in enumerate(videos):
+            kept[video] = Kept(index[row, : wanted[row]], decayed[row, : wanted[row]])
+    return kept
+
+
+def vote(kept: np.ndarray, segments: np.ndarray, scores: np.ndarray, *, least_iou: float) -> np.ndarray:
+    """Move each kept segment to the mean of all segments that hardly differ from it, weighted by score.
+
+    Parameters
+    ----------
+    kept
+        (n, 2) start and end of what soft-NMS kept.
+    segments, scores
+        (K, 2) and (K,): the video's segments before soft-NMS.
+    least_iou
+        Segments above this IoU vote. One that gets no vote (all scores are 0) stays where it is.
+
+    Returns
+    -------
+    np.ndarray
+        (n, 2)
+    """
+    # A window of near segments would do, but a video has a few thousand of them: one table of IoUs is small.
+    iou = segment_iou(kept[:, None, 0], kept[:, None, 1], segments[None, :, 0], segments[None, :, 1])
+    weights = np.where(iou > least_iou, scores, 0.0)  # [n, K]
+    total = weights.sum(axis=1, keepdims=True)
+    voted = (weights @ segments) / np.where(total > 0, total, 1.0)
+    return np.where(total > 0, voted, kept)
+
+
+def _soft_nms_side_by_side(
+    start: np.ndarray, end: np.ndarray, score: np.ndarray, *, sigma: float, most_kept: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run soft-NMS on (B, K) proposals, padded with scores of -inf; rows and decayed scores, (B, most_kept) each."""
+    # A reversed segment overlaps nothing, as an empty one.
+    end = np.maximum(start, end)
+    # One table, so that one look-up reads all there is to know about the kept proposals. The end is negated: then
+    # the later start and the (negated) earlier end are the same maximum, and their sum is minus the intersection.
+    table = np.stack([start, -end, np.maximum(end - start, _TINY), score])  # [4, B, K]
+    sides, lengths, score = table[:2], table[2], table[3]
+    videos = np.arange(score.shape[0])
+    index = np.empty((most_kept, score.shape[0]), dtype=np.int64)
+    decayed = np.empty((most_kept, score.shape[0]))
+    work = np.empty_like(sides)
+    iou, union = work
+    for step in range(most_kept):
+        best = score.argmax(axis=1)
+        chosen = table[:, videos, best]  # [4, B]
+        index[step], decayed[step] = best, chosen[3]
+        score[videos, best] = -np.inf
+        np.maximum(sides, chosen[:2, :, None], out=work)
+        np.add(work[0], work[1], out=iou)
+        np.add(lengths, chosen[2, :, None], out=union)
+        union += iou
+        iou /= union
+        # Below 0 is minus the IoU, above 0 lies a gap between the two.
+        np.minimum(iou, 0.0, out=iou)
+        iou *= iou
+        iou /= -sigma
+        score *= np.exp(iou, out=iou)
+    return index.T, decayed.T
+
+
+def _check(start: np.ndarray, end: np.ndarray, score: np.ndarray) -> None:
+    if not (np.isfinite(start).all() and np.isfinite(end).all() and np.isfinite(score).all()):
+        raise EtadError(
+            "a video's proposals hold numbers that are not finite: the detector that made them has diverged. "
+            "Take an earlier checkpoint, or train with a smaller learning rate."
+        )
+    if score.min() < 0:
+        raise EtadError(f"soft-NMS got a proposal with the negative score {score.min()}; scores are 0 or more.")
