@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ..data.errors import EtadError
 from .matching import segment_iou
+from .proposals import snippet_of
 
 # Videos that go through soft-NMS side by side: more of them no longer fit into the processor's cache.
 VIDEOS_AT_ONCE = 16
@@ -17,7 +19,8 @@ VIDEOS_AT_ONCE = 16
 _TINY = 1e-300
 
 
-class Kept(NamedTuple):
+@dataclass(frozen=True)
+class Kept:
     """What soft-NMS keeps of one video, by falling decayed score.
 
     Parameters
@@ -53,7 +56,7 @@ def select_by_boundary(segments: np.ndarray, startness: np.ndarray, endness: np.
     may_start, may_end = is_boundary(startness), is_boundary(endness)
     may_start[0] = True
     may_end[-1] = True
-    first, last = snippet_of(segments, len(startness)).T
+    first, last = snippet_of(torch.as_tensor(segments), len(startness)).numpy().T
     return np.flatnonzero(may_start[first] & may_end[last])
 
 
@@ -68,18 +71,6 @@ def is_boundary(scores: np.ndarray) -> np.ndarray:
     beyond = np.pad(scores, 1)
     peak = (scores > beyond[:-2]) & (scores > beyond[2:])
     return peak | (scores > 0.5 * scores.max())
-
-
-def snippet_of(fractions: np.ndarray, num_snippets: int) -> np.ndarray:
-    """Snippet that a fraction of the window lies in; the first or last one for fractions beyond the ends.
-
-    Examples
-    --------
-    >>> snippet_of(np.array([-0.2, 0.0, 0.49, 0.5, 1.0]), 4).tolist()
-    [0, 0, 1, 2, 3]
-    """
-    # Truncation, in the precision that the network has: rounding would select other proposals than the release.
-    return np.clip(np.trunc(num_snippets * fractions), 0, num_snippets - 1).astype(np.int64)
 
 
 def soft_nms(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from etad.data.errors import EtadError
-from etad.detect.nms import VIDEOS_AT_ONCE, is_boundary, select_by_boundary, snippet_of, soft_nms, vote
+from etad.detect.nms import VIDEOS_AT_ONCE, is_boundary, select_by_boundary, soft_nms, vote
 from reference import nms as plain
 
 VIDEOS = ["v0", "v1", "v2", "v3", "v4"]
@@ -128,7 +128,9 @@ def test_a_flat_video_may_begin_and_end_anywhere_and_a_silent_one_only_at_its_en
 
 
 def test_boundaries_beyond_the_window_read_its_end_snippets() -> None:
-    assert snippet_of(np.array([-3.0, -0.01, 1.0, 9.0], dtype=np.float32), 128).tolist() == [0, 0, 127, 127]
+    segments = np.array([[-3.0, -0.01], [-0.01, 9.0], [1.0, 1.2]], dtype=np.float32)
+    startness, endness = np.array([0.1, 0.1, 0.1, 0.9]), np.array([0.9, 0.1, 0.1, 0.1])
+    assert select_by_boundary(segments, startness, endness).tolist() == [0, 1, 2]
 
 
 def test_votes_equal_the_plain_ones() -> None:
