@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +53,7 @@ class Chains(nn.Module):
 
     def __init__(self, num_chains: int, sizes: tuple[int, ...]) -> None:
         super().__init__()
-        pairs = list(zip(sizes[:-1], sizes[1:]))
+        pairs = list(itertools.pairwise(sizes))
         self.weights = nn.ParameterList(torch.empty(num_chains, *pair) for pair in pairs)
         self.biases = nn.ParameterList(torch.zeros(num_chains, 1, size) for size in sizes[1:])
         for weight in self.weights:

@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Snippet sequences' lengths that a proposal may reach out of its sequence.
+FAR = 4
+
 
 @dataclass(frozen=True)
 class Incidence:
@@ -75,7 +78,9 @@ def incidence(proposals: Tensor, *, bins: int, num_snippets: int) -> Incidence:
     """
     # 1. Positions. The float32 order of operations is torchvision's: RoI-align jumps where ceil(width / R) changes,
     #    and another order flips a few proposals visibly.
-    low, high = proposals.unbind(-1)
+    #    What lies far outside the video reads nothing there, so runaway proposals are cut to keep n within bounds.
+    reach = FAR * num_snippets
+    low, high = proposals.nan_to_num(0.0).clamp(-reach, reach).unbind(-1)
     width = (high - low).clamp(min=1)
     bin_width = width / bins
     samples = torch.ceil(width / bins)

@@ -1,0 +1,58 @@
+import pytest
+import torch
+
+from etad.detect.roi import gather_sum, incidence, roi_align
+from reference import roi as plain
+
+PROPOSALS = [
+    [0.0, 12.0],
+    [3.25, 4.0],  # shorter than one snippet
+    [5.0, 2.0],  # reversed: becomes [5, 6]
+    [-4.5, 9.5],  # leaves the sequence on the left
+    [2.0, 30.0],  # and on the right
+    [-9.0, -3.0],  # touches nothing
+    [11.0, 12.0],
+    [-0.75, 3.1],
+]
+
+
+@pytest.mark.parametrize("bins", [4, 8])
+def test_roi_align_equals_the_plain_one_forward_and_backward(bins: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(12, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    proposals = torch.tensor(PROPOSALS, dtype=torch.float64)
+    ours = roi_align(features, incidence(proposals, bins=bins, num_snippets=12))
+    expected = plain.roi_align(features, proposals, bins)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+    weight = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
+    (ours_grad,) = torch.autograd.grad((ours * weight).sum(), features)
+    (expected_grad,) = torch.autograd.grad((expected * weight).sum(), features)
+    torch.testing.assert_close(ours_grad, expected_grad, rtol=0, atol=1e-12)
+
+
+def test_many_random_proposals_equal_the_plain_ones_in_float32() -> None:
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(16, 3, generator=generator)
+    proposals = torch.rand(60, 2, generator=generator) * 40 - 12
+    ours = roi_align(features, incidence(proposals, bins=8, num_snippets=16))
+    torch.testing.assert_close(ours, plain.roi_align(features, proposals, 8), rtol=1e-5, atol=1e-6)
+
+
+def test_no_proposals_give_no_rows() -> None:
+    touching = incidence(torch.zeros(0, 2), bins=8, num_snippets=4)
+    assert roi_align(torch.ones(4, 3), touching).shape == (0, 8, 3)
+
+
+def test_a_runaway_proposal_stays_cheap_and_finite() -> None:
+    proposals = torch.tensor([[-1e9, 1e9], [float("nan"), 3.0], [float("inf"), float("-inf")]])
+    touching = incidence(proposals, bins=8, num_snippets=16)
+    assert len(touching.position) < 1000
+    assert roi_align(torch.ones(16, 3), touching).isfinite().all()
+
+
+def test_gather_sum_passes_gradcheck_with_empty_bags_and_unread_rows() -> None:
+    table = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    index = torch.tensor([0, 3, 3, 1])
+    weight = torch.tensor([0.5, 2.0, -1.0, 0.25], dtype=torch.float64)
+    offsets = torch.tensor([0, 2, 2, 4])
+    assert torch.autograd.gradcheck(lambda table: gather_sum(table, index, weight, offsets), table)
