@@ -114,7 +114,7 @@ def sample_generator(seed: int, epoch: int, sample_id: str) -> np.random.Generat
     Examples
     --------
     >>> draws = [sample_generator(0, 1, "v_a").integers(1000) for _ in range(2)]
-    >>> draws[0] == draws[1]
+    >>> bool(draws[0] == draws[1])
     True
     """
     words = np.frombuffer(hashlib.sha256(sample_id.encode()).digest(), dtype="<u4")
