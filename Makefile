@@ -1,0 +1,59 @@
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast lint bench clean activitynet thumos14 hacs
+
+PYTHON ?= python3
+VENV := .venv
+ETAD := $(VENV)/bin/etad
+READY := $(VENV)/.ready
+
+# Where the data sets lie; override on the command line, as in: make thumos14 THUMOS14=/data/thumos14
+# A folder holds videos/, annotations.json, video_scores.json (or .npy) and weights.pt of the preset's encoder.
+ACTIVITYNET ?= data-sets/activitynet
+THUMOS14 ?= data-sets/thumos14
+HACS ?= data-sets/hacs
+RUNS ?= runs
+
+help: ## Say what can be made
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imagenet,test]'
+	@touch $@
+
+install: $(READY) ## Set up .venv with everything in it
+
+demo: $(READY) ## Synthetic videos -> features -> detector -> mAP and pictures, in under 3 minutes
+	$(ETAD) demo -o $(RUNS)/demo
+
+test: $(READY) lint ## Lint, types and every test
+	$(VENV)/bin/python -m pytest -q
+
+test-fast: $(READY) ## The tests that take a moment
+	$(VENV)/bin/python -m pytest -q -m "not slow"
+
+lint: $(READY) ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy -p etad
+
+bench: $(READY) ## Every benchmark; figures go to benchmarks.json
+	$(VENV)/bin/python tests/benchmarks/run_all.py
+
+activitynet: $(READY) ## ActivityNet-1.3 in $(ACTIVITYNET): extract TSP features, train, infer, evaluate
+	$(ETAD) -c activitynet-tsp -o $(RUNS)/activitynet --set data.videos=$(ACTIVITYNET)/videos \
+	  --set data.annotations=$(ACTIVITYNET)/annotations.json \
+	  check extract --weights $(ACTIVITYNET)/weights.pt detect --scores $(ACTIVITYNET)/video_scores.json
+
+thumos14: $(READY) ## THUMOS-14 in $(THUMOS14): extract features, train, infer, evaluate
+	$(ETAD) -c thumos14 -o $(RUNS)/thumos14 --set data.videos=$(THUMOS14)/videos \
+	  --set data.annotations=$(THUMOS14)/annotations.json \
+	  check extract --weights $(THUMOS14)/weights.pt detect --scores $(THUMOS14)/video_scores.npy
+
+hacs: $(READY) ## HACS in $(HACS): train on a cache of SlowFast features, infer, evaluate
+	$(ETAD) -c hacs-slowfast -o $(RUNS)/hacs --set data.annotations=$(HACS)/annotations.json \
+	  detect --features $(HACS)/features.h5 --scores $(HACS)/video_scores.json
+
+clean: ## Remove .venv and caches (runs stay)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
