@@ -30,15 +30,8 @@ def resized_size(width: int, height: int, resize: tuple[int, int] | int | None) 
     return resize
 
 
-def crop_centre(clips: np.ndarray, side: int) -> np.ndarray:
-    """Cut the middle square out of every frame, as a view.
-
-    Parameters
-    ----------
-    clips
-        (..., H, W, 3) uint8.
-    side
-        Height and width of the square.
+def centre_corner(width: int, height: int, side: int) -> tuple[int, int]:
+    """Top and left of the middle square.
 
     Raises
     ------
@@ -47,51 +40,41 @@ def crop_centre(clips: np.ndarray, side: int) -> np.ndarray:
 
     Examples
     --------
-    >>> crop_centre(np.zeros((2, 16, 128, 171, 3), np.uint8), side=112).shape
-    (2, 16, 112, 112, 3)
+    >>> centre_corner(171, 128, side=112)
+    (8, 30)
     """
-    height, width = _check_room(clips, side)
-    top, left = round((height - side) / 2), round((width - side) / 2)
-    return clips[..., top : top + side, left : left + side, :]
+    _check_room(width, height, side)
+    return round((height - side) / 2), round((width - side) / 2)
 
 
-def crop_randomly(clips: np.ndarray, side: int, generator: np.random.Generator) -> np.ndarray:
-    """Cut one random square out of each clip, the same for all its frames (Table 7).
-
-    Parameters
-    ----------
-    clips
-        (T, L, H, W, 3) uint8.
-    side
-        Height and width of the squares.
-
-    Returns
-    -------
-    (T, L, side, side, 3) uint8.
+def random_corners(
+    num_snippets: int, width: int, height: int, *, side: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw top and left of one square for each snippet, (T, 2); all frames of a snippet share it (Table 7).
 
     Raises
     ------
     EtadError
         The frames are smaller than the square.
     """
-    height, width = _check_room(clips, side)
-    tops = generator.integers(0, height - side, size=len(clips), endpoint=True)
-    lefts = generator.integers(0, width - side, size=len(clips), endpoint=True)
-    cropped = np.empty((*clips.shape[:2], side, side, 3), dtype=clips.dtype)
-    for clip, top, left, target in zip(clips, tops, lefts, cropped, strict=True):
-        target[...] = clip[:, top : top + side, left : left + side]
-    return cropped
+    _check_room(width, height, side)
+    return generator.integers(0, (height - side, width - side), size=(num_snippets, 2), endpoint=True)
 
 
-def flip(clips: np.ndarray) -> np.ndarray:
-    """Mirror every frame left to right, as a view.
+def cut(frames: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+    """Cut a square out of frames, (..., H, W, 3) uint8, as a view.
 
-    Parameters
-    ----------
-    clips
-        (..., H, W, 3).
+    Examples
+    --------
+    >>> cut(np.zeros((16, 128, 171, 3), np.uint8), top=8, left=30, side=112).shape
+    (16, 112, 112, 3)
     """
-    return clips[..., ::-1, :]
+    return frames[..., top : top + side, left : left + side, :]
+
+
+def flip(frames: np.ndarray) -> np.ndarray:
+    """Mirror frames, (..., H, W, 3), left to right, as a view."""
+    return frames[..., ::-1, :]
 
 
 def jitter_shifts(
@@ -121,11 +104,9 @@ def sample_generator(seed: int, epoch: int, sample_id: str) -> np.random.Generat
     return np.random.default_rng([seed, epoch, *words.tolist()])
 
 
-def _check_room(clips: np.ndarray, side: int) -> tuple[int, int]:
-    height, width = clips.shape[-3:-1]
-    if min(height, width) < side:
+def _check_room(width: int, height: int, side: int) -> None:
+    if min(width, height) < side:
         raise EtadError(
             f"frames of {width}x{height} are too small to cut a square of {side} out of. "
             f"Raise clips.resize, or lower clips.crop."
         )
-    return height, width

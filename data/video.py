@@ -36,8 +36,13 @@ _PASSES_OVER_UNREFERENCED = frozenset({"h264"})
 _LARGEST_LOSS = 0.1
 
 
-def open_video(path: Path | str) -> Video:
+def open_video(path: Path | str, *, known: Video | None = None) -> Video:
     """Open a video, index its frames and decode the first one; use it in a `with`.
+
+    Parameters
+    ----------
+    known
+        The same video, opened before, whose index is to serve again.
 
     Raises
     ------
@@ -46,7 +51,7 @@ def open_video(path: Path | str) -> Video:
     """
     source = _Source(Path(path))
     try:
-        return Video(source)
+        return Video(source, known)
     except BaseException:
         source.close()
         raise
@@ -152,6 +157,10 @@ class _Source:
         return self._stream.codec_context.name
 
     @property
+    def format_name(self) -> str:
+        return self._container.format.name
+
+    @property
     def _tick_seconds(self) -> Fraction:
         return self._stream.time_base or Fraction(1, av.time_base)
 
@@ -168,7 +177,7 @@ class _Source:
 
     def scan(self) -> FrameIndex:
         """Index frames by their packets' times; decode only where packets have no usable ones."""
-        format_name, codec = self._container.format.name, self._stream.codec_context
+        format_name, codec = self.format_name, self._stream.codec_context
         packets, ended_well, has_times = [], True, True
         for packet in self.packets():
             if not packet.size or packet.is_discard or _is_hidden(packet, codec.name):

@@ -18,6 +18,8 @@ from .transforms import resized_size
 _SEEK_PAYS_FRAMES = 8
 # How far away a frame may be that stands in for one that the decoder failed to give.
 _LONGEST_GAP_SECONDS = 1.0
+# Containers without a table of key frames: seeking in them lands anywhere.
+_UNSEEKABLE = frozenset({"mpeg", "mpegts", "mpegvideo"})
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Source(Protocol):
 
     @property
     def codec_name(self) -> str: ...
+    @property
+    def format_name(self) -> str: ...
 
 
 class Video:
@@ -72,15 +76,27 @@ class Video:
 
     Opening reads the file once without decoding it (AVI with B-frames: decodes it), then decodes its first frame.
 
+    Parameters
+    ----------
+    known
+        The same video, opened before: spares the reading.
+
     Raises
     ------
     EtadError
         No video in the file, a file cut short, or frames that cannot be decoded.
     """
 
-    def __init__(self, source: Source) -> None:
+    info: VideoInfo
+    _index: FrameIndex
+    _turns: int
+
+    def __init__(self, source: Source, known: Video | None = None) -> None:
         self.path = source.path
         self._source = source
+        if known is not None:
+            self.info, self._index, self._turns = known.info, known._index, known._turns
+            return
         self._index = source.scan()
         source.rewind()
         first = next(source.decode_all(), None)
@@ -98,6 +114,11 @@ class Video:
             rotation_degrees=(4 - self._turns) % 4 * 90,
             codec=source.codec_name,
         )
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether reading from the middle on is likely to spare the decoding of what lies before."""
+        return not self._index.in_order and self._source.format_name not in _UNSEEKABLE
 
     def __enter__(self) -> Video:
         return self

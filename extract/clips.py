@@ -1,0 +1,259 @@
+"""Videos to clips: which frames each snippet takes, each frame decoded once, in memory that no length can fill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..data import transforms
+from ..data.errors import EtadError
+from ..data.timeline import Timeline, Timing, spread, strided
+from ..data.video import Video, VideoInfo, open_video
+from .prefetch import in_order
+
+# A long video is decoded in stretches of so many batches by several workers at once.
+_STRETCH_BATCHES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipPlan:
+    """From video to snippets (SPEC section 1); the fields are those of ClipSettings, which says what they mean."""
+
+    layout: Literal["spread", "sliding"]
+    num_snippets: int
+    stride_frames: int
+    fps: float | None
+    clip_frames: int
+    frame_step: int
+    resize: tuple[int, int] | int
+    crop: int
+    edge: Literal["repeat", "wrap"]
+
+    def timeline(self, info: VideoInfo) -> Timeline:
+        """Place the snippets of one video."""
+        fps = self.fps or info.fps
+        shape = {"clip_frames": self.clip_frames, "frame_step": self.frame_step}
+        if self.layout == "spread":
+            return spread(duration_seconds=info.duration_seconds, fps=fps, num_snippets=self.num_snippets, **shape)
+        return strided(duration_seconds=info.duration_seconds, fps=fps, stride_frames=self.stride_frames, **shape)
+
+    def describe(self) -> dict[str, Any]:
+        """Tell what is done to frames, for the cache to keep; only what has a bearing on the layout."""
+        idle = "stride_frames" if self.layout == "spread" else "num_snippets"
+        return {name: value for name, value in asdict(self).items() if name != idle} | {"interpolation": "bilinear"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What is drawn anew for each training sample (Table 7).
+
+    Parameters
+    ----------
+    crop
+        `random`: a square anywhere in the frame; `centre`: the middle one.
+    jitter_frames
+        How far each frame may be shifted in time, in frames of the grid.
+    flip_probability
+        How often clips are mirrored.
+    per_video
+        Draw square and mirroring once for all snippets of a video (the released model), not for each.
+    """
+
+    crop: Literal["random", "centre"] = "random"
+    jitter_frames: int = 0
+    flip_probability: float = 0.0
+    per_video: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipBatch:
+    """Consecutive clips of one video.
+
+    Parameters
+    ----------
+    clips
+        uint8 (N, L, H, W, 3) RGB.
+    first_snippet
+        Number of the first of them among the video's snippets.
+    timeline
+        Where all of the video's snippets stand.
+    """
+
+    video_id: str
+    path: Path
+    clips: np.ndarray
+    first_snippet: int
+    timeline: Timeline
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the video's last snippet is among these."""
+        return self.first_snippet + len(self.clips) == self.timeline.num_snippets
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video that could not be used: recorded, so that the others go on."""
+
+    video_id: str
+    path: Path
+    reason: str
+
+
+def clip_batches(
+    sources: Mapping[str, Path], plan: ClipPlan, *, batch_clips: int, workers: int
+) -> Iterator[ClipBatch | Failure]:
+    """Decode videos ahead of their use, in batches that never mix videos.
+
+    Parameters
+    ----------
+    sources
+        Video files by id.
+    batch_clips
+        Clips in a batch; a video's last batch may have fewer.
+    workers
+        Threads that decode ahead; 0 decodes when asked.
+
+    Yields
+    ------
+    Every video's batches in the order of `sources`, the same whatever the number of workers; or its failure, in place
+    of the batches that are missing.
+    """
+
+    def stretches(video_id: str, path: Path) -> list[Iterator[ClipBatch | Failure]]:
+        """Open a video and say how it is to be read: in one go, or in stretches where several workers gain by it."""
+        try:
+            with open_video(path) as video:
+                timeline = plan.timeline(video.info)
+                corners = _corners(video, timeline, plan)
+        except EtadError as error:
+            return [iter([Failure(video_id, path, str(error))])]
+        step = _STRETCH_BATCHES * batch_clips if workers > 1 and video.can_seek else timeline.num_snippets
+        starts = range(0, timeline.num_snippets, step)
+        return [stretch(video_id, video, timeline, corners, start, start + step) for start in starts]
+
+    def stretch(
+        video_id: str, known: Video, timeline: Timeline, corners: np.ndarray, start: int, stop: int
+    ) -> Iterator[ClipBatch | Failure]:
+        indices = timeline.clip_frame_indices(plan.edge)[start:stop]
+        first = start
+        try:
+            with open_video(known.path, known=known) as video:
+                for clips in _read(video, indices, timeline.fps, corners[start:stop], plan, batch_clips):
+                    yield ClipBatch(
+                        video_id=video_id, path=known.path, clips=clips, first_snippet=first, timeline=timeline
+                    )
+                    first += len(clips)
+        except EtadError as error:
+            yield Failure(video_id, known.path, str(error))
+
+    failed = ""
+    jobs = [(video_id, Path(path)) for video_id, path in sources.items()]
+    for item in in_order(stretches, jobs, workers=workers, ahead=_STRETCH_BATCHES):
+        if item.video_id != failed:  # a broken video's later stretches are of no use
+            yield item
+        if isinstance(item, Failure):
+            failed = item.video_id
+
+
+def read_clips(
+    path: Path, plan: ClipPlan, *, augment: Augmentation | None, generator: np.random.Generator
+) -> tuple[np.ndarray, Timing]:
+    """Read all clips of a video at once, for end-to-end training.
+
+    Parameters
+    ----------
+    augment
+        None: as in extraction.
+    generator
+        Of this sample alone, so that the draws depend on no other sample (see `transforms.sample_generator`).
+
+    Returns
+    -------
+    uint8 (T, L, H, W, 3) RGB, and where the snippets stand; jitter leaves that as it is.
+
+    Raises
+    ------
+    EtadError
+        The video cannot be read, or its frames are too small.
+    """
+    with open_video(path) as video:
+        timeline = plan.timeline(video.info)
+        corners = _corners(video, timeline, plan, augment, generator)
+        shifts, mirrored = None, np.zeros(timeline.num_snippets, dtype=bool)
+        if augment is not None:
+            draws = generator.random(timeline.num_snippets)
+            mirrored = (draws[:1].repeat(len(draws)) if augment.per_video else draws) < augment.flip_probability
+            if augment.jitter_frames:
+                shifts = transforms.jitter_shifts(
+                    timeline.num_snippets,
+                    plan.clip_frames,
+                    largest_frames=augment.jitter_frames,
+                    generator=generator,
+                )
+        indices = timeline.clip_frame_indices(plan.edge, shifts)
+        (clips,) = _read(video, indices, timeline.fps, corners, plan, timeline.num_snippets)
+    clips[mirrored] = transforms.flip(clips[mirrored])
+    return clips, Timing.of(timeline)
+
+
+def _corners(
+    video: Video,
+    timeline: Timeline,
+    plan: ClipPlan,
+    augment: Augmentation | None = None,
+    generator: np.random.Generator | None = None,
+) -> np.ndarray:
+    """Top and left of every snippet's square, (T, 2)."""
+    count = timeline.num_snippets
+    size = transforms.resized_size(video.info.width, video.info.height, plan.resize)
+    try:
+        if augment is None or generator is None or augment.crop == "centre":
+            return np.tile(transforms.centre_corner(*size, side=plan.crop), (count, 1))
+        draws = 1 if augment.per_video else count
+        return transforms.random_corners(draws, *size, side=plan.crop, generator=generator).repeat(count // draws, 0)
+    except EtadError as error:
+        raise EtadError(f"{video.path}: {error}") from error
+
+
+def _read(
+    video: Video, indices: np.ndarray, fps: float, corners: np.ndarray, plan: ClipPlan, batch_clips: int
+) -> Iterator[np.ndarray]:
+    """Read clips, uint8 (batch_clips or fewer, L, H, W, 3), keeping a frame only while a later clip needs it.
+
+    Parameters
+    ----------
+    indices
+        (T, L) frames of the grid.
+    corners
+        (T, 2) top and left of each clip's square.
+    """
+    wanted, places = np.unique(indices, return_inverse=True)
+    places = places.reshape(indices.shape)
+    num_clips = len(indices)
+    ready_at = np.maximum.accumulate(places.max(axis=1))
+    last_clip = np.zeros(len(wanted), dtype=np.int64)
+    np.maximum.at(last_clip, places, np.arange(num_clips)[:, None])
+    kept: dict[int, np.ndarray] = {}
+    clip, batch = 0, np.empty(0)
+    for place, (_, frame) in enumerate(video.read(wanted / fps, resize=plan.resize)):
+        kept[place] = frame
+        while clip < num_clips and ready_at[clip] == place:
+            row = clip % batch_clips
+            if row == 0:
+                size = min(batch_clips, num_clips - clip)
+                batch = np.empty((size, plan.clip_frames, plan.crop, plan.crop, 3), dtype=np.uint8)
+            top, left = corners[clip].tolist()
+            for target, source in zip(batch[row], places[clip].tolist()):
+                target[...] = transforms.cut(kept[source], top, left, plan.crop)
+            for source in set(places[clip].tolist()):
+                if last_clip[source] <= clip:
+                    del kept[source]
+            clip += 1
+            if row + 1 == len(batch):
+                yield batch
+    assert clip == num_clips and not kept, (clip, num_clips, len(kept))
