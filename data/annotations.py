@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import EtadError, listing
+from .json_file import read_json
 
 # Real annotations end up to 0.85 s after their video does: measured durations differ by the container's rounding.
 CLAMP_SECONDS = 1.0
@@ -186,18 +186,6 @@ def read_ids(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise EtadError(f"{path}: expected a text file of ids, one a line, but it is no UTF-8 text.") from error
     return [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
-
-
-def read_json(path: Path, *, what: str) -> Any:
-    """Read a JSON file, or say in one sentence why not."""
-    try:
-        return json.loads(Path(path).read_bytes())
-    except FileNotFoundError as error:
-        raise EtadError(f"{path}: no such file. Expected {what} in JSON.") from error
-    except OSError as error:
-        raise EtadError(f"{path}: cannot read {what}: {error.strerror}.") from error
-    except ValueError as error:
-        raise EtadError(f"{path}: expected {what} in JSON, but it does not parse: {error}.") from error
 
 
 def _read_video(path: Path, id: str, entry: Any) -> Video:

@@ -70,10 +70,10 @@ def test_a_bad_entry_gets_a_sentence(tmp_path: Path, changes: dict[str, object],
 
 
 def test_a_file_that_is_missing_or_no_json_gets_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(EtadError, match=r"no such file. Expected annotations in JSON"):
+    with pytest.raises(EtadError, match=r"there is no such file of annotations"):
         read_annotations(tmp_path / "none.json")
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(EtadError, match="does not parse"):
+    with pytest.raises(EtadError, match="is no JSON from line 1"):
         read_annotations(tmp_path / "bad.json")
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(EtadError, match='no "database"'):

@@ -1,0 +1,82 @@
+"""Windows -> batches: from memory where they fit, else read ahead by worker processes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..data.features import FeatureCache
+from .settings import DetectSettings
+from .windows import Window, collate, read_window
+
+log = logging.getLogger(__name__)
+
+
+class WindowData(Dataset[tuple[np.ndarray, np.ndarray]]):
+    """Features and masks of windows, read when asked for."""
+
+    def __init__(self, windows: Sequence[Window], cache: FeatureCache, settings: DetectSettings) -> None:
+        self.windows, self.cache, self.settings = windows, cache, settings
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        return read_window(self.windows[number], self.cache, settings=self.settings)
+
+
+class Batches:
+    """Batches of windows in a given order; what they hold does not depend on where they come from.
+
+    Parameters
+    ----------
+    windows, cache, settings
+        What to read.
+    workers
+        Processes that read ahead where the windows do not fit into memory; 0 reads in this one.
+    memory_gib
+        Windows are held in memory where they fit into this.
+    """
+
+    def __init__(
+        self,
+        windows: Sequence[Window],
+        cache: FeatureCache,
+        *,
+        settings: DetectSettings,
+        workers: int,
+        memory_gib: float,
+    ) -> None:
+        self.data = WindowData(windows, cache, settings)
+        self.workers = workers
+        size = len(windows) * settings.num_snippets * cache.channels * 4
+        self.held: dict[int, tuple[np.ndarray, np.ndarray]] | None = {} if size <= memory_gib * 2**30 else None
+        place = "in memory" if self.held is not None else f"read by {workers} workers"
+        log.info("%d windows, %.2f GiB, %s", len(windows), size / 2**30, place)
+
+    def of(self, order: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield (B, C, T) features and an optional (B, 1, T) mask for each list of window numbers."""
+        if self.held is not None:
+            for numbers in order:
+                yield collate([self._held(number) for number in numbers])
+            return
+        # Workers draw nothing: all randomness stays with the trainer, so their number changes no result.
+        generator = torch.Generator().manual_seed(0)
+        yield from DataLoader(
+            self.data,
+            batch_sampler=list(order),
+            num_workers=self.workers,
+            collate_fn=collate,
+            generator=generator,
+        )
+
+    def _held(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        assert self.held is not None
+        if number not in self.held:
+            self.held[number] = self.data[number]
+        return self.held[number]

@@ -1,0 +1,151 @@
+"""What the detector needs to know: its sizes, its samples, how it learns, how it decides."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..data.settings import Settings
+
+Strategy = Literal["random", "grid", "block", "fps", "dpp"]
+
+
+class SamplingSettings(Settings):
+    """APS, which proposals are evaluated (SPEC section 4).
+
+    Parameters
+    ----------
+    strategy, ratio
+        In a training step, drawn anew for each video.
+    inference_ratio
+        Share of proposals evaluated at inference, on a grid (Table 4); 1: all.
+    """
+
+    strategy: Strategy = "random"
+    ratio: float = Field(default=0.06, gt=0, le=1)
+    inference_ratio: float = Field(default=1.0, gt=0, le=1)
+
+
+class TrainingSettings(Settings):
+    """How the detector learns (SPEC section 6).
+
+    Parameters
+    ----------
+    batch
+        Windows a step; a last, short batch is dropped unless it is the only one.
+    decay_after
+        Epochs after which the learning rate is divided by ten.
+    clip_norm
+        Largest gradient norm; none: no clipping.
+    keep_negatives
+        Whole videos without any action are valid training data.
+    checkpoint_seconds
+        Time between checkpoints within an epoch.
+    memory_gib
+        Features are held in memory where the training windows fit into this.
+    """
+
+    batch: int = Field(default=16, ge=1)
+    epochs: int = Field(default=6, ge=1)
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    decay_after: int = Field(default=5, ge=1)
+    clip_norm: float | None = Field(default=None, gt=0)
+    keep_negatives: bool = True
+    checkpoint_seconds: float = Field(default=120.0, gt=0)
+    memory_gib: float = Field(default=4.0, ge=0)
+
+
+class InferenceSettings(Settings):
+    """How raw predictions become detections (SPEC section 5).
+
+    Parameters
+    ----------
+    checkpoint
+        Which of the run's checkpoints infers.
+    score
+        Product of startness, endness and IoU, or IoU alone; none: the preset's.
+    sigma, keep
+        Soft-NMS and how many proposals survive it.
+    voting_iou
+        Segments over this IoU vote on the survivors' boundaries; none: no voting.
+    video_sigma
+        A second soft-NMS over a video's merged windows; none: the windows' survivors are merged as they are.
+    """
+
+    checkpoint: Literal["last", "best"] = "last"
+    batch: int = Field(default=8, ge=1)
+    score: Literal["boundary_iou", "iou"] | None = None
+    sigma: float = Field(default=0.35, gt=0)
+    keep: int = Field(default=100, ge=1)
+    voting_iou: float | None = Field(default=None, gt=0, lt=1)
+
+
+class LabelSettings(Settings):
+    """Where class labels come from.
+
+    Parameters
+    ----------
+    source
+        `scores`: a file of video-level scores; `classifier`: a video-level classifier trained on the features;
+        `branch`: a class branch on the last cascade stage, for videos that hold several classes.
+    top
+        Classes that each proposal is reported with.
+    """
+
+    source: Literal["scores", "classifier", "branch"] = "classifier"
+    top: int = Field(default=2, ge=1)
+
+
+class DetectSettings(Settings):
+    """The detector.
+
+    Parameters
+    ----------
+    preset
+        `paper` or `release`: everything that differs between them (SPEC).
+    in_channels
+        Channels of the features; none: the cache's.
+    enhancement, num_stages
+        Table 1.
+    num_snippets, max_duration
+        T and D.
+    bins
+        RoI bins R; none: the preset's (32 or 24).
+    windows
+        `rescale`: the whole video becomes T snippets; `sliding`: windows of T snippets, `window_stride` apart.
+    tious
+        Thresholds of the reported mAP.
+    """
+
+    preset: Literal["paper", "release"] = "paper"
+    in_channels: int | None = Field(default=None, ge=4, multiple_of=4)
+    enhancement: Literal["lstm", "conv", "transformer"] = "lstm"
+    num_stages: int = Field(default=3, ge=1, le=4)
+    num_snippets: int = Field(default=128, ge=4)
+    max_duration: int = Field(default=128, ge=1)
+    bins: int | None = Field(default=None, ge=4, multiple_of=4)
+    windows: Literal["rescale", "sliding"] = "rescale"
+    window_stride: int = Field(default=64, ge=1)
+    tious: tuple[float, ...] = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
+    sampling: SamplingSettings = SamplingSettings()
+    training: TrainingSettings = TrainingSettings()
+    inference: InferenceSettings = InferenceSettings()
+    labels: LabelSettings = LabelSettings()
+
+    @model_validator(mode="after")
+    def _durations_fit(self) -> DetectSettings:
+        if self.max_duration > self.num_snippets:
+            raise ValueError(f"max_duration={self.max_duration} is longer than num_snippets={self.num_snippets}")
+        return self
+
+    @property
+    def roi_bins(self) -> int:
+        return self.bins or (32 if self.preset == "paper" else 24)
+
+    @property
+    def scores_boundaries(self) -> bool:
+        score = self.inference.score or ("boundary_iou" if self.preset == "paper" else "iou")
+        return score == "boundary_iou"

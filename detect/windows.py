@@ -1,0 +1,200 @@
+"""Cached features and annotations -> the windows that the detector sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.annotations import Annotations, Repair, Video, clean, match_ids
+from ..data.errors import EtadError, listing
+from ..data.features import FeatureCache
+from ..data.timeline import Span, Timing, window_starts
+from .resize import resize
+from .settings import DetectSettings
+
+# A training window keeps the actions of which more than this share lies inside it (SPEC section 1).
+KEPT_SHARE = 0.9
+# Training videos whose every action is shorter than this share of the video are left out (SPEC section 1).
+SHORTEST_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of one video, T snippets long.
+
+    Parameters
+    ----------
+    video_id, cache_id
+        Ids in the annotations and in the cache.
+    duration_seconds
+        Length of the video.
+    span
+        What fraction 0 .. 1 of the window means in seconds.
+    first, count
+        Snippets of the cache that fill it; fewer than T are padded (sliding) or resized (rescale).
+    segments
+        (N, 2) actions as fractions of the window, float64.
+    labels
+        (N,) class numbers.
+    """
+
+    video_id: str
+    cache_id: str
+    duration_seconds: float
+    span: Span
+    first: int
+    count: int
+    segments: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass
+class WindowReport:
+    """What was left out of a set of windows, and what was mended, by video id."""
+
+    missing: list[str] = field(default_factory=list)
+    too_short: list[str] = field(default_factory=list)
+    without_action: list[str] = field(default_factory=list)
+    repairs: list[Repair] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        reasons = {
+            "not in the feature cache": self.missing,
+            "every action shorter than 1 % of the video": self.too_short,
+            "no action to learn from": self.without_action,
+        }
+        return [f"{len(ids)} videos left out: {why} ({listing(ids, most=3)})" for why, ids in reasons.items() if ids]
+
+
+def make_windows(
+    videos: Sequence[Video],
+    cache: FeatureCache,
+    *,
+    settings: DetectSettings,
+    classes: Sequence[str],
+    training: bool,
+) -> tuple[list[Window], WindowReport]:
+    """List the windows of some videos.
+
+    Raises
+    ------
+    EtadError
+        No video of them is cached, or an action's label is none of `classes`.
+    """
+    report = WindowReport()
+    matches = match_ids([video.id for video in videos], cache.ids, where=str(cache.path))
+    report.missing = [video.id for video in videos if video.id not in matches]
+    if not matches:
+        raise EtadError(
+            f"{cache.path}: holds none of the {len(videos)} annotated videos asked for (the cache has "
+            f"{listing(cache.ids, most=3)}, the annotations {listing((video.id for video in videos), most=3)}). "
+            "Extract them, or name the cache that has them."
+        )
+    number_of = {label: number for number, label in enumerate(classes)}
+    windows: list[Window] = []
+    for video in videos:
+        if video.id not in matches:
+            continue
+        cache_id = matches[video.id]
+        timing, length = cache.timing(cache_id), cache.lengths[cache_id]
+        video, repairs = clean(video, video.duration_seconds or timing.duration_seconds)
+        report.repairs += repairs
+        unknown = sorted({action.label for action in video.actions} - set(number_of))
+        if unknown:
+            raise EtadError(
+                f"video '{video.id}': label '{unknown[0]}' is none of the {len(classes)} known classes "
+                f"({listing(classes, most=3)}). Correct the label, or train on annotations that have it."
+            )
+        if training and _only_specks(video):
+            report.too_short.append(video.id)
+            continue
+        found = _windows_of(video, cache_id, timing, length, settings=settings, number_of=number_of, training=training)
+        if training and settings.windows == "sliding":
+            found = [window for window in found if len(window.labels)]
+        if training and not settings.training.keep_negatives:
+            found = [window for window in found if len(window.labels)]
+        if not found:
+            report.without_action.append(video.id)
+        windows += found
+    return windows, report
+
+
+def read_window(window: Window, cache: FeatureCache, *, settings: DetectSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Read a window's features.
+
+    Returns
+    -------
+    features, mask
+        (T, C) float32, and (T,) float32: 1 for real snippets, 0 for padding.
+    """
+    features = cache.read(window.cache_id, window.first, window.first + window.count)
+    size = settings.num_snippets
+    if settings.windows == "rescale":
+        return resize(features, size, as_released=settings.preset == "release"), np.ones(size, dtype=np.float32)
+    mask = (np.arange(size) < len(features)).astype(np.float32)
+    return np.pad(features, ((0, size - len(features)), (0, 0))), mask
+
+
+def collate(samples: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor | None]:
+    """Stack windows into (B, C, T) features and a (B, 1, T) mask; no mask where nothing is padded."""
+    features = torch.from_numpy(np.stack([features for features, _ in samples])).transpose(1, 2)
+    mask = torch.from_numpy(np.stack([mask for _, mask in samples]))[:, None]
+    return features, None if bool(mask.all()) else mask
+
+
+def _windows_of(
+    video: Video,
+    cache_id: str,
+    timing: Timing,
+    length: int,
+    *,
+    settings: DetectSettings,
+    number_of: dict[str, int],
+    training: bool,
+) -> list[Window]:
+    duration = video.duration_seconds
+    assert duration is not None
+    seconds = np.array([[a.start_seconds, a.end_seconds] for a in video.actions], dtype=np.float64).reshape(-1, 2)
+    labels = np.array([number_of[action.label] for action in video.actions], dtype=np.int64)
+    if settings.windows == "rescale":
+        span = Span.of_video(duration)
+        fractions = span.to_fraction(seconds).clip(0, 1)
+        return [Window(video.id, cache_id, duration, span, 0, length, fractions, labels)]
+    windows = []
+    for first in window_starts(length, settings.num_snippets, settings.window_stride):
+        count = min(settings.num_snippets, length - first)
+        span = Span.of_window(timing, first, settings.num_snippets)
+        fractions, kept = span.to_fraction(seconds), np.ones(len(labels), dtype=bool)
+        if training:
+            # Between the first and the last snippet's centre; at test time nothing is cut.
+            last = (count - 1) / settings.num_snippets
+            cut = fractions.clip(0, last)
+            kept = np.diff(cut)[:, 0] > KEPT_SHARE * np.diff(fractions)[:, 0]
+            fractions = cut
+        windows.append(Window(video.id, cache_id, duration, span, first, count, fractions[kept], labels[kept]))
+    return windows
+
+
+def _only_specks(video: Video) -> bool:
+    assert video.duration_seconds is not None
+    shortest = SHORTEST_SHARE * video.duration_seconds
+    return bool(video.actions) and all(a.end_seconds - a.start_seconds <= shortest for a in video.actions)
+
+
+def training_classes(annotations: Annotations, subset: str) -> tuple[str, ...]:
+    """Sorted labels of a subset's actions: the classes that can be learnt from it.
+
+    Raises
+    ------
+    EtadError
+        The subset has no action at all.
+    """
+    videos = annotations.subset(subset)
+    classes = tuple(sorted({action.label for video in videos for action in video.actions}))
+    if not classes:
+        raise EtadError(f"{annotations.source}: no video of subset '{subset}' has an action, so nothing can be learnt.")
+    return classes

@@ -1,0 +1,75 @@
+"""Commands on files: the feature cache's verify and merge, and weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from .options import LastCommand
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command(cls=LastCommand)
+@click.argument("cache", type=_FILE)
+@click.option("--repair", is_flag=True, help="Move what is bad aside, so that extraction makes it again.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verify(cache: Path, repair: bool, as_json: bool) -> int:
+    """Check a feature cache: digests, shapes, numbers, completeness, index.
+
+    \b
+    Example:
+      etad verify runs/demo/features.h5
+    """
+    from ..data.features import FeatureCache
+    from ..data.features import verify as find_problems
+    from .report import table
+
+    problems = find_problems(cache, repair=repair)
+    rows = [
+        (problem.kind, problem.video_id or "-", problem.detail, str(problem.moved_to or "-")) for problem in problems
+    ]
+    if as_json:
+        names = ("kind", "video", "detail", "moved_to")
+        click.echo(json.dumps({"problems": [dict(zip(names, row)) for row in rows]}))
+    elif rows:
+        click.echo(table(rows, heads=("problem", "video", "what was found", "moved to")))
+        click.echo(f"{len(rows)} problems in {cache}" + ("" if repair else "; `--repair` moves what is bad aside"))
+    else:
+        click.echo(f"{cache}: {len(FeatureCache(cache))} videos, all sound")
+    return 1 if problems else 0
+
+
+@click.command(cls=LastCommand)
+@click.argument("sources", nargs=-1, type=_FILE)
+@click.option("--into", "cache", type=_FILE, required=True, help="Cache to make or extend.")
+def merge(sources: tuple[Path, ...], cache: Path) -> int:
+    """Join the shards of an extraction, and other caches, into one packed cache.
+
+    \b
+    Example:
+      etad merge --into runs/demo/features.h5
+    """
+    from ..data.features import FeatureCache
+    from ..data.features import merge as join
+
+    path = join(cache, sources)
+    click.echo(f"wrote {path}: {len(FeatureCache(path))} videos")
+    return 0
+
+
+@click.command(cls=LastCommand)
+@click.argument("file", type=_FILE)
+def weights(file: Path) -> int:
+    """Say what a weights file is, which encoder it fits and how much of it it covers.
+
+    \b
+    Example:
+      etad weights runs/demo/pretrain/encoder.pt
+    """
+    from ..extract.weights import describe
+
+    click.echo(describe(file))
+    return 0

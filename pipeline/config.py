@@ -1,0 +1,207 @@
+"""One config for all stages: TOML presets that inherit, read into the rooms' frozen settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, Field, ValidationError
+
+from ..data.errors import EtadError, nearest
+from ..data.settings import DataSettings, Settings
+from ..detect.settings import DetectSettings
+from ..extract.settings import ClipSettings, EncoderSettings, ExtractSettings
+from .demo_settings import DemoSettings
+
+# Settings that say how a run goes, not what it computes: they may change between calls.
+_HOW = {"device", "workers"}
+
+
+class Config(Settings):
+    """Everything a run depends on.
+
+    Parameters
+    ----------
+    release
+        Reproduce the authors' released model instead of the paper's text (SPEC).
+    seed
+        Where all randomness comes from.
+    device
+        `auto`, `cpu`, `cuda` or `cuda:N`.
+    workers
+        Processes or threads that read ahead.
+    """
+
+    release: bool = False
+    seed: int = Field(default=0, ge=0)
+    device: str = "auto"
+    workers: int = Field(default=2, ge=0)
+    data: DataSettings = DataSettings()
+    clips: ClipSettings = ClipSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    extract: ExtractSettings = ExtractSettings()
+    detect: DetectSettings = DetectSettings()
+    demo: DemoSettings = DemoSettings()
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+
+
+def load_config(name: str | None = None, sets: Iterable[str] = (), **direct: Any) -> Config:
+    """Read a preset or a TOML file and apply overrides.
+
+    Parameters
+    ----------
+    name
+        Preset name or path; none: the defaults.
+    sets
+        `a.b=value` overrides, in order; a value is TOML, a bare word a string.
+    direct
+        Top-level values given by options of their own; none: not given.
+
+    Raises
+    ------
+    EtadError
+        There is no such preset or file, it does not parse, a key is unknown or a value does not fit.
+    """
+    tree = _read(name, seen=()) if name else {}
+    for text in sets:
+        _apply(tree, text)
+    tree |= {key: value for key, value in direct.items() if value is not None}
+    if tree.get("release"):
+        _fill(tree, "detect", "preset", "release")
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise EtadError(_sentence(error, where=name or "config")) from error
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package."""
+    return sorted(path.name.removesuffix(".toml") for path in _presets().iterdir() if path.name.endswith(".toml"))
+
+
+def digest(part: Mapping[str, Any]) -> str:
+    """Digest of a config's part, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(part, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Name keys whose values differ, as sentences' parts.
+
+    Examples
+    --------
+    >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
+    ['a.b is 2, was 1']
+    """
+    found = []
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key} is {new}, was {old}")
+    return found
+
+
+def _presets() -> Any:
+    return files("etad.pipeline.configs")
+
+
+def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    """Read a preset or file and what it is based on."""
+    if name in seen:
+        raise EtadError(f"config '{name}' is based on itself: {' -> '.join((*seen, name))}.")
+    if name in preset_names():
+        text, folder = _presets().joinpath(f"{name}.toml").read_text(encoding="utf-8"), None
+    else:
+        path = Path(name)
+        if not path.is_file():
+            known = preset_names()
+            raise EtadError(
+                f"'{name}' is neither a preset nor a TOML file.{nearest(name, known)} Presets: {', '.join(known)}."
+            )
+        try:
+            text, folder = path.read_text(encoding="utf-8"), path.parent
+        except (OSError, UnicodeDecodeError) as error:
+            raise EtadError(f"{name}: cannot read this config: {error}.") from error
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise EtadError(f"{name}: no valid TOML: {error}.") from error
+    if folder is not None:
+        _anchor(tree, folder)
+    base = tree.pop("base", None)
+    return _merge(_read(base, (*seen, name)), tree) if base else tree
+
+
+def _anchor(tree: dict[str, Any], folder: Path) -> None:
+    """Paths in a config file are relative to the file, wherever the command is called."""
+    for section, key in (("data", "annotations"), ("data", "videos"), ("data", "blocked"), ("encoder", "weights")):
+        value = tree.get(section, {}).get(key) if isinstance(tree.get(section), dict) else None
+        if isinstance(value, str):
+            tree[section][key] = str(folder / Path(value).expanduser())
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _apply(tree: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise EtadError(f"--set {text}: expected KEY=VALUE, such as detect.training.epochs=8.")
+    *path, last = key.strip().split(".")
+    node = tree
+    for name in path:
+        node = node.setdefault(name, {})
+        if not isinstance(node, dict):
+            raise EtadError(f"--set {text}: '{name}' holds a value, not a group of keys.")
+    try:
+        node[last] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        node[last] = value
+
+
+def _fill(tree: dict[str, Any], section: str, key: str, value: Any) -> None:
+    tree.setdefault(section, {}).setdefault(key, value)
+
+
+def _sentence(error: ValidationError, *, where: str) -> str:
+    """Word the first of pydantic's complaints; an unknown key gets the nearest known one."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(first["loc"][:-1])
+        return f"{where}: unknown key '{key}'.{nearest(str(first['loc'][-1]), known)} Known here: {', '.join(known)}."
+    if not key:
+        return f"{where}: {first['msg'].removeprefix('Value error, ')}."
+    return f"{where}: {key}={first['input']!r}: {first['msg'].removeprefix('Value error, ')}."
+
+
+def _fields_at(loc: Iterable[Any]) -> list[str]:
+    model: type[BaseModel] = Config
+    for name in loc:
+        annotation = model.model_fields[str(name)].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        model = annotation
+    return sorted(model.model_fields)
+
+
+def _without_none(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in tree.items()
+        if value is not None
+    }

@@ -1,0 +1,125 @@
+"""Where the files of a run lie, and that a run keeps to one config."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data.atomic import write_text
+from ..data.errors import EtadError
+from .config import Config, differences
+
+# What each stage's results depend on, as keys of the config; a key may name a whole group.
+_DEPENDS = {
+    "pretrain": ("seed", "pretrain", "encoder.name", "clips.clip_frames"),
+    "extract": ("clips", "encoder.name", "encoder.init", "extract.store_dtype"),
+    "detect": (
+        "seed",
+        "release",
+        "data.train_subset",
+        "data.dropped_labels",
+        "detect.preset",
+        "detect.enhancement",
+        "detect.num_stages",
+        "detect.num_snippets",
+        "detect.max_duration",
+        "detect.bins",
+        "detect.windows",
+        "detect.window_stride",
+        "detect.sampling.strategy",
+        "detect.sampling.ratio",
+        "detect.training",
+        "detect.labels.source",
+    ),
+}
+# Keys inside those groups that say how a run goes, not what it computes.
+_FREE = ("detect.training.checkpoint_seconds", "detect.training.memory_gib", "pretrain.checkpoint_seconds")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run (DESIGN section 4)."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def cache(self) -> Path:
+        return self.path / "features.h5"
+
+    @property
+    def pretrain(self) -> Path:
+        return self.path / "pretrain"
+
+    @property
+    def encoder(self) -> Path:
+        """The run's own pretrained encoder."""
+        return self.pretrain / "encoder.pt"
+
+    @property
+    def detect(self) -> Path:
+        return self.path / "detect"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    def claim(self, stage: str, config: Config) -> None:
+        """Settle the run's config for a stage, or refuse one that contradicts what the stage has made already.
+
+        Raises
+        ------
+        EtadError
+            A key that the stage's results depend on has another value than when they were made.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        made_with = self.path / f".{stage}.toml"
+        now = _part(config, _DEPENDS[stage])
+        if made_with.exists():
+            before = tomllib.loads(made_with.read_text(encoding="utf-8"))
+            changed = differences(before, now)
+            if changed:
+                raise EtadError(
+                    f"{self.path}: this run's `{stage}` was made with another config: {changed[0]}. "
+                    "Choose another run folder with -o, or set the key back."
+                )
+        else:
+            import tomli_w
+
+            write_text(made_with, tomli_w.dumps(now))
+        write_text(self.config, config.to_toml())
+
+
+def stage_part(stage: str, config: Config) -> dict[str, Any]:
+    """The keys of a config that a stage's results depend on."""
+    return _part(config, _DEPENDS[stage])
+
+
+def _part(config: Config, keys: Iterable[str]) -> dict[str, Any]:
+    whole: dict[str, Any] = tomllib.loads(config.to_toml())
+    for key in _FREE:
+        *path, last = key.split(".")
+        _descend(whole, path).pop(last, None)
+    found: dict[str, Any] = {}
+    for key in keys:
+        *path, last = key.split(".")
+        node = _descend(whole, path)
+        if last in node:
+            target = found
+            for name in path:
+                target = target.setdefault(name, {})
+            target[last] = node[last]
+    return found
+
+
+def _descend(tree: Mapping[str, Any], path: Iterable[str]) -> dict[str, Any]:
+    node: Any = tree
+    for name in path:
+        node = node.get(name, {})
+    return node

@@ -1,0 +1,75 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from etad.data.errors import EtadError
+from etad.pipeline.config import load_config, preset_names
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_loads_and_survives_being_written(name: str, tmp_path: Path) -> None:
+    config = load_config(name)
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    assert load_config(str(tmp_path / "config.toml")) == config
+
+
+def test_overrides_are_toml_values_and_bare_words_are_strings() -> None:
+    sets = ["detect.training.epochs=3", "encoder.name=tsm_r18", "detect.tious=[0.3, 0.5]", "clips.resize=128"]
+    config = load_config("thumos14", sets)
+    assert config.detect.training.epochs == 3
+    assert config.encoder.name == "tsm_r18"
+    assert config.detect.tious == (0.3, 0.5)
+    assert config.clips.resize == 128
+    assert config.detect.max_duration == 64  # the preset's own
+
+
+def test_an_unknown_key_names_the_nearest_known_one() -> None:
+    with pytest.raises(EtadError, match=r"unknown key 'detect.training.epoch'\. Did you mean 'epochs'\? Known here: "):
+        load_config(None, ["detect.training.epoch=3"])
+    with pytest.raises(EtadError, match=r"unknown key 'detct'\. Did you mean 'detect'\?"):
+        load_config(None, ["detct.x=1"])
+
+
+def test_a_value_that_does_not_fit_names_key_and_value() -> None:
+    with pytest.raises(EtadError, match=r"detect\.num_stages=7: Input should be less than or equal to 4"):
+        load_config(None, ["detect.num_stages=7"])
+    with pytest.raises(EtadError, match=r"max_duration=128 is longer than num_snippets=64"):
+        load_config(None, ["detect.num_snippets=64"])
+    with pytest.raises(EtadError, match="expected KEY=VALUE"):
+        load_config(None, ["detect.num_stages"])
+    with pytest.raises(EtadError, match="'seed' holds a value, not a group"):
+        load_config(None, ["seed=1", "seed.a=1"])
+
+
+def test_an_unknown_preset_lists_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(EtadError, match=r"neither a preset nor a TOML file\. Did you mean 'thumos14'\?"):
+        load_config("thumos")
+    bad = tmp_path / "bad.toml"
+    bad.write_text("a = [")
+    with pytest.raises(EtadError, match=r"bad\.toml: no valid TOML"):
+        load_config(str(bad))
+
+
+def test_files_inherit_and_their_paths_are_relative_to_them(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('base = "thumos14"\n[data]\nannotations = "a.json"\n[detect.training]\nepochs = 2\n')
+    config = load_config(str(mine))
+    assert config.data.annotations == tmp_path / "a.json"
+    assert config.detect.training.epochs == 2
+    assert config.detect.training.optimizer == "adam"
+    loop = tmp_path / "loop.toml"
+    loop.write_text(f'base = "{loop}"\n')
+    with pytest.raises(EtadError, match="based on itself"):
+        load_config(str(loop))
+
+
+def test_release_selects_the_released_models_choices() -> None:
+    assert load_config("activitynet-tsp").detect.roi_bins == 32
+    released = load_config("activitynet-tsp", ["release=true"]).detect
+    assert (released.preset, released.roi_bins, released.scores_boundaries) == ("release", 24, False)
+
+
+def test_the_resolved_config_is_toml() -> None:
+    tree = tomllib.loads(load_config("thumos14").to_toml())
+    assert tree["detect"]["training"]["clip_norm"] == 1.0
