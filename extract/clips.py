@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -106,7 +106,7 @@ class Failure:
 
 def clip_batches(
     sources: Mapping[str, Path], plan: ClipPlan, *, batch_clips: int, workers: int
-) -> Iterator[ClipBatch | Failure]:
+) -> Generator[ClipBatch | Failure, None, None]:
     """Decode videos ahead of their use, in batches that never mix videos.
 
     Parameters

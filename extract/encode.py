@@ -1,0 +1,135 @@
+"""Clips through an encoder on any device, while the next ones are decoded and fetched."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.errors import EtadError
+from ..data.timeline import Timeline
+from .clips import ClipBatch, Failure
+from .encoders import Encoder
+
+# Batches that a GPU may have before it: enough never to wait, few enough for its memory.
+_LAUNCHED_AHEAD = 2
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedVideo:
+    """One video's features.
+
+    Parameters
+    ----------
+    features
+        float32 (T, C).
+    """
+
+    video_id: str
+    path: Path
+    features: np.ndarray
+    timeline: Timeline
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Settle the number format that an encoder computes in; `auto` takes the shorter one where the device gains by it.
+
+    Raises
+    ------
+    EtadError
+        The format is none that is known.
+
+    Examples
+    --------
+    >>> choose_dtype("float32", torch.device("cpu"))
+    torch.float32
+    """
+    if precision != "auto":
+        if precision not in _DTYPES:
+            raise EtadError(f"encoder.precision={precision!r} is none of auto, {', '.join(_DTYPES)}.")
+        return _DTYPES[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and _cpu_multiplies_bfloat16() else torch.float32
+
+
+def encode_clips(encoder: Encoder, clips: Tensor, dtype: torch.dtype) -> Tensor:
+    """Encode clips, uint8 (N, L, H, W, 3) on the encoder's device, as float32 (N, C); the last mean is in float32."""
+    short = dtype != torch.float32
+    with torch.autocast(clips.device.type, dtype=dtype if short else None, enabled=short):
+        last_map = encoder.run_stages(encoder.normalise(clips), 0, len(encoder.stages))
+    return encoder.pool(last_map.float())
+
+
+@torch.inference_mode()
+def _encode_batch(encoder: Encoder, clips: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
+    frames = torch.from_numpy(clips)
+    if device.type == "cuda":
+        frames = frames.pin_memory()
+    return encode_clips(encoder, frames.to(device, non_blocking=True), dtype)
+
+
+def encode_batches(
+    encoder: Encoder, items: Iterable[ClipBatch | Failure], *, device: torch.device, dtype: torch.dtype
+) -> Iterator[EncodedVideo | Failure]:
+    """Encode the batches of one video after the other; failures pass through, in their place.
+
+    A GPU is never waited for while it has work: a video's features are fetched when the next one's batch is launched.
+
+    Parameters
+    ----------
+    encoder
+        On `device`, in evaluation mode.
+    items
+        As `clip_batches` yields them.
+    dtype
+        Number format of the encoder's layers; features are float32.
+    """
+    parts: list[Tensor] = []
+    launched: deque[torch.cuda.Event] = deque()
+    finished: tuple[ClipBatch, Tensor] | None = None
+    for item in items:
+        if isinstance(item, Failure):
+            parts = []
+            if finished is not None:
+                yield _fetch(*finished)
+                finished = None
+            yield item
+            continue
+        parts.append(_encode_batch(encoder, item.clips, device, dtype))
+        if finished is not None:
+            yield _fetch(*finished)
+            finished = None
+        if device.type == "cuda":
+            launched.append(torch.cuda.Event())
+            launched[-1].record()
+            if len(launched) > _LAUNCHED_AHEAD:
+                launched.popleft().synchronize()
+        if item.is_last:
+            finished, parts = (item, torch.cat(parts)), []
+            if device.type != "cuda":
+                yield _fetch(*finished)
+                finished = None
+    if finished is not None:
+        yield _fetch(*finished)
+
+
+def _fetch(last: ClipBatch, features: Tensor) -> EncodedVideo:
+    return EncodedVideo(video_id=last.video_id, path=last.path, features=features.cpu().numpy(), timeline=last.timeline)
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions that multiply bfloat16; emulated, it is slower than float32."""
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is not None:
+        found = capabilities()
+        return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+    asks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(ask() for ask in asks if ask is not None)
