@@ -152,8 +152,7 @@ class FeatureCache:
             else:
                 with open_file(path) as file:
                     stored = self._read_stored(file, video_id, start, stop)
-            # torch widens float16 fifteen times faster than numpy does.
-            features = torch.from_numpy(stored).to(torch.float32).numpy()
+            features = _widened(stored)
             check_finite(features)
         except (EtadError, KeyError, OSError, RuntimeError) as error:
             if part is not None and not path.exists():
@@ -215,6 +214,21 @@ class FeatureCache:
 
 
 _DIGESTED = ("length", "features_sha256", "duration_seconds", "fps", "first_center_seconds", "center_step_seconds")
+
+
+# torch shares out longer copies among threads, and on busy cores the threads wait longer than they work.
+_SERIAL_VALUES = 32768
+
+
+def _widened(stored: np.ndarray) -> np.ndarray:
+    """Stored features as float32, (T, C); torch is six times faster at it than numpy, and on one thread."""
+    if stored.dtype == np.float32:
+        return stored
+    features = np.empty(stored.shape, dtype=np.float32)
+    pieces = torch.from_numpy(features).view(-1).split(_SERIAL_VALUES)
+    for piece, source in zip(pieces, torch.from_numpy(stored).view(-1).split(_SERIAL_VALUES)):
+        piece.copy_(source)
+    return features
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
