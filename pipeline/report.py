@@ -1,0 +1,92 @@
+"""Plain text tables: failures, checks, metrics."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+
+_GAP = "  "
+_LEAST_WRAPPED = 20
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, width: int | None = None) -> str:
+    """Align rows under a header; no rows, no table.
+
+    Columns of numbers stand to the right, text to the left; None is shown as "-". Characters that would steer a
+    terminal or break a line are shown as escapes, since ids and messages may hold any.
+
+    Parameters
+    ----------
+    header
+        Column names.
+    rows
+        As many cells each as there are columns.
+    width
+        Characters a line may have: the last column is wrapped to fit. None: lines are as long as they get.
+
+    Examples
+    --------
+    >>> print(table(["video", "mAP"], [["v_a", "54.96"], ["v_bcd", 9]]))
+    video    mAP
+    -----  -----
+    v_a    54.96
+    v_bcd      9
+    """
+    if not rows:
+        return ""
+    assert all(len(row) == len(header) for row in rows), (header, rows)
+    cells = [[_shown(cell) for cell in row] for row in rows]
+    is_right = [all(_is_number(row[column]) for row in cells) for column in range(len(header))]
+    widths = [max(_width(row[column]) for row in [list(header), *cells]) for column in range(len(header))]
+    rule = ["-" * columns for columns in widths]
+    if width is not None and not is_right[-1]:
+        before = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
+        widths[-1] = min(widths[-1], max(width - before, _LEAST_WRAPPED, _width(header[-1])))
+        rule[-1] = "-" * widths[-1]
+        cells = [line for row in cells for line in _wrapped(row, widths[-1])]
+    return "\n".join(_line(row, widths, is_right) for row in [list(header), rule, *cells])
+
+
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """Show a fraction as the papers do, in per cent.
+
+    Examples
+    --------
+    >>> percent(0.34698), percent(None)
+    ('34.70', '-')
+    """
+    return "-" if fraction is None else f"{100 * fraction:.{digits}f}"
+
+
+def _line(row: Sequence[str], widths: Sequence[int], is_right: Sequence[bool]) -> str:
+    padded = []
+    for cell, columns, right in zip(row, widths, is_right):
+        blanks = " " * (columns - _width(cell))
+        padded.append(blanks + cell if right else cell + blanks)
+    return _GAP.join(padded).rstrip()
+
+
+def _wrapped(row: list[str], columns: int) -> list[list[str]]:
+    lines = textwrap.wrap(row[-1], columns, break_on_hyphens=False) or [""]
+    return [[*row[:-1], lines[0]], *([""] * (len(row) - 1) + [line] for line in lines[1:])]
+
+
+def _shown(cell: object) -> str:
+    if cell is None:
+        return "-"
+    text = f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.rstrip("%"))
+    except ValueError:
+        return cell == "-"
+    return True
+
+
+def _width(text: str) -> int:
+    # East Asian letters fill two columns of a terminal; combining marks none.
+    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
