@@ -1,0 +1,142 @@
+"""The stages that chain: check, pretrain, extract, detect; and the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import Common, common_options, toml_path
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--videos", type=_FILE, help="Folder of videos; their stems are the ids.")
+@click.option("--annotations", type=_FILE, help="Annotations in ActivityNet's JSON form.")
+@click.option("--probe/--no-probe", default=True, help="Open every video file, or only look for it.")
+@common_options
+def check(common: Common, videos: Path | None, annotations: Path | None, probe: bool) -> int:
+    """Check annotations, videos, cache and config against each other, before a run.
+
+    \b
+    Example:
+      etad check -c thumos14 --annotations thumos14.json --videos videos
+    """
+    from .checking import check as find
+    from .report import table
+    from .run_folder import RunFolder
+
+    config = common.load(*_path_sets(annotations=annotations, videos=videos))
+    findings = find(config, RunFolder(common.out) if common.out else None, probe_videos=probe)
+    if findings:
+        rows = [(f.kind, f.where, f.what, f.advice) for f in sorted(findings, key=lambda f: f.kind != "problem")]
+        click.echo(table(rows, heads=("kind", "where", "what was found", "what to do, or what is done")))
+    problems = sum(finding.kind == "problem" for finding in findings)
+    click.echo(f"{problems} problems, {len(findings) - problems} notes")
+    return 1 if problems else 0
+
+
+@click.command()
+@click.option("--weights", type=_FILE, help="Encoder weights, published or from `pretrain`.")
+@click.option("--videos", type=_FILE, help="Folder of videos; their stems are the ids.")
+@click.option("--annotations", type=_FILE, help="Annotations, to take ids from.")
+@click.option("--shard", metavar="I/N", help="Do the I-th of N parts of the work; `merge` joins them.")
+@common_options
+def extract(
+    common: Common, weights: Path | None, videos: Path | None, annotations: Path | None, shard: str | None
+) -> int:
+    """Run a video encoder over videos into the run's feature cache; safe to repeat.
+
+    \b
+    Example:
+      etad extract -c thumos14 -o runs/t14 --videos videos --weights tsp.pth
+    """
+    from .device import choose_device
+    from .extracting import describe_missing, find_sources, parse_shard, run_extract
+    from .inputs import read_data
+    from .report import table
+    from .run_folder import RunFolder
+
+    config = common.load(*_path_sets(annotations=annotations, videos=videos))
+    run = RunFolder(common.run_folder())
+    read = read_data(config) if config.data.annotations else None
+    sources = find_sources(config, read, None)
+    report, origin = run_extract(
+        config,
+        run,
+        sources=sources,
+        weights=weights,
+        shard=parse_shard(shard) if shard else None,
+        device=choose_device(config.device),
+    )
+    click.echo(f"weights: {origin}")
+    if report.failed:
+        click.echo(table([(f.video_id, f.path.name, f.reason) for f in report.failed], heads=("video", "file", "why not")))
+    counts = f"{len(report.done)} videos extracted, {len(report.skipped)} there already, {len(report.failed)} failed"
+    where = f"parts of {report.cache} (join the shards with `etad merge --into {report.cache}`)" if shard else report.cache
+    click.echo(f"{counts} -> {where}")
+    missing = describe_missing(sources)
+    if missing:
+        click.echo(missing)
+    return 1 if report.failed or missing else 0
+
+
+@click.command()
+@click.option("--features", type=_FILE, help="Feature cache; the run's own by default.")
+@click.option("--annotations", type=_FILE, help="Annotations in ActivityNet's JSON form.")
+@click.option("--scores", type=_FILE, help="Video-level class scores; sets detect.labels.source=scores.")
+@click.option("--checkpoint", type=_FILE, help="A trained detector.")
+@click.option("--train/--no-train", default=True, help="Train first, or infer only (with --checkpoint).")
+@common_options
+def detect(
+    common: Common,
+    features: Path | None,
+    annotations: Path | None,
+    scores: Path | None,
+    checkpoint: Path | None,
+    train: bool,
+) -> int:
+    """Train the detector on the cached features, infer, evaluate; goes on where it stopped.
+
+    \b
+    Example:
+      etad detect -c thumos14 -o runs/t14 --annotations thumos14.json --scores video_scores.npy
+    """
+    from ..data.features import FeatureCache
+    from .detecting import detect as run_detect
+    from .device import choose_device
+    from .inputs import read_data
+    from .plots import plot_curves
+    from .run_folder import RunFolder
+
+    if train == (checkpoint is not None):
+        raise click.UsageError("--checkpoint FILE and --no-train go together: training starts from scratch.")
+    sets = [*_path_sets(annotations=annotations), *(["detect.labels.source=scores"] if scores else [])]
+    config = common.load(*sets)
+    run = RunFolder(common.run_folder())
+    read = read_data(config)
+    cache = FeatureCache(features or run.cache)
+    if train:
+        run.claim("detect", config)
+    outcome = run_detect(
+        config,
+        run.detect,
+        cache=cache,
+        annotations=read,
+        scores=scores,
+        checkpoint=checkpoint,
+        device=choose_device(config.device),
+    )
+    for note in outcome.notes:
+        click.echo(note)
+    if outcome.evaluation is not None:
+        click.echo(outcome.evaluation.text())
+    if (run.detect / "log.jsonl").exists():
+        plot_curves(run.detect / "log.jsonl", run.plots / "curves.png")
+    click.echo(f"detections, metrics and checkpoints -> {run.detect}, curves -> {run.plots}")
+    return 1 if outcome.missing else 0
+
+
+def _path_sets(**paths: Path | None) -> list[str]:
+    return [f"data.{name}={toml_path(path)}" for name, path in paths.items() if path is not None]
