@@ -10,24 +10,24 @@ _GAP = "  "
 _LEAST_WRAPPED = 20
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, width: int | None = None) -> str:
-    """Align rows under a header; no rows, no table.
+def table(rows: Sequence[Sequence[object]], *, heads: Sequence[str], width: int | None = None) -> str:
+    """Align rows under their heads; no rows, no table.
 
     Columns of numbers stand to the right, text to the left; None is shown as "-". Characters that would steer a
     terminal or break a line are shown as escapes, since ids and messages may hold any.
 
     Parameters
     ----------
-    header
-        Column names.
     rows
         As many cells each as there are columns.
+    heads
+        Names of the columns.
     width
         Characters a line may have: the last column is wrapped to fit. None: lines are as long as they get.
 
     Examples
     --------
-    >>> print(table(["video", "mAP"], [["v_a", "54.96"], ["v_bcd", 9]]))
+    >>> print(table([["v_a", "54.96"], ["v_bcd", 9]], heads=("video", "mAP")))
     video    mAP
     -----  -----
     v_a    54.96
@@ -35,17 +35,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], *, width: int
     """
     if not rows:
         return ""
-    assert all(len(row) == len(header) for row in rows), (header, rows)
+    assert all(len(row) == len(heads) for row in rows), (heads, rows)
     cells = [[_shown(cell) for cell in row] for row in rows]
-    is_right = [all(_is_number(row[column]) for row in cells) for column in range(len(header))]
-    widths = [max(_width(row[column]) for row in [list(header), *cells]) for column in range(len(header))]
+    is_right = [all(_is_number(row[column]) for row in cells) for column in range(len(heads))]
+    widths = [max(_width(row[column]) for row in [list(heads), *cells]) for column in range(len(heads))]
     rule = ["-" * columns for columns in widths]
     if width is not None and not is_right[-1]:
         before = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
-        widths[-1] = min(widths[-1], max(width - before, _LEAST_WRAPPED, _width(header[-1])))
+        widths[-1] = min(widths[-1], max(width - before, _LEAST_WRAPPED, _width(heads[-1])))
         rule[-1] = "-" * widths[-1]
         cells = [line for row in cells for line in _wrapped(row, widths[-1])]
-    return "\n".join(_line(row, widths, is_right) for row in [list(header), rule, *cells])
+    return "\n".join(_line(row, widths, is_right) for row in [list(heads), rule, *cells])
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
