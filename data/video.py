@@ -32,7 +32,9 @@ __all__ = [
 _MUXERS = {".avi": "avi", ".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4", ".ts": "mpegts"}
 # Decoders that can pass over the frames on which no other depends, and pass over nothing else.
 _PASSES_OVER_UNREFERENCED = frozenset({"h264"})
-# Matroska states its length exactly: a file that ends this share of it earlier was cut short on its way here.
+# Containers that state their length and are read without complaint when their end is missing; and the share of that
+# length that a file may lack before it counts as cut short on its way here.
+_STATES_LENGTH = frozenset({"flv", "matroska,webm"})
 _LARGEST_LOSS = 0.1
 
 
@@ -192,7 +194,7 @@ class _Source:
         tick_seconds, usual_fps = self._tick_seconds, self._stream.average_rate
         index = index_by_packets(packets, tick_seconds=tick_seconds, usual_fps=usual_fps)
         self._first_tick = int(index.ticks[0])
-        stated_seconds = (self._container.duration or 0) / av.time_base if "matroska" in format_name else 0.0
+        stated_seconds = (self._container.duration or 0) / av.time_base if format_name in _STATES_LENGTH else 0.0
         if not ended_well or index.end_seconds < (1 - _LARGEST_LOSS) * stated_seconds:
             raise EtadError(
                 f"{self.path}: the file is cut short, it ends within second {index.duration_seconds:.1f}. "
@@ -280,7 +282,8 @@ def _set_up_encoder(
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     stream.codec_context.thread_count = 1
     stream.codec_context.gop_size = gop
-    stream.options = {"preset": "veryfast", "x264-params": "threads=1"}
+    # Macroblock trees make x264 read memory that it never wrote: with them, bytes differ from run to run.
+    stream.options = {"preset": "veryfast", "x264-params": "threads=1:no-mbtree=1"}
     if bitrate is None:
         stream.options = {**stream.options, "crf": str(crf)}
     else:

@@ -238,7 +238,7 @@ def _read(
     ready_at = np.maximum.accumulate(places.max(axis=1))
     last_clip = np.zeros(len(wanted), dtype=np.int64)
     np.maximum.at(last_clip, places, np.arange(num_clips)[:, None])
-    kept: dict[int, np.ndarray] = {}
+    kept = _new_frames()
     clip, batch = 0, np.empty(0)
     for place, (_, frame) in enumerate(video.read(wanted / fps, resize=plan.resize)):
         kept[place] = frame
@@ -257,3 +257,7 @@ def _read(
             if row + 1 == len(batch):
                 yield batch
     assert clip == num_clips and not kept, (clip, num_clips, len(kept))
+
+
+def _new_frames() -> dict[int, np.ndarray]:
+    return {}
