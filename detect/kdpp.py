@@ -193,7 +193,7 @@ def _draw_eigenvectors(
     log_values: np.ndarray, table: np.ndarray, count: int, random: np.random.Generator
 ) -> np.ndarray:
     """Draw `count` eigenvectors, a set as likely as the product of its eigenvalues; (count,) descending."""
-    chosen = []
+    chosen: list[int] = []
     i = len(log_values)
     while len(chosen) < count:
         wanted = count - len(chosen)

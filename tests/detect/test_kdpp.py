@@ -12,7 +12,7 @@ from etad.detect.kdpp import Spectrum, log_symmetric_polynomials, sample_kdpp, s
 from etad.detect.threads import one_thread
 from reference import sampling as plain
 
-NUM_SETS = 1500
+NUM_SETS = 1000
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
