@@ -12,8 +12,8 @@ from ..data.errors import EtadError
 from .matching import segment_iou
 from .proposals import snippet_of
 
-# Videos that go through soft-NMS side by side: more of them no longer fit into the processor's cache.
-VIDEOS_AT_ONCE = 16
+# Proposals that go through soft-NMS side by side, 48 bytes each: more of them no longer fit into a core's cache.
+PROPOSALS_AT_ONCE = 16384
 
 # Keeps the IoU of two empty segments at 0 / this, and changes no length that a float64 can tell from another.
 _TINY = 1e-300
@@ -106,10 +106,7 @@ def soft_nms(
     """
     assert sigma >= 0.01, f"sigma is {sigma}: below 0.01 the decay of equal segments is no number above 0"
     kept: list[Kept] = [Kept(np.empty(0, dtype=np.int64), np.empty(0)) for _ in scores]
-    # Videos of similar size go together, so that little is padded.
-    order = sorted((video for video in range(len(scores)) if len(scores[video])), key=lambda video: len(scores[video]))
-    for first in range(0, len(order), VIDEOS_AT_ONCE):
-        videos = order[first : first + VIDEOS_AT_ONCE]
+    for videos in _side_by_side([len(own) for own in scores]):
         sizes = [len(scores[video]) for video in videos]
         wanted = [min(most_kept, size - 1 if lose_last and size > 1 else size) for size in sizes]
         start, end = np.zeros((2, len(videos), max(sizes)))
@@ -180,6 +177,18 @@ def _soft_nms_side_by_side(
         iou /= -sigma
         score *= np.exp(iou, out=iou)
     return index.T, decayed.T
+
+
+def _side_by_side(sizes: Sequence[int]) -> list[list[int]]:
+    """Group videos of similar size, so that little is padded, as many as fit; those without proposals are left out."""
+    groups: list[list[int]] = []
+    for video in sorted(np.flatnonzero(sizes).tolist(), key=lambda video: sizes[video]):
+        # Sizes ascend: the new video's is what the whole group is padded to.
+        if groups and (len(groups[-1]) + 1) * sizes[video] <= PROPOSALS_AT_ONCE:
+            groups[-1].append(video)
+        else:
+            groups.append([video])
+    return groups
 
 
 def _check(start: np.ndarray, end: np.ndarray, score: np.ndarray) -> None:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from etad.data.errors import EtadError
-from etad.detect.nms import VIDEOS_AT_ONCE, is_boundary, select_by_boundary, soft_nms, vote
+from etad.detect import nms
+from etad.detect.nms import is_boundary, select_by_boundary, soft_nms, vote
 from reference import nms as plain
 
 VIDEOS = ["v0", "v1", "v2", "v3", "v4"]
@@ -42,8 +43,9 @@ def test_it_equals_the_plain_loop(count: int, grid: int | None, lose_last: bool)
     np.testing.assert_allclose(kept.score, decayed, rtol=0, atol=1e-12)
 
 
-def test_videos_side_by_side_equal_videos_one_by_one() -> None:
-    sizes = [7, 0, 120, 1, 33] * (VIDEOS_AT_ONCE // 4)
+def test_videos_side_by_side_equal_videos_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nms, "PROPOSALS_AT_ONCE", 300)
+    sizes = [7, 0, 120, 1, 33] * 4
     videos = [proposals(seed, size, grid=9) for seed, size in enumerate(sizes)]
     together = soft_nms(*zip(*videos), sigma=0.35, most_kept=20, lose_last=True)
     for (segments, scores), kept in zip(videos, together):
