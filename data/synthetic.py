@@ -62,7 +62,7 @@ class SyntheticSpec:
     longest_seconds: float = 60.0
     size: int = 48
     fps: float = 10.0
-    difficulty: float = 0.4
+    difficulty: float = 0.2
     validation_share: float = 0.3
     seed: int = 0
 
@@ -137,9 +137,23 @@ def draw_video(spec: SyntheticSpec, index: int) -> tuple[Iterator[np.ndarray], t
 
 
 def draw_clips(
-    spec: SyntheticSpec, rng: np.random.Generator, num_clips: int, *, clip_frames: int, size: int | None = None
+    spec: SyntheticSpec,
+    rng: np.random.Generator,
+    num_clips: int,
+    *,
+    clip_frames: int,
+    size: int | None = None,
+    camera_share: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw clips, each of another scene: a stream of them never repeats.
+
+    Parameters
+    ----------
+    size
+        Side of the frames, pixels; none: the spec's.
+    camera_share
+        Share of the clips in which the whole scene moves as the actor would. There every pixel shows the motion, so
+        that a network learns from them first what it hardly finds in small actors.
 
     Returns
     -------
@@ -153,7 +167,7 @@ def draw_clips(
     classes = rng.integers(0, rest + 1, num_clips)
     scenes = draw_scenes(domain, rng, num_clips, difficulty=spec.difficulty)
     action_of_frame = np.repeat(np.where(classes == rest, REST, classes)[:, None], clip_frames, axis=1)
-    paths = move(scenes, action_of_frame, fps=spec.fps, easing=False)
+    paths = move(scenes, action_of_frame, fps=spec.fps, easing=False, camera_moves=rng.random(num_clips) < camera_share)
     return render(scenes, paths, rng, size=size or spec.size), classes
 
 

@@ -13,67 +13,85 @@ import numpy as np
 
 REST = -1  # the action index of a frame in which the actor does nothing
 _RAMP_SECONDS = 0.2
+# What leaves the frame comes in again on the other side, once it is this far out.
+_MARGIN = 0.3
 
-# Two motions of one actor: where it swings to, (..., 2), given its phase in radians and its handedness, +1 or -1.
-_Swing = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+_Swing = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray | float, np.ndarray | float]]
 
 
 @dataclass(frozen=True)
 class Motion:
-    """How the actor moves during an action: it swings around its place, glides away, swells.
+    """How an actor moves during an action: it swings around its place, or glides away.
 
     Parameters
     ----------
     swing
-        Offset (x, y) in amplitudes at a phase.
+        Offset (x, y) in amplitudes, given the phase in radians and the scene's handedness, +1 or -1.
     glide
-        Direction (x, y) it travels in, in glide speeds; it comes in again at the other side.
-    swell
-        Share that its radius grows and shrinks by.
+        Direction (x, y).
     """
 
     swing: _Swing | None = None
     glide: tuple[float, float] = (0.0, 0.0)
-    swell: float = 0.0
-    pan: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Domain:
-    """A look and its actions. Two domains share neither."""
+    """A look and its actions. Two domains share neither.
+
+    Parameters
+    ----------
+    roundness
+        2 draws soft round blobs; higher powers draw boxes.
+    elongation
+        Largest ratio of a blob's width and height.
+    actor_size
+        How much larger than distractors the actor may be, from and to.
+    waves, wave_length, wave_height
+        Plane waves that the background is the sum of; lengths from and to; brightness.
+    saturation
+        0 paints in grey, 1 in any colour.
+    """
 
     actions: dict[str, Motion]
     roundness: float
     elongation: float
+    actor_size: tuple[float, float]
     waves: int
     wave_length: tuple[float, float]
+    wave_height: float
     saturation: float
 
 
 TARGET = Domain(
     actions={
-        "sway": Motion(swing=lambda phase, hand: (np.sin(phase), 0 * phase)),
-        "bounce": Motion(swing=lambda phase, hand: (0 * phase, np.sin(phase))),
+        "sway": Motion(swing=lambda phase, hand: (np.sin(phase), 0.0)),
+        "bounce": Motion(swing=lambda phase, hand: (0.0, np.sin(phase))),
         "circle": Motion(swing=lambda phase, hand: (np.cos(phase), hand * np.sin(phase))),
     },
     roundness=2.0,
     elongation=1.3,
+    actor_size=(2.0, 2.4),
     waves=6,
     wave_length=(0.35, 1.2),
+    wave_height=0.25,
     saturation=1.0,
 )
 SOURCE = Domain(
     actions={
-        "glide left": Motion(pan=(-1.0, 0.0)),
-        "glide right": Motion(pan=(1.0, 0.0)),
-        "glide up": Motion(pan=(0.0, -1.0)),
-        "glide down": Motion(pan=(0.0, 1.0)),
-        "swell": Motion(swell=0.6),
+        "glide left": Motion(glide=(-1.0, 0.0)),
+        "glide right": Motion(glide=(1.0, 0.0)),
+        "glide up": Motion(glide=(0.0, -1.0)),
+        "glide down": Motion(glide=(0.0, 1.0)),
+        "slash": Motion(swing=lambda phase, hand: (0.7 * np.sin(phase), 0.7 * np.sin(phase))),
+        "backslash": Motion(swing=lambda phase, hand: (0.7 * np.sin(phase), -0.7 * np.sin(phase))),
     },
     roundness=6.0,
     elongation=2.0,
+    actor_size=(1.5, 2.0),
     waves=3,
     wave_length=(0.5, 2.0),
+    wave_height=0.5,
     saturation=0.5,
 )
 DOMAINS = {"target": TARGET, "source": SOURCE}
@@ -81,8 +99,11 @@ DOMAINS = {"target": TARGET, "source": SOURCE}
 
 @dataclass(frozen=True)
 class Scenes:
-    """What N scenes look like and how their parts move by themselves; see `draw_scenes`."""
+    """What N scenes look like and how their parts move; see `draw_scenes`."""
 
+    domain: Domain
+    opacity: float
+    grain: float
     base_colours: np.ndarray  # (N, 3), 0..1
     wave_vectors: np.ndarray  # (N, J, 2), radians per side
     wave_phases: np.ndarray  # (N, J)
@@ -91,16 +112,14 @@ class Scenes:
     blob_colours: np.ndarray  # (N, M, 3)
     blob_radii: np.ndarray  # (N, M, 2)
     blob_starts: np.ndarray  # (N, M, 2)
-    blob_velocity: np.ndarray  # (N, M, 2), sides per second; the actor drifts, distractors glide
-    wander_radians: np.ndarray  # (N, M, 2, 2), the last: per second, at the start
+    blob_velocity: np.ndarray  # (N, M, 2), sides per second: the actor drifts, distractors glide
+    wander_speed: np.ndarray  # (N, M, 2), radians per second
+    wander_phase: np.ndarray  # (N, M, 2)
     period_seconds: np.ndarray  # (N, 1)
     start_phase: np.ndarray  # (N, 1)
     amplitude: np.ndarray  # (N, 1)
     glide_speed: np.ndarray  # (N, 1), sides per second
     hand: np.ndarray  # (N, 1), +1 or -1
-    opacity: float
-    grain: float
-    domain: Domain
 
 
 @dataclass(frozen=True)
@@ -108,12 +127,11 @@ class Paths:
     """Where everything is in every frame."""
 
     centers: np.ndarray  # (N, F, M, 2)
-    growth: np.ndarray  # (N, F), of the actor's radius
     pan: np.ndarray  # (N, F, 2)
 
     def cut(self, first: int, stop: int) -> Paths:
         """Frames first .. stop - 1."""
-        return Paths(self.centers[:, first:stop], self.growth[:, first:stop], self.pan[:, first:stop])
+        return Paths(self.centers[:, first:stop], self.pan[:, first:stop])
 
 
 def draw_scenes(domain: Domain, rng: np.random.Generator, num_scenes: int, *, difficulty: float) -> Scenes:
@@ -123,36 +141,43 @@ def draw_scenes(domain: Domain, rng: np.random.Generator, num_scenes: int, *, di
     distractors.
     """
     n, waves, blobs = num_scenes, domain.waves, 2 + round(4 * difficulty)
+    is_actor = np.arange(blobs)[:, None] == 0
     angles = rng.uniform(0, 2 * np.pi, (n, waves, 1))
     directions = np.concatenate([np.cos(angles), np.sin(angles)], axis=-1)
-    lengths = rng.uniform(*domain.wave_length, (n, waves, 1))
-    drift = rng.normal(0, 1, (n, blobs, 2)) * np.where(np.arange(blobs) == 0, 0.02, 0.12)[:, None]
-    radius = rng.uniform(0.09, 0.14, (n, blobs, 1))
+    radius = rng.uniform(0.08, 0.12, (n, blobs, 1))
+    radius *= np.where(is_actor, rng.uniform(*domain.actor_size, (n, blobs, 1)), 1)
     stretch = domain.elongation ** rng.uniform(-0.5, 0.5, (n, blobs, 1))
-    wander = np.stack([rng.uniform(0.5, 1.5, (n, blobs, 2)), rng.uniform(0, 2 * np.pi, (n, blobs, 2))], axis=-1)
     return Scenes(
-        base_colours=rng.uniform(0.3, 0.7, (n, 3)),
-        wave_vectors=2 * np.pi * directions / lengths,
-        wave_phases=rng.uniform(0, 2 * np.pi, (n, waves)),
-        wave_colours=_colours(rng, (n, waves), domain.saturation) * 0.35 / waves**0.5,
-        pan_velocity=rng.normal(0, 0.05 + 0.1 * difficulty, (n, 2)),
-        blob_colours=0.5 + _colours(rng, (n, blobs), domain.saturation) * 0.5,
-        blob_radii=radius * np.concatenate([stretch, 1 / stretch], axis=-1),
-        blob_starts=rng.uniform(0.1, 0.9, (n, blobs, 2)),
-        blob_velocity=drift,
-        wander_radians=wander,
-        period_seconds=rng.uniform(0.6, 1.0, (n, 1)),
-        start_phase=rng.uniform(0, 2 * np.pi, (n, 1)),
-        amplitude=rng.uniform(0.12, 0.2, (n, 1)),
-        glide_speed=rng.uniform(0.6, 1.0, (n, 1)),
-        hand=rng.choice([-1.0, 1.0], (n, 1)),
+        domain=domain,
         opacity=0.95 - 0.4 * difficulty,
         grain=0.01 + 0.05 * difficulty,
-        domain=domain,
+        base_colours=rng.uniform(0.3, 0.7, (n, 3)),
+        wave_vectors=2 * np.pi * directions / rng.uniform(*domain.wave_length, (n, waves, 1)),
+        wave_phases=rng.uniform(0, 2 * np.pi, (n, waves)),
+        wave_colours=_colours(rng, (n, waves), domain.saturation) * domain.wave_height / waves**0.5,
+        pan_velocity=rng.normal(0, 0.05 + 0.1 * difficulty, (n, 2)),
+        blob_colours=0.5 + 0.5 * _colours(rng, (n, blobs), domain.saturation),
+        blob_radii=radius * np.concatenate([stretch, 1 / stretch], axis=-1),
+        blob_starts=rng.uniform(0.1, 0.9, (n, blobs, 2)),
+        blob_velocity=rng.normal(0, 1, (n, blobs, 2)) * np.where(is_actor, 0.02, 0.12),
+        wander_speed=rng.uniform(0.5, 1.5, (n, blobs, 2)),
+        wander_phase=rng.uniform(0, 2 * np.pi, (n, blobs, 2)),
+        period_seconds=rng.uniform(0.8, 1.2, (n, 1)),
+        start_phase=rng.uniform(0, 2 * np.pi, (n, 1)),
+        amplitude=rng.uniform(0.15, 0.25, (n, 1)),
+        glide_speed=rng.uniform(0.5, 1.2, (n, 1)),
+        hand=rng.choice([-1.0, 1.0], (n, 1)),
     )
 
 
-def move(scenes: Scenes, action_of_frame: np.ndarray, *, fps: float, easing: bool = True) -> Paths:
+def move(
+    scenes: Scenes,
+    action_of_frame: np.ndarray,
+    *,
+    fps: float,
+    easing: bool = True,
+    camera_moves: np.ndarray | None = None,
+) -> Paths:
     """Say where everything is in each frame.
 
     Parameters
@@ -161,42 +186,37 @@ def move(scenes: Scenes, action_of_frame: np.ndarray, *, fps: float, easing: boo
         (N, F) index into the domain's actions, or REST.
     easing
         Actions swell up and die down at their ends; a clip from the middle of one does not.
+    camera_moves
+        (N,) bool: the scene moves as a whole in place of the actor alone.
     """
-    frames = action_of_frame.shape[1]
-    seconds = np.arange(frames) / fps  # (F,)
-    wander = scenes.wander_radians[:, None]
-    centers = scenes.blob_starts[:, None] + scenes.blob_velocity[:, None] * seconds[:, None, None]
-    centers = centers + 0.08 * np.sin(wander[..., 0] * seconds[:, None, None] + wander[..., 1])
-    growth = np.ones(action_of_frame.shape)
-    pan = np.zeros((*action_of_frame.shape, 2))
-    phase = 2 * np.pi * seconds / scenes.period_seconds + scenes.start_phase  # (N, F)
+    n, frames = action_of_frame.shape
+    seconds = np.arange(frames)[:, None] / fps  # (F, 1)
+    at_rest = scenes.blob_starts[:, None] + scenes.blob_velocity[:, None] * seconds[..., None]
+    at_rest += 0.08 * np.sin(scenes.wander_speed[:, None] * seconds[..., None] + scenes.wander_phase[:, None])
+    phase = 2 * np.pi * seconds[:, 0] / scenes.period_seconds + scenes.start_phase  # (N, F)
+    offsets = np.zeros((n, frames, 2))
     for index, motion in enumerate(scenes.domain.actions.values()):
         active = (action_of_frame == index).astype(float)
         if not active.any():
             continue
-        eased = _ease(active, round(_RAMP_SECONDS * fps)) if easing else active
         if motion.swing is not None:
-            offset = np.stack(motion.swing(phase, scenes.hand), axis=-1)
-            centers[:, :, 0] += (scenes.amplitude * eased)[..., None] * offset
+            amplitude = scenes.amplitude * (_ease(active, round(_RAMP_SECONDS * fps)) if easing else active)
+            offsets += amplitude[..., None] * np.stack(np.broadcast_arrays(*motion.swing(phase, scenes.hand)), axis=-1)
         travelled = scenes.glide_speed * np.cumsum(active, axis=1) / fps
-        centers[:, :, 0] += travelled[..., None] * np.asarray(motion.glide)
-        pan += travelled[..., None] * np.asarray(motion.pan)
-        growth *= 1 + motion.swell * eased * np.sin(phase)
-    # What leaves the frame comes in again on the other side, once it is wholly outside.
-    centers = np.mod(centers + 0.2, 1.4) - 0.2
-    pan = pan + scenes.pan_velocity[:, None] * seconds[:, None]
-    return Paths(centers=centers, growth=growth, pan=pan)
+        offsets += travelled[..., None] * np.asarray(motion.glide)
+    of_camera = offsets * (np.zeros(n) if camera_moves is None else camera_moves)[:, None, None]
+    centers = at_rest + of_camera[:, :, None]
+    centers[:, :, 0] += offsets - of_camera
+    pan = of_camera + scenes.pan_velocity[:, None] * seconds
+    return Paths(centers=np.mod(centers + _MARGIN, 1 + 2 * _MARGIN) - _MARGIN, pan=pan)
 
 
 def render(scenes: Scenes, paths: Paths, rng: np.random.Generator, *, size: int) -> np.ndarray:
     """Draw frames, uint8 (N, F, S, S, 3)."""
-    pictures = _draw_background(scenes, paths, size)  # (N, F, 3, S, S): planes, since colours last are slow to mix
     n, frames, blobs, _ = paths.centers.shape
+    pictures = _draw_background(scenes, paths, size)  # (N, F, 3, S, S): planes, since colours last are slow to mix
     for blob in reversed(range(blobs)):  # the actor last, in front
-        growth = paths.growth if blob == 0 else np.ones((n, frames))
-        alpha = (
-            np.float32(scenes.opacity) * _draw_blob(scenes, paths.centers[:, :, blob], growth, blob, size)[:, :, None]
-        )
+        alpha = np.float32(scenes.opacity) * _draw_blob(scenes, paths.centers[:, :, blob], blob, size)[:, :, None]
         covered = scenes.blob_colours[:, blob, None, :, None, None].astype(np.float32) - pictures
         covered *= alpha
         pictures += covered
@@ -211,12 +231,11 @@ def render(scenes: Scenes, paths: Paths, rng: np.random.Generator, *, size: int)
 
 def _draw_background(scenes: Scenes, paths: Paths, size: int) -> np.ndarray:
     # cos(k (p - pan) + phase) is two fixed pictures of k p, mixed by sine and cosine of the rest: one product.
-    place = (np.arange(size) + 0.5) / size
-    turn = np.exp(1j * scenes.wave_vectors[..., None] * place).astype(np.complex64)  # (N, J, 2, S)
-    pictures = turn[:, :, 1, :, None] * turn[:, :, 0, None, :]  # (N, J, S, S)
-    coloured = pictures[:, :, None] * scenes.wave_colours[..., None, None].astype(np.float32)  # (N, J, 3, S, S)
-    fixed = np.concatenate([coloured.real, -coloured.imag], axis=1).astype(np.float32)
-    angle = scenes.wave_phases[:, None] - paths.pan @ scenes.wave_vectors.swapaxes(1, 2)  # (N, F, J)
+    turn = np.exp(1j * scenes.wave_vectors[..., None] * _pixel_centers(size)).astype(np.complex64)  # (N, J, 2, S)
+    waves = turn[:, :, 1, :, None] * turn[:, :, 0, None, :]  # (N, J, S, S)
+    coloured = waves[:, :, None] * scenes.wave_colours[..., None, None].astype(np.float32)  # (N, J, 3, S, S)
+    fixed = np.concatenate([coloured.real, -coloured.imag], axis=1)
+    angle = scenes.wave_phases[:, None] - np.einsum("nfd,njd->nfj", paths.pan, scenes.wave_vectors)  # (N, F, J)
     mix = np.concatenate([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
     n, frames = angle.shape[:2]
     # einsum rather than @: two threads that call a threaded BLAS at once wait for each other.
@@ -225,13 +244,15 @@ def _draw_background(scenes: Scenes, paths: Paths, size: int) -> np.ndarray:
     return drawn
 
 
-def _draw_blob(scenes: Scenes, centers: np.ndarray, growth: np.ndarray, blob: int, size: int) -> np.ndarray:
+def _draw_blob(scenes: Scenes, centers: np.ndarray, blob: int, size: int) -> np.ndarray:
     # A profile in x times one in y: round where the power is 2, a box with soft edges where it is higher.
-    place = (np.arange(size) + 0.5) / size
-    radii = scenes.blob_radii[:, None, blob] * growth[..., None]  # (N, F, 2)
-    away = np.abs(place - centers[..., None]) / radii[..., None]  # (N, F, 2, S)
+    away = np.abs(_pixel_centers(size) - centers[..., None]) / scenes.blob_radii[:, None, blob, :, None]  # (N, F, 2, S)
     profile = np.exp(-(away**scenes.domain.roundness)).astype(np.float32)
     return profile[..., 1, :, None] * profile[..., 0, None, :]
+
+
+def _pixel_centers(size: int) -> np.ndarray:
+    return (np.arange(size) + 0.5) / size
 
 
 def _colours(rng: np.random.Generator, shape: tuple[int, int], saturation: float) -> np.ndarray:
@@ -243,6 +264,7 @@ def _ease(active: np.ndarray, ramp_frames: int) -> np.ndarray:
     # Ramps inside the action, so that the annotated times hold every frame that moves.
     eased = active.copy()
     for shift in range(1, ramp_frames + 1):
-        eased[:, shift:] = np.minimum(eased[:, shift:], active[:, :-shift] + (shift) / (ramp_frames + 1))
-        eased[:, :-shift] = np.minimum(eased[:, :-shift], active[:, shift:] + (shift) / (ramp_frames + 1))
+        share = shift / (ramp_frames + 1)
+        eased[:, shift:] = np.minimum(eased[:, shift:], active[:, :-shift] + share)
+        eased[:, :-shift] = np.minimum(eased[:, :-shift], active[:, shift:] + share)
     return eased
