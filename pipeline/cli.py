@@ -6,6 +6,7 @@ Commands parse, call the library and print. torch is imported inside their bodie
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +17,10 @@ import click
 from .. import __version__
 from ..data.errors import EtadError, nearest
 from .options import Common, common_options
+
+# Threads that wait for each other sleep, and do not spin: on a machine with anything else to do, spinning makes small
+# products ten times slower. torch's OpenMP reads this when it is loaded, which is later than here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 DONE, WITH_FAILURES, USER_MISTAKE, OUR_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
 

@@ -72,10 +72,11 @@ def extract(
     )
     click.echo(f"weights: {origin}")
     if report.failed:
-        click.echo(table([(f.video_id, f.path.name, f.reason) for f in report.failed], heads=("video", "file", "why not")))
+        rows = [(failure.video_id, failure.path.name, failure.reason) for failure in report.failed]
+        click.echo(table(rows, heads=("video", "file", "why not")))
     counts = f"{len(report.done)} videos extracted, {len(report.skipped)} there already, {len(report.failed)} failed"
-    where = f"parts of {report.cache} (join the shards with `etad merge --into {report.cache}`)" if shard else report.cache
-    click.echo(f"{counts} -> {where}")
+    hint = f" (a shard: join all with `etad merge --into {report.cache}`)" if shard else ""
+    click.echo(f"{counts} -> {report.cache}{hint}")
     missing = describe_missing(sources)
     if missing:
         click.echo(missing)

@@ -103,6 +103,7 @@ def detect(
     outcome = Outcome(folder)
     check_cache(cache, config)
     check_channels(config.detect, cache.channels, cache.path)
+    given = None if checkpoint is None else checkpoint.parent.parent / "classifier.pt"
     if checkpoint is None:
         checkpoint = _train(config, outcome, cache=cache, annotations=annotations, device=device, title=title)
     trained = load_detector(checkpoint)
@@ -149,7 +150,7 @@ def detect(
             classes=trained.classes,
             scores=scores,
             folder=folder,
-            seed=config.seed,
+            given=given,
         )
     found = _detections(raw, settings, source, trained.classes)
     write_detections(folder / "detections.json", found)

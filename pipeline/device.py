@@ -19,5 +19,6 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise EtadError(f"device '{name}' cannot be used here: {str(error).splitlines()[0]}. Try auto or cpu.") from error
+        reason = str(error).splitlines()[0]
+        raise EtadError(f"device '{name}' cannot be used here: {reason}. Try auto or cpu.") from error
     return device

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# As the command line does, and before any test imports torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

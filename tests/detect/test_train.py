@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import miniature
+import pytest
+import torch
+
+from etad.data.annotations import read_annotations
+from etad.data.checkpoint import load_checkpoint
+from etad.data.errors import EtadError
+from etad.data.features import FeatureCache
+from etad.detect.build import load_detector
+from etad.detect.settings import DetectSettings
+from etad.detect.train import Trainer
+from etad.detect.windows import make_windows
+from etad.pipeline.config import load_config
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return miniature.make(tmp_path_factory.mktemp("data"))
+
+
+def settings(*sets: str) -> DetectSettings:
+    return load_config(None, [*miniature.SETS, *sets]).detect
+
+
+def trainer(data: tuple[Path, Path], folder: Path, settings: DetectSettings, workers: int = 0) -> Trainer:
+    cache = FeatureCache(data[0])
+    annotations = read_annotations(data[1])
+    windows = {
+        training: make_windows(
+            annotations.subset("training" if training else "validation"),
+            cache,
+            settings=settings,
+            classes=miniature.LABELS,
+            training=training,
+        )[0]
+        for training in (True, False)
+    }
+    return Trainer(
+        settings,
+        train_windows=windows[True],
+        val_windows=windows[False],
+        cache=cache,
+        classes=miniature.LABELS,
+        source={},
+        config_digest="0",
+        folder=folder,
+        device=torch.device("cpu"),
+        seed=7,
+        workers=workers,
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / "checkpoints" / "last.pt")["model"]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("strategy", ["random", "grid", "block", "fps", "dpp"])
+def test_every_strategy_trains_and_repeats_bit_for_bit(data: tuple[Path, Path], tmp_path: Path, strategy: str) -> None:
+    chosen = settings(f"detect.sampling.strategy={strategy}", "detect.sampling.ratio=0.1")
+    for name in ("a", "b"):
+        torch.rand(3)  # global randomness must not matter
+        trainer(data, tmp_path / name, chosen).run()
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+@pytest.mark.slow
+def test_the_number_of_workers_changes_no_bit(data: tuple[Path, Path], tmp_path: Path) -> None:
+    reading = settings("detect.training.memory_gib=0")
+    for workers in (0, 1, 2):
+        trainer(data, tmp_path / str(workers), reading, workers).run()
+    trainer(data, tmp_path / "memory", settings(), 0).run()
+    assert same(weights(tmp_path / "0"), weights(tmp_path / "1"))
+    assert same(weights(tmp_path / "0"), weights(tmp_path / "2"))
+    assert same(weights(tmp_path / "0"), weights(tmp_path / "memory"))
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_an_interrupted_run_resumes_to_the_same_weights(data: tuple[Path, Path], tmp_path: Path, stop_at: int) -> None:
+    often = settings("detect.training.checkpoint_seconds=1e-9")
+    trainer(data, tmp_path / "whole", often).run()
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == stop_at + 1:  # after the checkpoint of step `stop_at`
+            raise Killed
+
+    with pytest.raises(Killed):
+        trainer(data, tmp_path / "parts", often).run(stop)
+    again = trainer(data, tmp_path / "parts", often)
+    assert again.resume()
+    assert again.state.epoch * 2 + again.state.step == stop_at
+    again.run()
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    log = (tmp_path / "parts" / "log.jsonl").read_text().splitlines()
+    assert len(log) == 2
+
+
+def test_the_loss_falls_and_the_checkpoint_rebuilds_itself(data: tuple[Path, Path], tmp_path: Path) -> None:
+    losses: list[float] = []
+    run = trainer(data, tmp_path, settings("detect.training.epochs=8", "detect.training.decay_after=7"))
+    run.run(lambda step, steps, loss: losses.append(loss))
+    assert sum(losses[-2:]) < 0.8 * sum(losses[:2])
+    trained = load_detector(tmp_path / "checkpoints" / "last.pt")
+    assert trained.classes == miniature.LABELS
+    assert same(trained.detector.state_dict(), run.detector.state_dict())
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_sentence(data: tuple[Path, Path], tmp_path: Path) -> None:
+    run = trainer(data, tmp_path, settings())
+    with torch.no_grad():
+        run.detector.boundary.out.bias.fill_(float("nan"))
+    with pytest.raises(EtadError, match=r"the loss is nan at epoch 1, step 1\. Lower detect\.training\.lr=0\.001"):
+        run.run()
+
+
+def test_a_checkpoint_of_another_config_is_refused(data: tuple[Path, Path], tmp_path: Path) -> None:
+    trainer(data, tmp_path, settings()).run()
+    other = trainer(data, tmp_path, settings())
+    other.config_digest = "1"
+    with pytest.raises(EtadError, match=r"comes from another config\. Choose another run folder"):
+        other.resume()

@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import miniature
+import numpy as np
+import pytest
+
+from etad.data.annotations import Action, Video
+from etad.data.errors import EtadError
+from etad.data.features import FeatureCache, write_part
+from etad.detect.settings import DetectSettings, TrainingSettings
+from etad.detect.windows import collate, make_windows, read_window
+
+SLIDING = DetectSettings(windows="sliding", num_snippets=16, max_duration=8, window_stride=8)
+RESCALE = DetectSettings(num_snippets=8, max_duration=8)
+
+
+def cache_of(tmp_path: Path, length: int, duration: float) -> FeatureCache:
+    features = np.arange(length * 4, dtype=np.float32).reshape(length, 4) / 64
+    write_part(tmp_path / "f.h5", "v", features, miniature.meta(duration, num_snippets=length), "float32")
+    return FeatureCache(tmp_path / "f.h5")
+
+
+def video(*actions: tuple[float, float], duration: float = 50.0, label: str = "run") -> Video:
+    return Video("v", "training", duration, tuple(Action(start, end, label) for start, end in actions))
+
+
+def test_sliding_windows_keep_actions_that_lie_inside_them_almost_whole(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path, 40, 50.0)
+    step, first = cache.timing("v").center_step_seconds, cache.timing("v").first_center_seconds
+
+    def at(snippet: float) -> float:
+        return first + snippet * step
+
+    # Inside window 0 (snippets 0..15); 95 % inside it; half inside; inside the right-aligned last one (24..39).
+    inside, mostly, half, late = (at(2), at(6)), (at(5.5), at(15.5)), (at(12), at(18)), (at(30), at(36))
+    windows, report = make_windows(
+        [video(inside, mostly, half, late)], cache, settings=SLIDING, classes=["run"], training=True
+    )
+    found = {window.first: (window.segments * 16).round(6).tolist() for window in windows}
+    assert sorted(found) == [0, 8, 24]  # none of them lies inside the third window
+    assert found[0] == [[2, 6], [5.5, 15]]
+    assert found[8] == [[4, 10]]
+    assert found[24] == [[6, 12]]
+    assert not report.lines()
+
+
+def test_windows_without_action_are_left_out_of_training_alone(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path, 40, 50.0)
+    settings, classes = SLIDING, ["run"]
+    windows, report = make_windows([video()], cache, settings=settings, classes=classes, training=True)
+    assert windows == []
+    assert report.lines() == ["1 videos left out: no action to learn from (v)"]
+    windows, _ = make_windows([video()], cache, settings=settings, classes=classes, training=False)
+    assert [window.first for window in windows] == [0, 8, 16, 24]
+
+
+def test_a_short_video_is_padded_and_masked(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path, 10, 50.0)
+    (window,), _ = make_windows([video((5, 15))], cache, settings=SLIDING, classes=["run"], training=True)
+    features, mask = read_window(window, cache, settings=SLIDING)
+    assert features.shape == (16, 4)
+    assert mask.tolist() == [1] * 10 + [0] * 6
+    assert not features[10:].any()
+    batch, masks = collate([(features, mask)])
+    assert batch.shape == (1, 4, 16)
+    assert masks is not None
+    assert masks.shape == (1, 1, 16)
+
+
+def test_rescaled_windows_span_the_video(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path, 40, 50.0)
+    (window,), _ = make_windows([video((5, 15), (49, 50.4))], cache, settings=RESCALE, classes=["run"], training=True)
+    assert window.segments.tolist() == [[0.1, 0.3], [0.98, 1.0]]
+    features, mask = read_window(window, cache, settings=RESCALE)
+    assert features.shape == (8, 4)
+    assert mask.all()
+    assert window.span.to_seconds(window.segments).tolist() == [[5, 15], [49, 50]]
+
+
+def test_videos_without_action_are_negatives_unless_the_config_says_otherwise(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path, 40, 50.0)
+    assert len(make_windows([video()], cache, settings=RESCALE, classes=["run"], training=True)[0]) == 1
+    strict = RESCALE.model_copy(update={"training": TrainingSettings(keep_negatives=False)})
+    windows, report = make_windows([video()], cache, settings=strict, classes=["run"], training=True)
+    assert (windows, report.without_action) == ([], ["v"])
+
+
+def test_videos_of_specks_are_left_out_of_training(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path, 40, 50.0)
+    windows, report = make_windows([video((5, 5.4))], cache, settings=RESCALE, classes=["run"], training=True)
+    assert (windows, report.too_short) == ([], ["v"])
+    assert len(make_windows([video((5, 5.4))], cache, settings=RESCALE, classes=["run"], training=False)[0]) == 1
+
+
+def test_mistakes_get_a_sentence(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path, 40, 50.0)
+    with pytest.raises(EtadError, match=r"video 'v': label 'fly' is none of the 1 known classes \(run\)"):
+        make_windows([video((5, 15), label="fly")], cache, settings=RESCALE, classes=["run"], training=True)
+    with pytest.raises(EtadError, match=r"holds none of the 1 annotated videos asked for \(the cache has v"):
+        make_windows([Video("x", "", 9.0, ())], cache, settings=RESCALE, classes=["run"], training=True)
+    with pytest.raises(EtadError, match=r"starts at 60 s, after the video's end at 50 s"):
+        make_windows([video((60, 70))], cache, settings=RESCALE, classes=["run"], training=True)
