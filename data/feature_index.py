@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from .errors import EtadError
-from .feature_item import Header
+from .feature_item import Header, naming_faults
 from .feature_names import escape, unescape
 from .timeline import Timing
 
@@ -69,16 +69,19 @@ def read_index(path: Path, file: h5py.File) -> dict[str, np.void]:
     EtadError
         The table is missing, damaged, or of another form.
     """
-    try:
-        table = file["index"]
+    with naming_faults(path):
+        table = file.get("index")
+        if not isinstance(table, h5py.Dataset):
+            raise EtadError("it has no index")
         missing = set(INDEX_DTYPE.names or ()) - set(table.dtype.names or ())
         if missing:
-            raise EtadError(f"{path}: its index has no column '{min(missing)}'. {_REMEDY}")
-        rows = table[()]
+            raise EtadError(f"its index has no column '{min(missing)}'")
+        rows = table[()].astype(INDEX_DTYPE)
         ids = [unescape(name.decode()) for name in rows["id"]]
-    except (KeyError, OSError, AttributeError, UnicodeDecodeError, RuntimeError) as error:
-        raise EtadError(f"{path}: its index cannot be read ({error}). {_REMEDY}") from error
-    return {video_id: row for video_id, row in zip(ids, rows) if row["complete"] == 1}
+        wrong = [id for id, row in zip(ids, rows) if row["length"] < 1 or not np.isfinite(row["duration_seconds"])]
+        if wrong:
+            raise EtadError(f"its index says nonsense of video '{wrong[0]}'")
+        return {video_id: row for video_id, row in zip(ids, rows) if row["complete"] == 1}
 
 
 def row_timing(row: np.void) -> Timing | None:
@@ -94,6 +97,3 @@ def row_timing(row: np.void) -> Timing | None:
         first_center_seconds=float(row["first_center_seconds"]),
         center_step_seconds=float(row["center_step_seconds"]),
     )
-
-
-_REMEDY = "Run `etad verify --repair` on the cache."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +13,15 @@ import numpy as np
 
 from .errors import EtadError
 from .feature_meta import FeatureMeta, Kind
-from .feature_names import escape
+from .feature_names import escape, unescape
 
 FORMAT = "etad-features"
 VERSION = 1
 STORE_DTYPES = ("float16", "float32")
 # HDF5 holds 64 KiB in an attribute; longer lists of centres become a dataset of the same name.
 _LONGEST_ATTRIBUTE = 4096
+# What reading damaged HDF5 ends in.
+_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,59 @@ def open_file(path: Path) -> h5py.File:
             f"{path}: cannot be read as HDF5; it is damaged or of another kind. "
             f"Run `etad verify --repair` on the cache, then extract again."
         ) from error
-    form, version = file.attrs.get("format"), file.attrs.get("version")
-    if form != FORMAT or not isinstance(file.get("videos"), h5py.Group):
+    try:
+        with naming_faults(path):
+            form, version = file.attrs.get("format"), file.attrs.get("version")
+            has_videos = isinstance(file.get("videos"), h5py.Group)
+    except EtadError:
+        file.close()
+        raise
+    if form != FORMAT or not has_videos:
         file.close()
         raise EtadError(f"{path}: is HDF5, but no feature cache of etad (format {form!r}, expected '{FORMAT}').")
     if version != VERSION:
         file.close()
         raise EtadError(f"{path}: is a feature cache of version {version}, this etad reads {VERSION}. Update etad.")
     return file
+
+
+@contextlib.contextmanager
+def naming_faults(path: Path, video_id: str | None = None) -> Iterator[None]:
+    """Turn whatever damaged HDF5 raises, and our own findings, into one sentence with file, video and remedy."""
+    try:
+        yield
+    except (EtadError, *_FAULTS) as error:
+        words = str(error) if isinstance(error, EtadError) else f"it cannot be read ({error})"
+        about = str(path) if video_id is None else f"{path}: video '{video_id}'"
+        again = "again" if video_id is None else "the video again"
+        raise EtadError(f"{about}: {words}. Run `etad verify --repair` on the cache, then extract {again}.") from error
+
+
+def video_ids(path: Path, file: h5py.File) -> list[str]:
+    """Ids of all groups of a file, complete or not.
+
+    Raises
+    ------
+    EtadError
+        The file is damaged.
+    """
+    with naming_faults(path):
+        return [unescape(name) for name in file["videos"]]
+
+
+def video_group(path: Path, file: h5py.File, video_id: str) -> h5py.Group:
+    """Group of one video.
+
+    Raises
+    ------
+    EtadError
+        There is none, or the file is damaged.
+    """
+    with naming_faults(path, video_id):
+        group = file["videos"].get(escape(video_id))
+        if not isinstance(group, h5py.Group):
+            raise EtadError("it is not in the file")
+        return group
 
 
 def write_item(videos: h5py.Group, video_id: str, features: np.ndarray, meta: FeatureMeta) -> None:
@@ -94,6 +143,19 @@ def write_item(videos: h5py.Group, video_id: str, features: np.ndarray, meta: Fe
     group.attrs["complete"] = 1
 
 
+def copy_item(path: Path, file: h5py.File, video_id: str, videos: h5py.Group) -> None:
+    """Copy one video's group from an open file into the videos of another, as it is.
+
+    Raises
+    ------
+    EtadError
+        The group is damaged.
+    """
+    name = escape(video_id).encode()
+    with naming_faults(path, video_id):
+        h5py.h5o.copy(file["videos"].id, name, videos.id, name)
+
+
 def is_complete(group: h5py.Group) -> bool:
     return bool(group.attrs.get("complete", 0) == 1)
 
@@ -106,7 +168,7 @@ def read_header(path: Path, group: h5py.Group, video_id: str) -> Header:
     EtadError
         The group is incomplete, an attribute is missing or wrong, or the features have a wrong shape or type.
     """
-    try:
+    with naming_faults(path, video_id):
         if not is_complete(group):
             raise EtadError("it is not complete: its writer did not finish")
         features = group.get("features")
@@ -127,8 +189,6 @@ def read_header(path: Path, group: h5py.Group, video_id: str) -> Header:
         recorded = str(attributes["features_sha256"])
         length, channels = features.shape
         return Header(video_id, path, length, channels, features.dtype.name, recorded, meta)
-    except (EtadError, OSError, KeyError, RuntimeError) as error:
-        raise EtadError(f"{path}: video '{video_id}': {_words(error)}. {_REMEDY}") from error
 
 
 def read_stored(path: Path, group: h5py.Group, header: Header) -> np.ndarray:
@@ -139,14 +199,12 @@ def read_stored(path: Path, group: h5py.Group, header: Header) -> np.ndarray:
     EtadError
         They cannot be read, differ from their digest, or are not finite.
     """
-    try:
+    with naming_faults(path, header.video_id):
         features = np.asarray(group["features"][()])
         if digest(features) != header.digest:
             raise EtadError("its features differ from their recorded digest: the file is damaged")
         check_finite(features)
-    except (EtadError, OSError, KeyError, RuntimeError) as error:
-        raise EtadError(f"{path}: video '{header.video_id}': {_words(error)}. {_REMEDY}") from error
-    return features
+        return features
 
 
 def check_finite(features: np.ndarray) -> None:
@@ -170,10 +228,3 @@ def digest(features: np.ndarray) -> str:
     """
     little = np.ascontiguousarray(features, dtype=features.dtype.newbyteorder("<"))
     return hashlib.sha256(little.tobytes()).hexdigest()
-
-
-_REMEDY = "Run `etad verify --repair` on the cache, then extract the video again."
-
-
-def _words(error: Exception) -> str:
-    return str(error) if isinstance(error, EtadError) else f"it cannot be read ({error})"

@@ -13,9 +13,18 @@ import h5py
 from .atomic import remove_leftovers, replacing
 from .errors import EtadError
 from .feature_index import write_index
-from .feature_item import Header, create_file, is_complete, open_file, read_header, read_stored
+from .feature_item import (
+    Header,
+    copy_item,
+    create_file,
+    is_complete,
+    open_file,
+    read_header,
+    read_stored,
+    video_group,
+    video_ids,
+)
 from .feature_meta import check_same_kind
-from .feature_names import escape, unescape
 from .feature_parts import part_header, part_paths, parts_folder
 from .lock import holding
 
@@ -106,11 +115,12 @@ def packed_headers(path: Path) -> list[Header]:
     """
     headers = []
     with open_file(path) as file:
-        for name, group in file["videos"].items():
+        for video_id in video_ids(path, file):
+            group = video_group(path, file, video_id)
             if is_complete(group):
-                headers.append(read_header(path, group, unescape(name)))
+                headers.append(read_header(path, group, video_id))
             else:
-                _logger.warning("%s: video '%s' is incomplete and left out", path, unescape(name))
+                _logger.warning("%s: video '%s' is incomplete and left out", path, video_id)
     return headers
 
 
@@ -135,10 +145,9 @@ def _join(joined: dict[str, Header], source: Path, *, may_be_missing: bool) -> N
 def _copy(source: Path, headers: list[Header], videos: h5py.Group) -> None:
     with open_file(source) as file:
         for header in headers:
-            name = escape(header.video_id)
             if len(headers) == 1:
-                read_stored(source, file["videos"][name], header)
-            h5py.h5o.copy(file["videos"].id, name.encode(), videos.id, name.encode())
+                read_stored(source, video_group(source, file, header.video_id), header)
+            copy_item(source, file, header.video_id, videos)
 
 
 def _file(header: Header) -> Path:

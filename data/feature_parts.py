@@ -19,10 +19,12 @@ from .feature_item import (
     open_file,
     read_header,
     read_stored,
+    video_group,
+    video_ids,
     write_item,
 )
 from .feature_meta import FeatureMeta, Kind, check_same_kind
-from .feature_names import escape, id_of_part, part_name, unescape
+from .feature_names import id_of_part, part_name
 
 
 def parts_folder(cache: Path) -> Path:
@@ -102,7 +104,7 @@ def part_id(path: Path) -> str:
     if named is not None:
         return named
     with open_file(path) as file:
-        inside = [unescape(name) for name in file["videos"]]
+        inside = video_ids(path, file)
     if len(inside) != 1 or part_name(inside[0]) != path.name:
         raise EtadError(f"{path}: is not named after the one video that it should hold. Move it out of this folder.")
     return inside[0]
@@ -118,16 +120,13 @@ def part_header(path: Path) -> Header:
     """
     video_id = part_id(path)
     with open_file(path) as file:
-        group = file["videos"].get(escape(video_id))
-        if group is None:
-            raise EtadError(f"{path}: does not hold video '{video_id}' that it is named after. Move it out.")
-        return read_header(path, group, video_id)
+        return read_header(path, video_group(path, file, video_id), video_id)
 
 
 def part_features(header: Header) -> np.ndarray:
     """Read a part's features as they are stored, [T, C], tested against their digest."""
     with open_file(header.file) as file:
-        return read_stored(header.file, file["videos"][escape(header.video_id)], header)
+        return read_stored(header.file, video_group(header.file, file, header.video_id), header)
 
 
 def any_header(cache: Path, *, besides: str | None = None) -> Header | None:
@@ -137,9 +136,9 @@ def any_header(cache: Path, *, besides: str | None = None) -> Header | None:
     """
     if cache.exists():
         with open_file(cache) as file:
-            for name in file["videos"]:
-                if unescape(name) != besides:
-                    return read_header(cache, file["videos"][name], unescape(name))
+            for video_id in video_ids(cache, file):
+                if video_id != besides:
+                    return read_header(cache, video_group(cache, file, video_id), video_id)
     folder = parts_folder(cache)
     if not folder.is_dir():
         return None

@@ -13,9 +13,8 @@ import h5py
 from .atomic import TEMPORARY_PREFIX
 from .errors import EtadError
 from .feature_index import read_index
-from .feature_item import Header, open_file, read_header, read_stored
+from .feature_item import Header, open_file, read_header, read_stored, video_group, video_ids
 from .feature_meta import check_same_kind
-from .feature_names import unescape
 from .feature_parts import part_features, part_header, part_id, part_paths, parts_folder
 
 
@@ -54,19 +53,20 @@ def packed_problems(cache: Path) -> tuple[list[Header], list[Problem]]:
     except EtadError as error:
         return [], [Problem(cache, None, "damaged", str(error))]
     with file:
-        for name in file["videos"]:
-            video_id = unescape(name)
+        try:
+            ids = video_ids(cache, file)
+        except EtadError as error:
+            return [], [Problem(cache, None, "damaged", str(error))]
+        for video_id in ids:
 
-            def read(name: str = name, video_id: str = video_id) -> Header:
-                group = file["videos"].get(name)
-                if not isinstance(group, h5py.Group):
-                    raise EtadError(f"{cache}: video '{video_id}' is no group.")
+            def read(video_id: str = video_id) -> Header:
+                group = video_group(cache, file, video_id)
                 header = read_header(cache, group, video_id)
                 read_stored(cache, group, header)
                 return header
 
             _collect(cache, video_id, read, good, problems)
-        problems += _index_problems(cache, file, good)
+        problems += _index_problems(cache, file, good, ids)
     return good, problems
 
 
@@ -110,7 +110,7 @@ def leftover_problems(cache: Path) -> list[Problem]:
     return [Problem(path, None, "leftover", detail) for path in found]
 
 
-def _index_problems(cache: Path, file: h5py.File, headers: list[Header]) -> list[Problem]:
+def _index_problems(cache: Path, file: h5py.File, headers: list[Header], ids: list[str]) -> list[Problem]:
     try:
         rows = read_index(cache, file)
     except EtadError as error:
@@ -134,7 +134,7 @@ def _index_problems(cache: Path, file: h5py.File, headers: list[Header]) -> list
             if expected != found:
                 detail = f"video '{header.video_id}' has {name} {expected}, its row in the index {found}"
                 problems.append(Problem(cache, None, "index", detail))
-    lost = sorted(set(rows) - {unescape(name) for name in file["videos"]})
+    lost = sorted(set(rows) - set(ids))
     problems += [Problem(cache, None, "index", f"video '{id}' is in the index, but not in the file") for id in lost]
     return problems
 

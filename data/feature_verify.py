@@ -8,13 +8,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
-
 from .atomic import remove_leftovers, replacing
 from .errors import EtadError
-from .feature_item import Header, create_file, open_file
+from .feature_item import Header, copy_item, create_file, open_file
 from .feature_merge import lock_path, write_packed
-from .feature_names import part_name, unescape
+from .feature_names import part_name
 from .feature_parts import parts_folder
 from .feature_problems import Problem, leftover_problems, mixed_problems, packed_problems, part_problems
 from .lock import holding
@@ -76,7 +74,7 @@ def _repair_packed(cache: Path, good: list[Header], problems: list[Problem]) -> 
             try:
                 _copy_out(cache, problem.video_id, target)
                 problem = replace(problem, moved_to=target)
-            except (EtadError, OSError, KeyError, RuntimeError):
+            except EtadError:
                 keep_whole = True  # too damaged to be copied alone
         keep_whole |= problem.video_id is None and problem.kind == "damaged"
         repaired.append(problem)
@@ -98,8 +96,7 @@ def _repair_packed(cache: Path, good: list[Header], problems: list[Problem]) -> 
 
 def _copy_out(cache: Path, video_id: str, target: Path) -> None:
     with open_file(cache) as file, replacing(target) as temporary, create_file(temporary) as bad:
-        name = next(name for name in file["videos"] if unescape(name) == video_id).encode()
-        h5py.h5o.copy(file["videos"].id, name, bad["videos"].id, name)
+        copy_item(cache, file, video_id, bad["videos"])
 
 
 def _move(path: Path, target: Path) -> Path:

@@ -14,7 +14,7 @@ import torch
 
 from .errors import EtadError, nearest
 from .feature_index import index_rows, read_index, row_timing
-from .feature_item import Header, check_finite, open_file, read_header
+from .feature_item import Header, check_finite, naming_faults, open_file, read_header, video_group
 from .feature_merge import merge, pack
 from .feature_meta import FeatureMeta, Kind, check_same_kind
 from .feature_names import escape
@@ -146,21 +146,17 @@ class FeatureCache:
         assert 0 <= start < stop <= length, (video_id, start, stop, length)
         part = self._parts.get(video_id)
         path = part.file if part is not None else self.path
-        try:
-            if part is None:
-                stored = self._read_stored(self._packed(), video_id, start, stop)
+        if part is not None and not path.exists():
+            raise EtadError(f"{path}: was packed or removed while it was in use. Start again.")
+        packed = self._packed() if part is None else None
+        with naming_faults(path, video_id):
+            if packed is not None:
+                stored = self._read_stored(packed, video_id, start, stop)
             else:
                 with open_file(path) as file:
                     stored = self._read_stored(file, video_id, start, stop)
             features = _widened(stored)
             check_finite(features)
-        except (EtadError, KeyError, OSError, RuntimeError) as error:
-            if part is not None and not path.exists():
-                raise EtadError(f"{path}: was packed or removed while it was in use. Start again.") from error
-            words = str(error) if isinstance(error, EtadError) else f"it cannot be read ({error})"
-            raise EtadError(
-                f"{path}: video '{video_id}': {words}. Run `etad verify --repair` on the cache, then extract it again."
-            ) from error
         return features
 
     def close(self) -> None:
@@ -193,10 +189,7 @@ class FeatureCache:
         return self._file
 
     def _packed_header(self, video_id: str) -> Header:
-        group = self._packed()["videos"].get(escape(video_id))
-        if group is None:
-            raise EtadError(f"{self.path}: video '{video_id}' is in the index, but not in the file. Verify the cache.")
-        return read_header(self.path, group, video_id)
+        return read_header(self.path, video_group(self.path, self._packed(), video_id), video_id)
 
     def _read_stored(self, file: h5py.File, video_id: str, start: int, stop: int) -> np.ndarray:
         # Below h5py's comfort, which costs six times the read itself.

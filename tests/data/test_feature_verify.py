@@ -156,7 +156,7 @@ def test_missing_index_is_made_anew(tmp_path: Path) -> None:
     cache = two_videos(tmp_path / "features.h5", packed=True)
     with h5py.File(cache, "r+") as file:
         del file["index"]
-    with pytest.raises(EtadError, match=r"its index cannot be read .*`etad verify --repair`"):
+    with pytest.raises(EtadError, match=r"it has no index.*`etad verify --repair`"):
         FeatureCache(cache)
     assert [problem.kind for problem in verify(cache, repair=True)] == ["index"]
     assert FeatureCache(cache).ids == ("v_a", "v_b")
