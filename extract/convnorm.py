@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 Axis = Literal["space", "time"]
@@ -81,42 +82,91 @@ class ConvNorm(nn.Module):
             x, padding = _pad_same(x, self.weight.shape[-1], self.stride), 0
         else:
             padding = self.padding if self.axis == "space" else (self.padding, 0)
-        if self.norm.training:
-            x = self.norm(F.conv2d(x, self.weight, None, stride, padding, groups=self.groups))
+        norm = self.norm
+        if norm.training or (torch.is_grad_enabled() and norm.weight.requires_grad):
+            x = norm(F.conv2d(x, self.weight, None, stride, padding, groups=self.groups))
+        elif torch.is_grad_enabled() and self.weight.requires_grad:
+            x = _FoldedConv.apply(x, self.weight, *self._scale_and_shift(), stride, padding, self.groups)
         else:
-            weight, bias = self._folded(x.device.type)
-            x = F.conv2d(x, weight, bias, stride, padding, groups=self.groups)
+            x = F.conv2d(x, *self._folded(x.device.type), stride, padding, groups=self.groups)
         return _ACTIVATIONS[self.activation](x)
 
     def _folded(self, device_type: str) -> tuple[Tensor, Tensor]:
-        """Kernel and bias that do the norm's work as well; kept where nothing about them can change."""
-        norm = self.norm
-        parts = (self.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        if torch.is_grad_enabled() and any(part.requires_grad for part in parts if part is not None):
-            return self._fold()
-        if self.weight.requires_grad:  # A kept copy would be stale after the next step, and costs memory until then.
-            return self._fold()
+        """Kernel and bias that do the norm's work as well; kept where training cannot change them."""
+        if self.weight.requires_grad:  # Kept, it would be stale after the next step, and cost memory until then.
+            scale, shift = self._scale_and_shift()
+            return self.weight * scale[:, None, None, None], shift
         autocast = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None
-        versions = tuple(part._version for part in parts if part is not None)
+        versions = tuple(part._version for part in (*self.parameters(), *self.buffers()))
         key = (versions, autocast, torch.is_inference_mode_enabled())
         if self._kept is None or key != self._kept_key:
-            weight, bias = self._fold()
-            self._kept = (weight.to(autocast or weight.dtype), bias.to(autocast or bias.dtype))
+            scale, shift = self._scale_and_shift()
+            weight = self.weight * scale[:, None, None, None]
+            self._kept = (weight.to(autocast or weight.dtype), shift.to(autocast or shift.dtype))
             self._kept_key = key
         return self._kept
 
-    def _fold(self) -> tuple[Tensor, Tensor]:
+    def _scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """What the norm multiplies each channel with, and what it adds then."""
         norm = self.norm
         assert norm.running_mean is not None and norm.running_var is not None
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        weight = self.weight * scale[:, None, None, None]
-        return weight, norm.bias - norm.running_mean * scale
+        scale = norm.weight.detach() * torch.rsqrt(norm.running_var + norm.eps)
+        return scale, norm.bias.detach() - norm.running_mean * scale
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ConvNorm:
         # Moving or casting a module swaps the data under its parameters without counting a version.
         self._kept = None
         super()._apply(fn, recurse)
         return self
+
+
+class _FoldedConv(torch.autograd.Function):
+    """Convolution with weight * scale, plus shift, that keeps neither the product nor its result for the way back.
+
+    What plain automatic differentiation would keep of the product is a second copy of the weights; of a norm after
+    the convolution, a second copy of the map.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        stride: int | tuple[int, int],
+        padding: int | tuple[int, int],
+        groups: int,
+    ) -> Tensor:
+        ctx.dtype = x.dtype
+        ctx.convolution = (_pair(stride), _pair(padding), groups)
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        x = x.to(dtype)
+        ctx.save_for_backward(x, weight, scale)
+        folded = (weight * scale[:, None, None, None]).to(dtype)
+        return F.conv2d(x, folded, shift.to(dtype), stride, padding, groups=groups)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, scale = ctx.saved_tensors
+        stride, padding, groups = ctx.convolution
+        wanted = [*ctx.needs_input_grad[:2], False]
+        scale = scale[:, None, None, None]
+        folded = (weight * scale).to(x.dtype)
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+            grads[0], x, folded, None, stride, padding, (1, 1), False, (0, 0), groups, wanted
+        )
+        if grad_x is not None:
+            grad_x = grad_x.to(ctx.dtype)
+        if grad_weight is not None:
+            grad_weight = grad_weight.to(weight.dtype).mul_(scale)
+        return grad_x, grad_weight, None, None, None, None, None
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else size
 
 
 def per_frame(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

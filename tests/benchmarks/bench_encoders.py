@@ -1,0 +1,123 @@
+"""How fast encoders run: as their publishers write them, and as ours, in turn in one process.
+
+The publishers' way: channels first in memory, batch norms as passes of their own, and 3-D kernels for R(2+1)D and
+SlowOnly. Memory is what a forward pass that keeps a graph adds to the process.
+
+Run as `python tests/benchmarks/bench_encoders.py [--encoders tsm_r50 r2plus1d_34] [--clips 2] [--side 112]`.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from etad.extract.convnorm import ConvNorm
+from etad.extract.encoders import ENCODERS, Encoder, build_encoder
+
+_ACTIVATIONS = {"relu": F.relu_, "relu6": F.relu6, "none": lambda x: x}
+
+
+class PlainConvNorm(ConvNorm):
+    """The same weights, convolved and normalised the publishers' way."""
+
+    in_space_and_time = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.in_space_and_time:
+            weight = self.weight[..., None] if self.axis == "time" else self.weight[:, :, None]
+            stride = (self.stride, 1, 1) if self.axis == "time" else (1, self.stride, self.stride)
+            padding = [size // 2 for size in weight.shape[2:]]
+            return self._normalised(F.conv3d(x, weight, None, stride, padding))
+        return per_frame_plainly(self._convolve, x)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        padding = self.padding
+        if padding == "same":
+            padding = self.weight.shape[-1] // 2
+        return self._normalised(F.conv2d(x, self.weight, None, self.stride, padding, groups=self.groups))
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, eps=norm.eps)
+        return _ACTIVATIONS[self.activation](x)
+
+
+def per_frame_plainly(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    n, _, l, _, _ = x.shape
+    return run(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (n, l)).transpose(1, 2)
+
+
+def plainly(name: str) -> Encoder:
+    """The encoder with plain convolutions."""
+    encoder = build_encoder(name)
+    for module in encoder.modules():
+        if isinstance(module, ConvNorm):
+            module.__class__ = PlainConvNorm
+            module.in_space_and_time = ENCODERS[name].family in ("slowonly", "r2plus1d")
+    return encoder
+
+
+def seconds(encoder: Encoder, clips: Tensor, *, train: bool, autocast: bool, repeats: int) -> float:
+    """Best of some repeats, per clip: processor seconds, which other work on the machine sways less than the clock."""
+    best = float("inf")
+    for repeat in range(repeats + 1):
+        started = time.process_time()
+        with torch.set_grad_enabled(train), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            features = encoder(clips)
+        if train:
+            features.float().sum().backward()
+            encoder.zero_grad()
+        if repeat > 0:
+            best = min(best, time.process_time() - started)
+    return best / len(clips)
+
+
+def graph_mebibytes(encoder: Encoder, clips: Tensor) -> float:
+    """What the graph of one forward pass keeps for the way back, per clip."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in encoder.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        features = encoder(clips)
+    total = sum(size for place, size in kept.items() if place not in parameters)
+    del features
+    return total / len(clips) / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoders", nargs="*", default=list(ENCODERS), choices=list(ENCODERS))
+    parser.add_argument("--clips", type=int, default=2)
+    parser.add_argument("--side", type=int, default=112)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=2)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    for name in asked.encoders:
+        frames = torch.randint(0, 256, (asked.clips, ENCODERS[name].clip_frames, asked.side, asked.side, 3))
+        ours, plain = build_encoder(name).freeze(2), plainly(name).freeze(2)
+        plain.load_state_dict(ours.state_dict())
+        clips = ours.normalise(frames.to(torch.uint8))
+        first = clips.contiguous()
+        theirs_mib, mine_mib = graph_mebibytes(plain, first), graph_mebibytes(ours, clips)
+        print(f"{name}, kept for the way back: plain {theirs_mib:.1f}, ours {mine_mib:.1f} MiB a clip", flush=True)
+        for train in (False, True):
+            for autocast in (False, True):
+                how = dict(train=train, autocast=autocast, repeats=asked.repeats)
+                theirs, mine = seconds(plain, first, **how), seconds(ours, clips, **how)
+                done = "forward and backward, two stages frozen" if train else "forward"
+                number = "bfloat16" if autocast else "float32"
+                print(f"{name}, {done}, {number}: plain {1e3 * theirs:.0f}, ours {1e3 * mine:.0f} ms a clip", end="")
+                print(f", {theirs / mine:.2f} x", flush=True)
+
+
+if __name__ == "__main__":
+    main()
