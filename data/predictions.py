@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -83,9 +84,9 @@ def read_predictions(path: Path) -> Iterator[RawPrediction]:
             raise EtadError(f"{path}: holds no raw predictions of etad.")
         for name in sorted(file["windows"]):
             group = file["windows"][name]
-            numbers = {key: float(group.attrs[key]) for key in _NUMBERS}
-            arrays = {key: group[key][()] for key in _ARRAYS}
-            yield RawPrediction(video_id=str(group.attrs["video_id"]), **numbers, **arrays)
+            fields: dict[str, Any] = {key: float(group.attrs[key]) for key in _NUMBERS}
+            fields |= {key: group[key][()] for key in _ARRAYS}
+            yield RawPrediction(video_id=str(group.attrs["video_id"]), **fields)
 
 
 def predictions_digest(path: Path) -> str | None:

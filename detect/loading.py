@@ -69,7 +69,7 @@ class Batches:
         generator = torch.Generator().manual_seed(0)
         yield from DataLoader(
             self.data,
-            batch_sampler=list(order),
+            batch_sampler=[list(numbers) for numbers in order],
             num_workers=self.workers,
             collate_fn=collate,
             generator=generator,

@@ -72,7 +72,8 @@ def detection_loss(
     dict
         Scalars: `loss`, `boundary`, `stage1` .. and `class` where there is a class branch.
     """
-    parts = {"boundary": sum(balanced_cross_entropy(output.boundary[:, i], boundary_target[:, i]) for i in (0, 1))}
+    start, end = (balanced_cross_entropy(output.boundary[:, i], boundary_target[:, i]) for i in (0, 1))
+    parts = {"boundary": start + end}
     for number, stage in enumerate(output.stages):
         parts[f"stage{number + 1}"] = _stage_loss(
             stage, matches, boundary_target, positive_iou=POSITIVE_IOU[number], rules=rules, draw=draw
@@ -80,7 +81,7 @@ def detection_loss(
     logits = output.stages[-1].class_logits
     if logits is not None:
         parts["class"] = _class_loss(logits, output.stages[-1].proposals, matches)
-    return {"loss": sum(parts.values()), **parts}  # type: ignore[dict-item]
+    return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
 
 def balanced_cross_entropy(prediction: Tensor, target: Tensor, threshold: float = 0.5) -> Tensor:

@@ -59,8 +59,10 @@ def check_cache(cache: FeatureCache, config: Config) -> None:
     for video_id in cache.ids:
         timing = cache.timing(video_id)
         clips = config.clips
-        compared = [("clips.clip_frames", timing.clip_frames, clips.clip_frames)]
-        compared.append(("clips.frame_step", timing.frame_step, clips.frame_step))
+        compared: list[tuple[str, object, object]] = [
+            ("clips.clip_frames", timing.clip_frames, clips.clip_frames),
+            ("clips.frame_step", timing.frame_step, clips.frame_step),
+        ]
         if clips.fps is not None and abs(timing.fps - clips.fps) > 1e-3:
             compared.append(("clips.fps", timing.fps, clips.fps))
         if clips.layout == "spread" and cache.lengths[video_id] != clips.num_snippets:

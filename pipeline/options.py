@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +34,13 @@ class Common:
         device: str | None,
         workers: int | None,
     ) -> Common:
-        given = {"config": config, "out": out, "seed": seed, "device": device, "workers": workers}
-        return replace(
-            self, sets=self.sets + sets, **{name: value for name, value in given.items() if value is not None}
+        return Common(
+            config=self.config if config is None else config,
+            out=self.out if out is None else out,
+            sets=self.sets + sets,
+            seed=self.seed if seed is None else seed,
+            device=self.device if device is None else device,
+            workers=self.workers if workers is None else workers,
         )
 
     def load(self, *sets: str, default: str | None = None) -> Config:
