@@ -182,7 +182,8 @@ def _fit(
     bias[shown] = 0.0
     if len(shown) == 1:
         return weights, bias
-    regression = LogisticRegression(C=loss_weight, max_iter=200)
+    # The gradient is spread over the classes: with many of them the usual tolerance would stop at once.
+    regression = LogisticRegression(C=loss_weight, max_iter=200, tol=1e-4 / len(shown))
     with warnings.catch_warnings():
         # A fit that is stopped early is a regularised one, and no worse for it.
         warnings.simplefilter("ignore", ConvergenceWarning)
