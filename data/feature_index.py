@@ -78,9 +78,9 @@ def read_index(path: Path, file: h5py.File) -> dict[str, np.void]:
             raise EtadError(f"its index has no column '{min(missing)}'")
         rows = table[()].astype(INDEX_DTYPE)
         ids = [unescape(name.decode()) for name in rows["id"]]
-        wrong = [id for id, row in zip(ids, rows) if row["length"] < 1 or not np.isfinite(row["duration_seconds"])]
-        if wrong:
-            raise EtadError(f"its index says nonsense of video '{wrong[0]}'")
+        is_wrong = (rows["length"] < 1) | ~np.isfinite(rows["duration_seconds"])
+        if is_wrong.any():
+            raise EtadError(f"its index has no length or duration of video '{ids[int(is_wrong.argmax())]}'")
         return {video_id: row for video_id, row in zip(ids, rows) if row["complete"] == 1}
 
 

@@ -64,7 +64,7 @@ class FeatureCache:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._parts = {header.video_id: header for header in map(part_header, part_paths(self.path))}
+        self._parts = _part_headers(self.path)
         self._file: h5py.File | None = None
         self._owner = 0
         self._stamp: tuple[int, ...] = ()
@@ -207,6 +207,19 @@ class FeatureCache:
 
 
 _DIGESTED = ("length", "features_sha256", "duration_seconds", "fps", "first_center_seconds", "center_step_seconds")
+
+
+def _part_headers(cache: Path) -> dict[str, Header]:
+    headers = {}
+    for path in part_paths(cache):
+        try:
+            header = part_header(path)
+        except EtadError:
+            if path.exists():
+                raise
+            continue  # packed a moment ago: the packed file, read after this, has it
+        headers[header.video_id] = header
+    return headers
 
 
 # torch shares out longer copies among threads, and on busy cores the threads wait longer than they work.

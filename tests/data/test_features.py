@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 
+from etad.data import features
 from etad.data.atomic import is_temporary
 from etad.data.errors import EtadError
-from etad.data.feature_parts import parts_folder
+from etad.data.feature_parts import part_paths, parts_folder
 from etad.data.features import FeatureCache, finished_ids, pack, write_part
 from etad.data.timeline import Timing, spread
 from reference.feature_samples import make_features, make_meta
@@ -357,6 +358,20 @@ def test_loader_workers_read_what_the_main_process_reads(tmp_path: Path) -> None
     )
     read = np.concatenate(list(loader))
     np.testing.assert_array_equal(read, np.stack([make_features(seed=number) for number in range(8)]))
+
+
+def test_cache_can_be_opened_while_it_is_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "features.h5"
+    for video_id in ("v_a", "v_b"):
+        write_part(cache, video_id, make_features(), make_meta())
+
+    def list_then_pack(path: Path) -> list[Path]:
+        paths = part_paths(path)
+        pack(path)
+        return paths
+
+    monkeypatch.setattr(features, "part_paths", list_then_pack)
+    assert FeatureCache(cache).ids == ("v_a", "v_b")
 
 
 def test_replaced_file_is_noticed_not_misread(tmp_path: Path) -> None:
