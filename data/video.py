@@ -264,7 +264,8 @@ def _open(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
         container.close()
         raise EtadError(f"{path}: no video that can be decoded is in this file.")
     stream = max(streams, key=lambda s: (s.disposition & Disposition.default, s.width * s.height, -s.index))
-    stream.thread_type = "SLICE"
+    # Several videos are decoded at once, so one thread each; a decoder of many threads would also run ahead.
+    stream.codec_context.thread_count = 1
     return container, stream
 
 

@@ -104,6 +104,7 @@ def test_every_real_file_gives_all_its_frames_or_one_sentence_that_names_it(shar
             assert (info.num_frames, round(info.fps, 2), info.rotation_degrees) == KNOWN[path.name], path.name
 
 
+@pytest.mark.slow
 def test_frames_of_real_files_equal_those_of_a_plain_decoder_in_their_order(shared: Path) -> None:
     for path in real_files(shared):
         if path.name in BROKEN:
@@ -174,6 +175,17 @@ def test_turned_videos_show_the_same_scene_upright(shared: Path) -> None:
         path = folder / f"decord_video_{degrees}.mov"
         assert (probe(path).width, probe(path).height) == (320, 568)
         assert next(read_frames(path, [0], resize=160))[1].shape == (284, 160, 3)
+
+
+def test_frames_that_an_edit_list_cuts_off_are_not_there(tmp_path: Path) -> None:
+    whole = encode(tmp_path / "whole.mp4", **B_FRAMES)
+    path = _remux(whole, tmp_path / "edited.mp4", earlier_seconds=0.5, avoid_negative_ts="disabled", use_editlist="1")
+    plain = decode_everything(path, SIZE)
+    with open_video(path) as video:
+        assert video.info.num_frames == len(plain) == 75
+        for wanted in ([0, 20, 50, 70], range(75)):
+            for number, frame in video.read(np.array(wanted) / 30, resize=SIZE):
+                assert np.array_equal(frame, plain[number])
 
 
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.avi", "cut.flv"])
@@ -312,11 +324,12 @@ def _key_frames(path: Path) -> int:
         return sum(packet.is_keyframe for packet in container.demux(video=0) if packet.size)
 
 
-def _remux(path: Path, to: Path, **options: str) -> Path:
+def _remux(path: Path, to: Path, earlier_seconds: float = 0.0, **options: str) -> Path:
     with av.open(str(path)) as source, av.open(str(to), "w", options=options) as container:
         stream = container.add_stream_from_template(source.streams.video[0])
+        shift = int(earlier_seconds / source.streams.video[0].time_base)
         for packet in source.demux(source.streams.video[0]):
             if packet.dts is not None:
-                packet.stream = stream
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
                 container.mux(packet)
     return to
