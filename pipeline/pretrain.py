@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from .. import __version__
 from ..data.atomic import write_json
 from ..data.checkpoint import load_checkpoint, save_checkpoint
 from ..data.errors import EtadError
+from ..detect.threads import one_thread
 from ..extract.clips import Failure
 from ..extract.encoders import Encoder
 from ..extract.prefetch import in_order
@@ -27,6 +29,8 @@ from ..extract.weights import encoder_checkpoint
 from .pretrain_clips import ClipSource
 
 FORMAT = "etad-encoder"
+# Below so many parameters, a step is a chain of small operations that a second thread holds up rather than helps.
+_SMALL_ENCODER = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,21 @@ def run(
     workers
         Threads that read clips ahead.
     origin
-        Digest of what else the result depends on (weights to start from, clips, annotations): a state of another
-        origin is refused.
+        Digest of what else the result depends on (weights to start from, clips): a state of another origin is refused.
 
     Raises
     ------
     EtadError
-        The loss is not finite, or the folder's state was made with other settings.
+        The loss is not finite, or the folder's state was made with other settings, weights or clips.
     """
     trainer = _Trainer(settings, encoder, num_classes=len(source.labels), seed=seed, device=device)
-    made_with = {"origin": origin, "seed": seed, "labels": list(source.labels), "settings": _lasting(settings)}
+    made_with = {
+        "encoder": encoder_name,
+        "origin": origin,
+        "labels": list(source.labels),
+        "seed": seed,
+        "settings": settings.model_dump(mode="json", exclude={"checkpoint_seconds"}),
+    }
     final, last = out / "encoder.pt", out / "last.pt"
     if final.exists():
         saved = _load(final, made_with)
@@ -109,7 +118,9 @@ def run(
 
     # 1. Train, saving the state now and then.
     first, saved_at = trainer.step, time.monotonic()
-    with tqdm(desc="pretrain", total=settings.steps, initial=first, unit="step") as bar:
+    is_small = sum(parameter.numel() for parameter in encoder.parameters()) < _SMALL_ENCODER
+    threads = one_thread() if is_small else contextlib.nullcontext()
+    with threads, tqdm(desc="pretrain", total=settings.steps, initial=first, unit="step") as bar:
         for clips, classes in _ahead(source.batch, first, settings.steps, settings.batch_clips, workers):
             trainer.learn(clips, classes)
             bar.set_postfix_str(f"loss {trainer.loss:.3f}, accuracy {trainer.accuracy:.2f}", refresh=False)
@@ -244,8 +255,3 @@ def _load(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
             "Choose another run folder with -o, or remove it."
         )
     return saved
-
-
-def _lasting(settings: PretrainSettings) -> dict[str, Any]:
-    """The settings that the result depends on."""
-    return settings.model_dump(mode="json", exclude={"checkpoint_seconds"})
