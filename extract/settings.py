@@ -78,3 +78,48 @@ class ExtractSettings(Settings):
     batch_clips: int = Field(default=16, ge=1)
     workers: int = Field(default=2, ge=0)
     store_dtype: Literal["float16", "float32"] = "float16"
+
+
+class PretrainSettings(Settings):
+    """How the encoder is fine-tuned by classifying actions (Table 7, TSM-FT).
+
+    Parameters
+    ----------
+    source
+        `videos`: clips of annotated actions; `synthetic`: clips of the synthetic source set, drawn as they are needed.
+    steps
+        Optimiser steps; the learning rate falls to zero along a cosine until the last.
+    batch_clips
+        Clips of a step. Batch norms learn from them: fewer than eight make them noisy.
+    lr, weight_decay, warmup_steps
+        Of AdamW; the rate rises over the first steps.
+    label_smoothing
+        Share of the target that is spread over all classes.
+    frozen_stages
+        0 freezes the stem, 1..4 also that many residual stages; -1 trains everything.
+    background
+        Take clips outside all actions too, as a class of their own.
+    held_out_clips
+        Clips that the accuracy is measured on; of the test subset, or drawn for it alone.
+    difficulty
+        Of the synthetic source set, 0..1.
+    camera_steps
+        Share of the steps over which synthetic clips that move as a whole make room for clips in which only an
+        actor moves. Without them nothing is learned for a long time.
+    checkpoint_seconds
+        How often the state is saved, to go on from.
+    """
+
+    source: Literal["videos", "synthetic"] = "videos"
+    steps: int = Field(default=5000, ge=1)
+    batch_clips: int = Field(default=16, ge=2)
+    lr: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_steps: int = Field(default=30, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    frozen_stages: int = Field(default=-1, ge=-1, le=3)
+    background: bool = True
+    held_out_clips: int = Field(default=400, ge=1)
+    difficulty: float = Field(default=0.1, ge=0, le=1)
+    camera_steps: float = Field(default=0.5, ge=0, le=1)
+    checkpoint_seconds: float = Field(default=60.0, gt=0)
