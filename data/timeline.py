@@ -48,7 +48,9 @@ class Timeline:
         half_clip = self.frame_step * self.clip_frames / 2
         return (np.asarray(self.start_frames, dtype=np.float64) + half_clip) / self.fps
 
-    def clip_frame_indices(self, edge: str = "repeat", shifts: np.ndarray | None = None) -> np.ndarray:
+    def clip_frame_indices(
+        self, edge: str = "repeat", shifts: np.ndarray | None = None, *, still: bool = False
+    ) -> np.ndarray:
         """Frames of every clip, (T, L), within 0 .. num_frames - 1.
 
         Parameters
@@ -57,8 +59,12 @@ class Timeline:
             Frames outside the video `repeat` the first or last one, or `wrap` around (the released model).
         shifts
             (T, L) frames to shift each frame by (temporal jitter, Table 7).
+        still
+            Every frame of a clip is its middle one.
         """
         offsets = np.arange(self.clip_frames) * self.frame_step
+        if still:
+            offsets = np.full_like(offsets, offsets[self.clip_frames // 2])
         indices = np.asarray(self.start_frames, dtype=np.int64)[:, None] + offsets
         if shifts is not None:
             indices = indices + shifts

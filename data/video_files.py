@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,27 +25,21 @@ def list_videos(folder: Path | str) -> dict[str, Path]:
 
     Returns
     -------
-    Path of each video by its id, the file's stem, in the order of the ids.
+    Path of each video by its id, in the order of the ids. The id is the file's stem; files that share a stem are told
+    apart by their path below the folder, with its suffix (`example.flv`, `day2/example.mp4`).
 
     Raises
     ------
     EtadError
-        No such folder, no video in it, or two files of the same stem.
+        No such folder, or no video in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise EtadError(f"{folder}: there is {found} here, a folder of videos was expected. Check --videos.")
-    videos: dict[str, Path] = {}
-    for path in sorted(_files_below(folder)):
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
-            continue
-        other = videos.setdefault(path.stem, path)
-        if other != path:
-            raise EtadError(
-                f"{other} and {path} are both the video {path.stem!r}: ids are file names without their suffix, "
-                f"so each may be there once. Remove or rename one."
-            )
+    paths = [path for path in sorted(_files_below(folder)) if path.suffix.lower() in VIDEO_SUFFIXES]
+    stems = Counter(path.stem for path in paths)
+    videos = {path.stem if stems[path.stem] == 1 else path.relative_to(folder).as_posix(): path for path in paths}
     if not videos:
         known = " ".join(sorted(VIDEO_SUFFIXES))
         raise EtadError(f"{folder}: no video file in it or below it. Known suffixes are {known}.")

@@ -32,6 +32,7 @@ class ClipPlan:
     resize: tuple[int, int] | int
     crop: int
     edge: Literal["repeat", "wrap"]
+    still: bool = False
 
     def timeline(self, info: VideoInfo) -> Timeline:
         """Place the snippets of one video."""
@@ -139,7 +140,7 @@ def clip_batches(
     def stretch(
         video_id: str, known: Video, timeline: Timeline, corners: np.ndarray, start: int, stop: int
     ) -> Iterator[ClipBatch | Failure]:
-        indices = timeline.clip_frame_indices(plan.edge)[start:stop]
+        indices = timeline.clip_frame_indices(plan.edge, still=plan.still)[start:stop]
         first = start
         try:
             with open_video(known.path, known=known) as video:
@@ -195,7 +196,7 @@ def read_clips(
                     largest_frames=augment.jitter_frames,
                     generator=generator,
                 )
-        indices = timeline.clip_frame_indices(plan.edge, shifts)
+        indices = timeline.clip_frame_indices(plan.edge, shifts, still=plan.still)
         (clips,) = _read(video, indices, timeline.fps, corners, plan, timeline.num_snippets)
     clips[mirrored] = transforms.flip(clips[mirrored])
     return clips, Timing.of(timeline)

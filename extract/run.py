@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..data.errors import EtadError, listing
 from ..data.feature_meta import Kind, check_same_kind
 from ..data.feature_parts import part_id, part_paths
-from ..data.features import FeatureCache, FeatureMeta, finished_ids, pack, parts_folder, write_part
+from ..data.features import FeatureCache, FeatureMeta, finished_ids, pack, write_part
 from ..data.timeline import Timeline, Timing
 from ..data.video import file_sha256
 from .clips import ClipPlan, Failure, clip_batches
@@ -120,7 +120,7 @@ def run(
             else:
                 done.append(item.video_id)
             bar.update()
-    if shard is None and parts_folder(cache).is_dir():
+    if shard is None and part_paths(cache):
         pack(cache)
     return ExtractReport(cache, tuple(done), tuple(skipped), tuple(failed))
 

@@ -25,6 +25,8 @@ class ClipSettings(Settings):
         Side of the square cut out of a frame: centred in extraction, random in training.
     edge
         Frames outside the video `repeat` the first or last one, or `wrap` around.
+    still
+        Repeat each clip's middle frame: a yardstick that sees no motion.
     """
 
     layout: Literal["spread", "sliding"] = "spread"
@@ -36,6 +38,7 @@ class ClipSettings(Settings):
     resize: tuple[int, int] | int = (171, 128)
     crop: int = Field(default=112, ge=8)
     edge: Literal["repeat", "wrap"] = "wrap"
+    still: bool = False
 
 
 class EncoderSettings(Settings):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ..data.errors import EtadError, nearest
 from ..data.settings import DataSettings, Settings
 from ..detect.settings import DetectSettings
-from ..extract.settings import ClipSettings, EncoderSettings, ExtractSettings
+from ..extract.settings import ClipSettings, EncoderSettings, ExtractSettings, PretrainSettings
 from .demo_settings import DemoSettings
 
 # Settings that say how a run goes, not what it computes: they may change between calls.
@@ -46,6 +46,7 @@ class Config(Settings):
     clips: ClipSettings = ClipSettings()
     encoder: EncoderSettings = EncoderSettings()
     extract: ExtractSettings = ExtractSettings()
+    pretrain: PretrainSettings = PretrainSettings()
     detect: DetectSettings = DetectSettings()
     demo: DemoSettings = DemoSettings()
 

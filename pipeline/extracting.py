@@ -46,6 +46,14 @@ def find_sources(config: Config, annotations: Annotations | None, videos: Path |
         raise EtadError(f"{folder}: no video file is in it, nor in the folders below.")
     if annotations is None:
         return Sources(files, ())
+    clashing = {path.stem: path for id, path in files.items() if id != path.stem}
+    for id in annotations.videos:
+        stem = next((stem for stem in (id, f"v_{id}", id.removeprefix("v_")) if stem in clashing), None)
+        if stem is not None and id not in files:
+            raise EtadError(
+                f"{folder}: the annotated video '{id}' could be any of several files named '{stem}', such as "
+                f"{clashing[stem].name}. Keep one of them, or rename the others."
+            )
     matches = match_ids(annotations.videos, list(files), where=str(folder))
     named = {matches[id]: id for id in matches}
     missing = tuple(id for id in annotations.videos if id not in matches)

@@ -1,0 +1,159 @@
+"""`etad demo`: the whole way on a synthetic set, and the honest yardsticks beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..data.annotations import Annotations
+from ..data.atomic import write_json
+from ..data.detections import Detections, read_detections, write_detections
+from ..data.features import FeatureCache
+from ..data.synthetic import SyntheticSpec, make_dataset
+from .config import Config, load_config
+from .detecting import detect
+from .device import choose_device
+from .evaluation import Evaluation, evaluate
+from .extracting import find_sources, run_extract
+from .inputs import read_data
+from .options import toml_path
+from .plots import plot_curves, plot_qualitative, plot_yardsticks, qualitative_strips
+from .pretraining import run_pretrain
+from .run_folder import RunFolder
+
+PROPOSALS_PER_VIDEO = 100
+
+
+@dataclass
+class DemoReport:
+    """What the demo found.
+
+    Parameters
+    ----------
+    evaluations
+        By method; the real one last.
+    seconds
+        Time that each part took now; next to nothing where it was done before.
+    """
+
+    folder: Path
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    pictures: list[Path] = field(default_factory=list)
+
+
+def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoReport:
+    """Draw the set, pretrain, extract, detect, evaluate, plot; then the same detector on poorer features.
+
+    Parameters
+    ----------
+    say
+        Told each part before it begins.
+    """
+    report = DemoReport(folder)
+    run = RunFolder(folder)
+
+    with _part("draw the videos", report, say):
+        settings = config.demo
+        spec = SyntheticSpec(
+            num_videos=settings.videos,
+            validation_share=settings.validation_share,
+            size=settings.size,
+            fps=settings.fps,
+            shortest_seconds=settings.shortest_seconds,
+            longest_seconds=settings.longest_seconds,
+            difficulty=settings.difficulty,
+            seed=config.seed,
+        )
+        path = make_dataset(folder / "data", spec, workers=config.workers)
+        config = _with(
+            config, f"data.annotations={toml_path(path)}", f"data.videos={toml_path(path.parent / 'videos')}"
+        )
+    annotations = read_data(config)
+
+    with _part("pretrain the encoder on the source set", report, say):
+        pretrained = run_pretrain(config, run, weights=None, device=choose_device(config.device))
+        say(f"  {pretrained.text()}")
+
+    with _part("yardstick: random proposals", report, say):
+        report.evaluations["random proposals"] = _random(config, annotations, folder)
+    poorer = folder / "yardsticks"
+    legs = {
+        "clips of one repeated frame": (RunFolder(poorer / "still"), ("clips.still=true",)),
+        "untrained encoder": (RunFolder(poorer / "untrained"), ("encoder.init=random",)),
+        "pretrained motion features": (run, ()),
+    }
+    for name, (leg, sets) in legs.items():
+        with _part(f"extract and detect: {name}", report, say):
+            weights = None if "untrained" in name else run.encoder
+            report.evaluations[name] = _leg(_with(config, *sets), leg, annotations, weights=weights)
+
+    with _part("draw the pictures", report, say):
+        found = read_detections(run.detect / "detections.json")
+        tested = Annotations(
+            annotations.source, {video.id: video for video in annotations.subset(config.data.test_subset)}
+        )
+        average = {name: evaluation.average_mAP for name, evaluation in report.evaluations.items()}
+        report.pictures = [
+            plot_qualitative(qualitative_strips(tested, found), run.plots / "qualitative.png"),
+            plot_curves(run.detect / "log.jsonl", run.plots / "curves.png"),
+            plot_yardsticks(average, run.plots / "yardsticks.png", title="The same detector on the same videos"),
+        ]
+    write_json(folder / "demo.json", {name: e.as_json() for name, e in report.evaluations.items()}, indent=1)
+    return report
+
+
+def _leg(config: Config, run: RunFolder, annotations: Annotations, *, weights: Path | None) -> Evaluation:
+    """Extract and detect, as the two commands do."""
+    device = choose_device(config.device)
+    sources = find_sources(config, annotations, None)
+    extracted, _ = run_extract(config, run, sources=sources, weights=weights, shard=None, device=device)
+    assert not extracted.failed, extracted.failed
+    run.claim("detect", config)
+    outcome = detect(
+        config,
+        run.detect,
+        cache=FeatureCache(run.cache),
+        annotations=annotations,
+        scores=None,
+        checkpoint=None,
+        device=device,
+    )
+    assert outcome.evaluation is not None
+    return outcome.evaluation
+
+
+def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluation:
+    """Segments, labels and scores drawn at random."""
+    random = np.random.default_rng([config.seed, 99])
+    labels, rows = annotations.labels, []
+    for video in annotations.subset(config.data.test_subset):
+        ends = np.sort(random.random((PROPOSALS_PER_VIDEO, 2)), axis=1) * (video.duration_seconds or 1.0)
+        classes = random.integers(len(labels), size=PROPOSALS_PER_VIDEO)
+        rows.append((video.id, ends, classes, random.random(PROPOSALS_PER_VIDEO)))
+    found = Detections.join(rows, labels=labels)
+    path = write_detections(folder / "yardsticks" / "random.json", found)
+    return evaluate(annotations, config.data.test_subset, found, tious=config.detect.tious, source=str(path))
+
+
+def _with(config: Config, *sets: str) -> Config:
+    """The same config with a few keys changed."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "config.toml"
+        path.write_text(config.to_toml(), encoding="utf-8")
+        return load_config(str(path), sets)
+
+
+@contextmanager
+def _part(name: str, report: DemoReport, say: Callable[[str], None]) -> Iterator[None]:
+    say(name)
+    started = time.monotonic()
+    yield
+    report.seconds[name] = time.monotonic() - started
