@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from .enhance import GROUPS, WIDTH
+from .projection import gather_of, project_and_gather
 from .proposals import refine
-from .roi import Incidence, extend, gather_sum, incidence, roi_align
+from .roi import Incidence, extend, incidence, roi_align
 
 ROI_CHANNELS = 128
 HIDDEN = 512
@@ -107,13 +108,11 @@ class CascadeStage(nn.Module):
         batch, num_proposals, _ = proposals.shape
         z = self.reduce(x + self.context(x).relu()).relu().transpose(1, 2)  # [B, T, 128]
         num_snippets = z.shape[1]
+        in_snippets = extend(proposals.detach() * num_snippets).flatten(0, 1)
+        touching = incidence(in_snippets, bins=self.bins, num_snippets=num_snippets).split(batch)
+        # The table of projected snippets costs the same for any number of proposals: few are cheaper without it.
         first = self._first_projected if num_proposals > 2 * num_snippets else self._first_direct
-        in_snippets = extend(proposals.detach() * num_snippets)
-        parts = [
-            first(z[video], incidence(in_snippets[video], bins=self.bins, num_snippets=num_snippets))
-            for video in range(batch)
-        ]
-        hidden = torch.cat(parts, dim=1)  # [3, B K, 512]
+        hidden = first(z, touching)  # [3, B K, 512]
         biases = torch.cat([self.shared.biases[0], self.ends.biases[0]])
         shared, ends = (hidden + biases).relu().split([1, 2])
         by_end = self.ends(ends, first=1).squeeze(2)  # [2, B K]
@@ -131,31 +130,17 @@ class CascadeStage(nn.Module):
             class_logits=logits,
         )
 
-    def _first_direct(self, z: Tensor, touching: Incidence) -> Tensor:
-        """First layers on built RoI features, the cheaper way for few proposals: (T, 128) -> (3, K, 512)."""
+    def _first_direct(self, z: Tensor, touching: list[Incidence]) -> Tensor:
+        """First layers on built RoI features: (B, T, 128) -> (3, B K, 512)."""
         quarter = self.bins // 4
-        roi = roi_align(z, touching).transpose(1, 2)  # [K, 128, R]
+        roi = torch.cat([roi_align(z[video], each) for video, each in enumerate(touching)]).transpose(1, 2)
         shared = torch.mm(roi.flatten(1), self.shared.weights[0][0])
         ends = torch.stack([roi[:, :, :quarter].flatten(1), roi[:, :, -quarter:].flatten(1)])
         return torch.cat([shared[None], torch.bmm(ends, self.ends.weights[0])])
 
-    def _first_projected(self, z: Tensor, touching: Incidence) -> Tensor:
-        """First layers without building RoI features: (T, 128) -> (3, K, 512).
-
-        RoI-align and the layer after it are both linear, so every snippet is projected once for every bin, and each
-        proposal sums the projected rows that it touches.
-        """
-        quarter = self.bins // 4
-        columns = self.bins + 2 * quarter
+    def _first_projected(self, z: Tensor, touching: list[Incidence]) -> Tensor:
+        """First layers without building RoI features: (B, T, 128) -> (3, B K, 512)."""
         weights = [self.shared.weights[0][0], *self.ends.weights[0]]
         weight = torch.cat([part.view(ROI_CHANNELS, -1) for part in weights], dim=1)
-        table = torch.mm(z, weight).view(-1, HIDDEN)  # [T (R + 2 R/4), 512]
-        row = touching.position * columns + touching.bins
-        in_start = touching.bins < quarter
-        in_end = touching.bins >= self.bins - quarter
-        index = torch.cat([row, row[in_start] + self.bins, row[in_end] + 2 * quarter])
-        factor = torch.cat([touching.weight, touching.weight[in_start], touching.weight[in_end]])
-        counts = touching.counts
-        terms = torch.cat([counts.sum(1), counts[:, :quarter].sum(1), counts[:, -quarter:].sum(1)])
-        offsets = torch.nn.functional.pad(terms.cumsum(0), (1, 0))
-        return gather_sum(table, index, factor, offsets).view(3, -1, HIDDEN)
+        rows = project_and_gather(z, weight, [gather_of(each) for each in touching], HIDDEN)
+        return rows.view(len(z), 3, -1, HIDDEN).transpose(0, 1).flatten(1, 2)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 # Snippet sequences' lengths that a proposal may reach out of its sequence.
@@ -42,6 +43,13 @@ class Incidence:
     def per_proposal(self) -> Tensor:
         """(K + 1,) where each proposal's terms begin, and the end."""
         return _offsets(self.counts.sum(dim=1))
+
+    def split(self, num_parts: int) -> list[Incidence]:
+        """Cut into equal parts, one a video."""
+        counts = self.counts.chunk(num_parts)
+        sizes = [int(part.sum()) for part in counts]
+        terms = zip(*(each.split(sizes) for each in (self.position, self.bins, self.weight)))
+        return [Incidence(part, *each) for part, each in zip(counts, terms)]
 
 
 def extend(proposals: Tensor, ratio: float = 0.5) -> Tensor:
@@ -152,27 +160,46 @@ def gather_sum(table: Tensor, index: Tensor, weight: Tensor, offsets: Tensor) ->
     return _GatherSum.apply(table, index, weight, offsets)
 
 
+def bag_sum(table: Tensor, index: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
+    """Sum weighted rows of a table, bag by bag, (bags, C); `gather_sum` without a gradient."""
+    return F.embedding_bag(
+        index, table, offsets, mode="sum", per_sample_weights=weight.to(table.dtype), include_last_offset=True
+    )
+
+
+def transposed(index: Tensor, weight: Tensor, offsets: Tensor, num_rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Turn the terms of each bag into the terms of each row: the bags that read it, in their order.
+
+    Returns
+    -------
+    bag, weight, offsets
+        (nnz,), (nnz,), (num_rows + 1,).
+    """
+    if index.device.type == "cpu":
+        # A counting sort: no comparison of a million numbers.
+        shape = (len(offsets) - 1, num_rows)
+        rows = csr_matrix((weight.numpy(), index.numpy(), offsets.numpy()), shape=shape).tocsc()
+        return (
+            torch.from_numpy(rows.indices).to(index.dtype),
+            torch.from_numpy(rows.data),
+            torch.from_numpy(rows.indptr).to(offsets.dtype),
+        )
+    order = torch.argsort(index, stable=True)
+    bag_of = torch.repeat_interleave(torch.arange(len(offsets) - 1, device=index.device), offsets.diff())
+    return bag_of[order], weight[order], _offsets(torch.bincount(index, minlength=num_rows))
+
+
 class _GatherSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, index: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
         ctx.save_for_backward(index, weight, offsets)
         ctx.num_rows = table.shape[0]
-        return _bag(table, index, weight, offsets)
+        return bag_sum(table, index, weight, offsets)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        index, weight, offsets = ctx.saved_tensors
-        # The transposed incidence: for each row of the table, the bags that read it.
-        order = torch.argsort(index.int(), stable=True)
-        bag_of = torch.repeat_interleave(torch.arange(len(offsets) - 1, device=index.device), offsets.diff())
-        row_offsets = _offsets(torch.bincount(index, minlength=ctx.num_rows))
-        return _bag(grads[0].contiguous(), bag_of[order], weight[order], row_offsets), None, None, None
-
-
-def _bag(table: Tensor, index: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
-    return F.embedding_bag(
-        index, table, offsets, mode="sum", per_sample_weights=weight.to(table.dtype), include_last_offset=True
-    )
+        by_row = transposed(*ctx.saved_tensors, ctx.num_rows)
+        return bag_sum(grads[0].contiguous(), *by_row), None, None, None
 
 
 def _offsets(counts: Tensor) -> Tensor:
