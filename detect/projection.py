@@ -7,6 +7,7 @@ same however many proposals there are, and stays in the processor's cache, video
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,12 +92,13 @@ class _ProjectAndGather(torch.autograd.Function):
         z, weight, *terms = ctx.saved_tensors
         grad_z, grad_weight = torch.empty_like(z), torch.zeros_like(weight)
         num_rows = z.shape[1] * weight.shape[1] // ctx.width
-        for video, triple in enumerate(_triples(terms)):
-            grad_table = bag_sum(grads[0][video].contiguous(), *transposed(*triple, num_rows)).view(z.shape[1], -1)
+        for video, (index, factor, offsets) in enumerate(_triples(terms)):
+            by_row = transposed(index, factor, offsets, num_rows)
+            grad_table = bag_sum(grads[0][video].contiguous(), *by_row).view(z.shape[1], -1)
             torch.mm(grad_table, weight.t(), out=grad_z[video])
             grad_weight.addmm_(z[video].t(), grad_table)
         return grad_z, grad_weight, None, *(None for _ in terms)
 
 
-def _triples(terms: Any) -> Any:
+def _triples(terms: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     return zip(terms[::3], terms[1::3], terms[2::3])

@@ -198,7 +198,8 @@ class _GatherSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        by_row = transposed(*ctx.saved_tensors, ctx.num_rows)
+        index, weight, offsets = ctx.saved_tensors
+        by_row = transposed(index, weight, offsets, ctx.num_rows)
         return bag_sum(grads[0].contiguous(), *by_row), None, None, None
 
 
