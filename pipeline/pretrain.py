@@ -167,7 +167,10 @@ class _Trainer:
         self.head.to(device)
         trained = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            [*trained, *self.head.parameters()], lr=settings.lr, weight_decay=settings.weight_decay
+            [*trained, *self.head.parameters()],
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self.step = 0
         # Running means over about fifty steps, for the progress bar.
