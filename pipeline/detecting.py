@@ -19,13 +19,18 @@ from ..data.predictions import predictions_digest, read_predictions, write_predi
 from ..detect.build import Trained, check_channels, load_detector
 from ..detect.infer import infer
 from ..detect.postprocess import VideoScores, detections
-from ..detect.settings import DetectSettings
+from ..detect.settings import DetectSettings, LabelSettings
 from ..detect.train import Trainer
 from ..detect.windows import Window, WindowReport, make_windows, training_classes
 from .config import Config, digest
 from .evaluation import Evaluation, evaluate
 from .labels import video_scores
 from .run_folder import stage_part
+
+_NO_SCORES = (
+    "labels come from a file of video-level class scores, and none is named: give --scores FILE, or set "
+    "detect.labels.source to classifier or branch."
+)
 
 
 @dataclass
@@ -105,17 +110,20 @@ def detect(
     outcome = Outcome(folder)
     check_cache(cache, config)
     check_channels(config.detect, cache.channels, cache.path)
+    if checkpoint is None and config.detect.labels.source == "scores" and scores is None:
+        raise EtadError(_NO_SCORES)
     given = None if checkpoint is None else checkpoint.parent.parent / "classifier.pt"
     if checkpoint is None:
         checkpoint = _train(config, outcome, cache=cache, annotations=annotations, device=device, title=title)
     trained = load_detector(checkpoint)
-    check_channels(
-        trained.settings.model_copy(update={"in_channels": trained.state["in_channels"]}), cache.channels, cache.path
-    )
+    _check_features(trained, cache, checkpoint)
+    labels = "scores" if scores is not None else trained.settings.labels.source
+    if labels == "scores" and scores is None:
+        raise EtadError(_NO_SCORES)
     settings = trained.settings.model_copy(
         update={
             "inference": config.detect.inference,
-            "labels": trained.settings.labels.model_copy(update={"top": config.detect.labels.top}),
+            "labels": LabelSettings(source=labels, top=config.detect.labels.top),
             "sampling": config.detect.sampling,
             "tious": config.detect.tious,
         }
@@ -166,6 +174,18 @@ def detect(
     else:
         outcome.notes.append(f"no evaluation: no video of subset '{config.data.test_subset}' has an action")
     return outcome
+
+
+def _check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> None:
+    """Refuse features of another width or encoder than the detector was trained on."""
+    sizes = trained.settings.model_copy(update={"in_channels": trained.state["in_channels"]})
+    check_channels(sizes, cache.channels, cache.path)
+    encoder, expected = cache.meta(cache.ids[0]).encoder, trained.source.get("encoder")
+    if encoder != expected:
+        raise EtadError(
+            f"{cache.path}: features of encoder {encoder}, but {checkpoint} was trained on features of {expected}. "
+            "Extract with that encoder, or train on these features."
+        )
 
 
 def _train(

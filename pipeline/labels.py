@@ -12,7 +12,7 @@ from ..data.annotations import Annotations, match_ids
 from ..data.atomic import write_text
 from ..data.class_scores import read_class_scores
 from ..data.errors import EtadError
-from ..data.features import FeatureCache
+from ..data.feature_source import FeatureSource
 from ..detect.classify import VideoClassifier, load_classifier, pool, save_classifier, train_classifier
 from ..detect.postprocess import VideoScores
 from ..detect.settings import DetectSettings
@@ -21,7 +21,7 @@ from .config import digest
 
 def video_scores(
     settings: DetectSettings,
-    cache: FeatureCache,
+    cache: FeatureSource,
     annotations: Annotations,
     *,
     train_subset: str,
@@ -45,14 +45,10 @@ def video_scores(
     Raises
     ------
     EtadError
-        The labels come from a file and none is named, or it lacks a class or a video.
+        The file lacks a class or a video, or a checkpoint's classifier is not beside it.
     """
     if settings.labels.source == "scores":
-        if scores is None:
-            raise EtadError(
-                "labels come from a file of video-level class scores, and none is named: give --scores FILE, or set "
-                "detect.labels.source to classifier or branch."
-            )
+        assert scores is not None
         return read_class_scores(scores).aligned(classes, list(dict.fromkeys(videos))).of
     classifier = _classifier(cache, annotations, train_subset=train_subset, classes=classes, folder=folder, given=given)
     matches = match_ids(list(dict.fromkeys(videos)), cache.ids, where=str(cache.path))
@@ -60,7 +56,7 @@ def video_scores(
 
 
 def _classifier(
-    cache: FeatureCache,
+    cache: FeatureSource,
     annotations: Annotations,
     *,
     train_subset: str,
