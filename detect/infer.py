@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ..data.features import FeatureCache
+from ..data.feature_source import FeatureSource
 from ..data.predictions import RawPrediction
 from .draw import ProposalDraw
 from .loading import Batches
@@ -19,7 +19,7 @@ from .windows import Window
 def infer(
     detector: Detector,
     windows: Sequence[Window],
-    cache: FeatureCache,
+    cache: FeatureSource,
     *,
     settings: DetectSettings,
     device: torch.device,

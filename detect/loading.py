@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..data.features import FeatureCache
+from ..data.feature_source import FeatureSource
 from .settings import DetectSettings
 from .windows import Window, collate, read_window
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class WindowData(Dataset[tuple[np.ndarray, np.ndarray]]):
     """Features and masks of windows, read when asked for."""
 
-    def __init__(self, windows: Sequence[Window], cache: FeatureCache, settings: DetectSettings) -> None:
+    def __init__(self, windows: Sequence[Window], cache: FeatureSource, settings: DetectSettings) -> None:
         self.windows, self.cache, self.settings = windows, cache, settings
 
     def __len__(self) -> int:
@@ -46,7 +46,7 @@ class Batches:
     def __init__(
         self,
         windows: Sequence[Window],
-        cache: FeatureCache,
+        cache: FeatureSource,
         *,
         settings: DetectSettings,
         workers: int,

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .. import __version__
-from ..data.atomic import write_text
 from ..data.checkpoint import load_checkpoint, save_checkpoint
 from ..data.errors import EtadError
-from ..data.features import FeatureCache
+from ..data.feature_source import FeatureSource
 from .build import FORMAT, build_detector
-from .draw import ProposalDraw
 from .loading import Batches
-from .losses import LossRules, detection_loss
 from .model import Detector
+from .objective import Objective
+from .schedule import Progress, TrainState, epoch_order, log_epoch, place_generator
 from .settings import DetectSettings
-from .targets import Actions, boundary_targets, match
 from .windows import Window
-
-# Called after every step with the step's number, the number of all steps, and the loss.
-Progress = Callable[[int, int, float], None]
-
-
-@dataclass
-class TrainState:
-    """Where a training run stands: everything that a resumed run needs beside weights and optimiser."""
-
-    epoch: int = 0
-    step: int = 0
-    best_loss: float = math.inf
-    sums: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:
@@ -69,7 +50,7 @@ class Trainer:
         *,
         train_windows: Sequence[Window],
         val_windows: Sequence[Window],
-        cache: FeatureCache,
+        cache: FeatureSource,
         classes: Sequence[str],
         source: dict[str, Any],
         config_digest: str,
@@ -89,13 +70,12 @@ class Trainer:
         training = settings.training
         self.optimizer = build_optimizer(self.detector, settings)
         self.state = TrainState()
-        self.draw = ProposalDraw(settings)
+        self.objective = Objective(settings)
         self.in_channels = cache.channels
         self.train_batches = Batches(
             train_windows, cache, settings=settings, workers=workers, memory_gib=training.memory_gib
         )
         self.val_batches = Batches(val_windows, cache, settings=settings, workers=workers, memory_gib=0.0)
-        self.rules = LossRules.paper() if settings.preset == "paper" else LossRules.release()
 
     @property
     def last(self) -> Path:
@@ -138,9 +118,7 @@ class Trainer:
     def _order(self, epoch: int) -> list[list[int]]:
         """Batches of window numbers of an epoch, drawn from seed and epoch alone."""
         batch = self.settings.training.batch
-        shuffled = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.train_windows)).tolist()
-        whole = max(len(shuffled) // batch * batch, batch)
-        return [shuffled[i : i + batch] for i in range(0, min(whole, len(shuffled)), batch)]
+        return epoch_order(len(self.train_windows), batch=batch, seed=self.seed, epoch=epoch)
 
     def _set_rate(self) -> float:
         training = self.settings.training
@@ -150,7 +128,7 @@ class Trainer:
         return rate
 
     def _step(self, numbers: Sequence[int], features: Tensor, mask: Tensor | None) -> float:
-        generator = _generator(self.seed, 1, self.state.epoch, self.state.step)
+        generator = place_generator(self.seed, 1, self.state.epoch, self.state.step)
         windows = [self.train_windows[number] for number in numbers]
         parts = self._losses(windows, features, mask, generator=generator, training=True)
         loss = parts["loss"]
@@ -177,23 +155,9 @@ class Trainer:
         generator: torch.Generator,
         training: bool,
     ) -> dict[str, Tensor]:
-        actions = Actions.of(
-            [torch.from_numpy(window.segments) for window in windows],
-            [torch.from_numpy(window.labels) for window in windows],
-        )
         features = features.to(self.device, non_blocking=True)
         mask = None if mask is None else mask.to(self.device)
-        x = self.detector.enhance(features, mask)
-        proposals = self.draw(x.detach(), generator) if training else self.draw.for_validation(len(windows))
-        proposals = proposals.to(self.device)
-        actions = actions.to(self.device)
-        return detection_loss(
-            self.detector.evaluate(x, proposals),
-            match(proposals, actions),
-            boundary_targets(actions, self.settings.num_snippets),
-            rules=self.rules,
-            draw=lambda positive: torch.rand(positive.shape, generator=generator).to(self.device),
-        )
+        return self.objective(self.detector, windows, features, mask, generator=generator, training=training)
 
     @torch.no_grad()
     def validation_loss(self) -> float | None:
@@ -206,7 +170,9 @@ class Trainer:
         total = 0.0
         for number, (features, mask) in enumerate(self.val_batches.of(order)):
             windows = [self.val_windows[i] for i in order[number]]
-            parts = self._losses(windows, features, mask, generator=_generator(self.seed, 2, number), training=False)
+            parts = self._losses(
+                windows, features, mask, generator=place_generator(self.seed, 2, number), training=False
+            )
             total += parts["loss"].item() * len(windows)
         return total / len(self.val_windows)
 
@@ -220,7 +186,7 @@ class Trainer:
             "seconds": round(seconds, 3),
             "windows_per_second": round(timed_steps * self.settings.training.batch / max(seconds, 1e-9), 2),
         }
-        self._log(line)
+        log_epoch(self.folder / "log.jsonl", line)
         better = (val_loss if val_loss is not None else line["train"]["loss"]) < self.state.best_loss  # type: ignore[index]
         if better:
             self.state.best_loss = val_loss if val_loss is not None else line["train"]["loss"]  # type: ignore[index]
@@ -228,13 +194,6 @@ class Trainer:
         if better:
             self._save(self.last.with_name("best.pt"))
         self._save(self.last)
-
-    def _log(self, line: dict[str, Any]) -> None:
-        """Write the epoch's line; an epoch that is run again after a kill replaces its own."""
-        path = self.folder / "log.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [each for each in lines if json.loads(each)["epoch"] < line["epoch"]]
-        write_text(path, "\n".join([*kept, json.dumps(line)]) + "\n")
 
     def _save(self, path: Path) -> None:
         state = {
@@ -258,9 +217,3 @@ def build_optimizer(detector: Detector, settings: DetectSettings) -> torch.optim
     training = settings.training
     kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
     return kind(detector.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True)
-
-
-def _generator(*path: int) -> torch.Generator:
-    """Generator that depends on the place in the run alone, so that a resumed run draws the same."""
-    (seed,) = np.random.SeedSequence(path).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(seed) >> 1)

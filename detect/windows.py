@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.annotations import Annotations, Repair, Video, clean, match_ids
 from ..data.errors import EtadError, listing
-from ..data.features import FeatureCache
+from ..data.feature_source import FeatureSource, SnippetSource
 from ..data.timeline import Span, Timing, window_starts
 from .resize import resize
 from .settings import DetectSettings
@@ -72,7 +72,7 @@ class WindowReport:
 
 def make_windows(
     videos: Sequence[Video],
-    cache: FeatureCache,
+    cache: SnippetSource,
     *,
     settings: DetectSettings,
     classes: Sequence[str],
@@ -123,7 +123,7 @@ def make_windows(
     return windows, report
 
 
-def read_window(window: Window, cache: FeatureCache, *, settings: DetectSettings) -> tuple[np.ndarray, np.ndarray]:
+def read_window(window: Window, cache: FeatureSource, *, settings: DetectSettings) -> tuple[np.ndarray, np.ndarray]:
     """Read a window's features.
 
     Returns
