@@ -68,11 +68,9 @@ class InferenceSettings(Settings):
     score
         Product of startness, endness and IoU, or IoU alone; none: the preset's.
     sigma, keep
-        Soft-NMS and how many proposals survive it.
+        Soft-NMS and how many proposals survive it; sliding windows go through it once each, and merged once more.
     voting_iou
         Segments over this IoU vote on the survivors' boundaries; none: no voting.
-    video_sigma
-        A second soft-NMS over a video's merged windows; none: the windows' survivors are merged as they are.
     """
 
     checkpoint: Literal["last", "best"] = "last"
