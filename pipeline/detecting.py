@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from ..data.annotations import Annotations, describe_repairs
-from ..data.atomic import write_json
-from ..data.detections import Detections, write_detections
+from ..data.annotations import Annotations
 from ..data.errors import EtadError
 from ..data.features import FeatureCache
-from ..data.predictions import predictions_digest, read_predictions, write_predictions
 from ..detect.build import Trained, check_channels, load_detector
-from ..detect.infer import infer
-from ..detect.postprocess import VideoScores, detections
-from ..detect.settings import DetectSettings, LabelSettings
 from ..detect.train import Trainer
-from ..detect.windows import Window, WindowReport, make_windows, training_classes
+from ..detect.windows import Window, make_windows, training_classes
 from .config import Config, digest
-from .evaluation import Evaluation, evaluate
-from .labels import video_scores
+from .inferring import NO_SCORES, Outcome, infer_and_evaluate, note_windows, windows_digest
 from .run_folder import stage_part
-
-_NO_SCORES = (
-    "labels come from a file of video-level class scores, and none is named: give --scores FILE, or set "
-    "detect.labels.source to classifier or branch."
-)
-
-
-@dataclass
-class Outcome:
-    """What a detect stage did.
-
-    Parameters
-    ----------
-    evaluation
-        None where the annotations of the test subset hold no action.
-    notes
-        What was left out, mended or skipped, a line each.
-    missing
-        Videos of either subset that the cache does not have.
-    """
-
-    folder: Path
-    evaluation: Evaluation | None = None
-    notes: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
 
 
 def check_cache(cache: FeatureCache, config: Config) -> None:
@@ -111,69 +76,23 @@ def detect(
     check_cache(cache, config)
     check_channels(config.detect, cache.channels, cache.path)
     if checkpoint is None and config.detect.labels.source == "scores" and scores is None:
-        raise EtadError(_NO_SCORES)
+        raise EtadError(NO_SCORES)
     given = None if checkpoint is None else checkpoint.parent.parent / "classifier.pt"
     if checkpoint is None:
         checkpoint = _train(config, outcome, cache=cache, annotations=annotations, device=device, title=title)
     trained = load_detector(checkpoint)
     _check_features(trained, cache, checkpoint)
-    labels = "scores" if scores is not None else trained.settings.labels.source
-    if labels == "scores" and scores is None:
-        raise EtadError(_NO_SCORES)
-    settings = trained.settings.model_copy(
-        update={
-            "inference": config.detect.inference,
-            "labels": LabelSettings(source=labels, top=config.detect.labels.top),
-            "sampling": config.detect.sampling,
-            "tious": config.detect.tious,
-        }
+    return infer_and_evaluate(
+        config,
+        outcome,
+        trained=trained,
+        features=cache,
+        annotations=annotations,
+        scores=scores,
+        given=given,
+        device=device,
+        title=title,
     )
-
-    # 1. Raw predictions of every test window.
-    tested = annotations.subset(config.data.test_subset)
-    windows, report = make_windows(tested, cache, settings=settings, classes=trained.classes, training=False)
-    _note(outcome, config.data.test_subset, report)
-    raw = folder / "raw.h5"
-    model_digest = _model_digest(trained, cache, windows, settings)
-    if predictions_digest(raw) == model_digest:
-        outcome.notes.append("inference skipped: raw.h5 is up to date")
-    else:
-        bar = tqdm(
-            infer(
-                trained.detector.to(device), windows, cache, settings=settings, device=device, workers=config.workers
-            ),
-            total=len(windows),
-            desc=f"{title}: infer",
-            unit="window",
-        )
-        write_predictions(raw, bar, model_digest=model_digest)
-
-    # 2. Labels, then detections.
-    source = None
-    if settings.labels.source != "branch":
-        source = video_scores(
-            settings,
-            cache,
-            annotations,
-            train_subset=config.data.train_subset,
-            videos=[window.video_id for window in windows],
-            classes=trained.classes,
-            scores=scores,
-            folder=folder,
-            given=given,
-        )
-    found = _detections(raw, settings, source, trained.classes)
-    write_detections(folder / "detections.json", found)
-
-    # 3. Evaluation.
-    if any(video.actions for video in tested):
-        outcome.evaluation = evaluate(
-            annotations, config.data.test_subset, found, tious=settings.tious, source=str(folder / "detections.json")
-        )
-        write_json(folder / "metrics.json", outcome.evaluation.as_json(), indent=1)
-    else:
-        outcome.notes.append(f"no evaluation: no video of subset '{config.data.test_subset}' has an action")
-    return outcome
 
 
 def _check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> None:
@@ -195,7 +114,7 @@ def _train(
     classes = training_classes(annotations, config.data.train_subset)
     learned = annotations.subset(config.data.train_subset)
     windows, report = make_windows(learned, cache, settings=settings, classes=classes, training=True)
-    _note(outcome, config.data.train_subset, report)
+    note_windows(outcome, config.data.train_subset, report)
     tested = [video for video in annotations.subset(config.data.test_subset) if video.actions]
     val_windows: list[Window] = []
     if tested:
@@ -212,7 +131,7 @@ def _train(
             "weights_sha256": first.weights_sha256,
             "clips": config.clips.model_dump(mode="json"),
         },
-        config_digest=digest({"config": stage_part("detect", config), "windows": _windows_digest(windows)}),
+        config_digest=digest({"config": stage_part("detect", config), "windows": windows_digest(windows)}),
         folder=outcome.folder,
         device=device,
         seed=config.seed,
@@ -234,34 +153,3 @@ def _train(
 
             trainer.run(progress)
     return trainer.last.with_name(f"{settings.inference.checkpoint}.pt")
-
-
-def _detections(raw: Path, settings: DetectSettings, source: VideoScores | None, classes: Sequence[str]) -> Detections:
-    videos = list(detections(read_predictions(raw), settings=settings, video_scores=source))
-    return Detections.join(
-        [(video.video_id, video.segments, video.labels, video.scores) for video in videos], labels=classes
-    )
-
-
-def _note(outcome: Outcome, subset: str, report: WindowReport) -> None:
-    outcome.missing += [id for id in report.missing if id not in outcome.missing]
-    outcome.notes += [f"{subset}: {line}" for line in report.lines()]
-    if report.repairs:
-        outcome.notes.append(f"{subset}: {describe_repairs(report.repairs)}")
-
-
-def _windows_digest(windows: Sequence[Window]) -> str:
-    total = hashlib.sha256()
-    for window in windows:
-        total.update(repr((window.video_id, window.first, window.count)).encode())
-        total.update(window.segments.tobytes() + window.labels.tobytes())
-    return total.hexdigest()
-
-
-def _model_digest(trained: Trained, cache: FeatureCache, windows: Sequence[Window], settings: DetectSettings) -> str:
-    total = hashlib.sha256()
-    for name, tensor in sorted(trained.state["model"].items()):
-        total.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    total.update(cache.digest.encode() + _windows_digest(windows).encode())
-    total.update(repr(settings.sampling.inference_ratio).encode())
-    return total.hexdigest()
