@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from etad.detect.model import Detector
+from reference import detector as plain
+
+
+@pytest.mark.parametrize("num_proposals", [10, 40])  # built RoI features, and the table of projected snippets
+def test_the_detector_equals_the_plain_one_forward_and_backward(num_proposals: int) -> None:
+    torch.manual_seed(0)
+    detector = Detector(in_channels=16, enhancement="lstm", num_stages=2, bins=8)
+    features = torch.randn(2, 16, 16)
+    start = torch.rand(2, num_proposals, 1) * 0.8
+    proposals = torch.cat([start, start + torch.rand(2, num_proposals, 1) * 0.4], dim=2)
+    target = torch.rand(2, num_proposals, 2)
+    found = {}
+    for name, forward in (("ours", detector), ("plain", lambda *a: plain.detect(detector, *a))):
+        detector.zero_grad()
+        output = forward(features, proposals)
+        loss = (output.averaged_boundaries() - target).square().mean() + (
+            output.averaged_iou() - target
+        ).square().mean()
+        loss = loss + output.stages[-1].boundary.mean()
+        loss.backward()
+        found[name] = (output, {key: p.grad for key, p in detector.named_parameters() if p.grad is not None})
+    ours, expected = found["ours"], found["plain"]
+    torch.testing.assert_close(ours[0].averaged_boundaries(), expected[0].averaged_boundaries(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours[0].averaged_iou(), expected[0].averaged_iou(), rtol=0, atol=1e-5)
+    assert ours[1].keys() == expected[1].keys()
+    for key, gradient in expected[1].items():
+        assert (ours[1][key] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-7, key
