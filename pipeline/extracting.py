@@ -78,6 +78,7 @@ def load_encoder(config: Config, run: RunFolder, weights: Path | None) -> tuple[
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         encoder = build_encoder(settings.name, clip_frames=config.clips.clip_frames)
+    encoder.freeze(4)  # weights that need no gradient are folded with their norms once and for all
     if settings.init == "random" and weights is None:
         return encoder, f"random-seed-{config.seed}", "random weights, as the config asks"
     path = weights or settings.weights or (run.encoder if run.encoder.exists() else None)
