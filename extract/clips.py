@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,9 +162,15 @@ def clip_batches(
 
 
 def read_clips(
-    path: Path, plan: ClipPlan, *, augment: Augmentation | None, generator: np.random.Generator
+    path: Path,
+    plan: ClipPlan,
+    *,
+    augment: Augmentation | None,
+    generator: np.random.Generator,
+    first: int = 0,
+    count: int | None = None,
 ) -> tuple[np.ndarray, Timing]:
-    """Read all clips of a video at once, for end-to-end training.
+    """Read all clips of a video, or of a window of it, at once, for end-to-end training.
 
     Parameters
     ----------
@@ -172,6 +178,8 @@ def read_clips(
         None: as in extraction.
     generator
         Of this sample alone, so that the draws depend on no other sample (see `transforms.sample_generator`).
+    first, count
+        Snippets to read; all from the first on where no count is given.
 
     Returns
     -------
@@ -183,7 +191,9 @@ def read_clips(
         The video cannot be read, or its frames are too small.
     """
     with open_video(path) as video:
-        timeline = plan.timeline(video.info)
+        whole = plan.timeline(video.info)
+        stop = None if count is None else first + count
+        timeline = replace(whole, start_frames=whole.start_frames[first:stop])
         corners = _corners(video, timeline, plan, augment, generator)
         shifts, mirrored = None, np.zeros(timeline.num_snippets, dtype=bool)
         if augment is not None:

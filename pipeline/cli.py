@@ -31,6 +31,7 @@ _COMMANDS = {
     "pretrain": "cli_stages",
     "extract": "cli_stages",
     "detect": "cli_stages",
+    "e2e": "cli_e2e",
     "evaluate": "cli_tools",
     "plot": "cli_tools",
     "verify": "cli_cache",

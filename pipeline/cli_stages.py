@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import Common, common_options, toml_path
+from .options import Common, common_options, path_sets
 
 _FILE = click.Path(path_type=Path)
 
@@ -27,7 +27,7 @@ def check(common: Common, videos: Path | None, annotations: Path | None, probe: 
     from .report import table
     from .run_folder import RunFolder
 
-    config = common.load(*_path_sets(annotations=annotations, videos=videos))
+    config = common.load(*path_sets(annotations=annotations, videos=videos))
     findings = find(config, RunFolder(common.out) if common.out else None, probe_videos=probe)
     if findings:
         rows = [(f.kind, f.where, f.what, f.advice) for f in sorted(findings, key=lambda f: f.kind != "problem")]
@@ -54,7 +54,7 @@ def pretrain(common: Common, weights: Path | None, videos: Path | None, annotati
     from .report import table
     from .run_folder import RunFolder
 
-    config = common.load(*_path_sets(annotations=annotations, videos=videos))
+    config = common.load(*path_sets(annotations=annotations, videos=videos))
     report = run_pretrain(config, RunFolder(common.run_folder()), weights=weights, device=choose_device(config.device))
     if report.failed:
         rows = [(failure.video_id, failure.path.name, failure.reason) for failure in report.failed]
@@ -84,7 +84,7 @@ def extract(
     from .report import table
     from .run_folder import RunFolder
 
-    config = common.load(*_path_sets(annotations=annotations, videos=videos))
+    config = common.load(*path_sets(annotations=annotations, videos=videos))
     run = RunFolder(common.run_folder())
     read = read_data(config) if config.data.annotations else None
     sources = find_sources(config, read, None)
@@ -139,7 +139,7 @@ def detect(
 
     if train == (checkpoint is not None):
         raise click.UsageError("--checkpoint FILE and --no-train go together: training starts from scratch.")
-    sets = [*_path_sets(annotations=annotations), *(["detect.labels.source=scores"] if scores else [])]
+    sets = [*path_sets(annotations=annotations), *(["detect.labels.source=scores"] if scores else [])]
     config = common.load(*sets)
     run = RunFolder(common.run_folder())
     read = read_data(config)
@@ -193,7 +193,3 @@ def demo(common: Common) -> int:
         click.echo(f"picture -> {picture}")
     click.echo(f"videos, features, checkpoints, detections and metrics -> {report.folder}")
     return 0
-
-
-def _path_sets(**paths: Path | None) -> list[str]:
-    return [f"data.{name}={toml_path(path)}" for name, path in paths.items() if path is not None]

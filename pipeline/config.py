@@ -18,6 +18,7 @@ from ..data.settings import DataSettings, Settings
 from ..detect.settings import DetectSettings
 from ..extract.settings import ClipSettings, EncoderSettings, ExtractSettings, PretrainSettings
 from .demo_settings import DemoSettings
+from .e2e_settings import E2eSettings
 
 # Settings that say how a run goes, not what it computes: they may change between calls.
 _HOW = {"device", "workers"}
@@ -48,6 +49,7 @@ class Config(Settings):
     extract: ExtractSettings = ExtractSettings()
     pretrain: PretrainSettings = PretrainSettings()
     detect: DetectSettings = DetectSettings()
+    e2e: E2eSettings = E2eSettings()
     demo: DemoSettings = DemoSettings()
 
     def to_toml(self) -> str:
@@ -77,6 +79,8 @@ def load_config(name: str | None = None, sets: Iterable[str] = (), **direct: Any
     tree |= {key: value for key, value in direct.items() if value is not None}
     if tree.get("release"):
         _fill(tree, "detect", "preset", "release")
+        for key, value in {"chunk": 4, "flip_probability": 0.5, "per_video": True}.items():
+            _fill(tree, "e2e", key, value)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:

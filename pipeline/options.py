@@ -109,3 +109,8 @@ def toml_path(path: Path) -> str:
     import json
 
     return json.dumps(str(path))
+
+
+def path_sets(**paths: Path | None) -> list[str]:
+    """Word a command's own path options as overrides of the config's `data`."""
+    return [f"data.{name}={toml_path(path)}" for name, path in paths.items() if path is not None]

@@ -34,9 +34,41 @@ _DEPENDS = {
         "detect.training",
         "detect.labels.source",
     ),
+    "e2e": (
+        "seed",
+        "release",
+        "data.train_subset",
+        "data.dropped_labels",
+        "clips",
+        "encoder.name",
+        "encoder.init",
+        "encoder.frozen_stages",
+        "detect.preset",
+        "detect.enhancement",
+        "detect.num_stages",
+        "detect.num_snippets",
+        "detect.max_duration",
+        "detect.bins",
+        "detect.windows",
+        "detect.window_stride",
+        "detect.sampling.strategy",
+        "detect.sampling.ratio",
+        "detect.training.keep_negatives",
+        "detect.labels.source",
+        "e2e",
+    ),
 }
 # Keys inside those groups that say how a run goes, not what it computes.
-_FREE = ("detect.training.checkpoint_seconds", "detect.training.memory_gib", "pretrain.checkpoint_seconds")
+_FREE = (
+    "detect.training.checkpoint_seconds",
+    "detect.training.memory_gib",
+    "pretrain.checkpoint_seconds",
+    "e2e.checkpoint_seconds",
+    "e2e.failing_share",
+    "e2e.memory_budget_gib",
+    "e2e.micro_batch",
+    "e2e.keep",
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +97,10 @@ class RunFolder:
     @property
     def detect(self) -> Path:
         return self.path / "detect"
+
+    @property
+    def e2e(self) -> Path:
+        return self.path / "e2e"
 
     @property
     def plots(self) -> Path:

@@ -1,0 +1,70 @@
+"""The stage that trains end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import Common, common_options, path_sets
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--videos", type=_FILE, help="Folder of videos; their stems are the ids.")
+@click.option("--annotations", type=_FILE, help="Annotations in ActivityNet's JSON form.")
+@click.option("--init-detector", type=_FILE, help="Detector to start from; the run's own by default.")
+@click.option("--weights", type=_FILE, help="Encoder weights, published or from `pretrain`.")
+@click.option("--scores", type=_FILE, help="Video-level class scores; sets detect.labels.source=scores.")
+@common_options
+def e2e(
+    common: Common,
+    videos: Path | None,
+    annotations: Path | None,
+    init_detector: Path | None,
+    weights: Path | None,
+    scores: Path | None,
+) -> int:
+    """Train encoder and detector together from raw video, infer, evaluate; goes on where it stopped.
+
+    \b
+    Example:
+      etad e2e -c thumos14-e2e-tsm -o runs/t14 --videos videos --annotations thumos14.json --weights tsm.pth
+    """
+    from .device import choose_device
+    from .e2e import run_e2e
+    from .extracting import describe_missing, find_sources
+    from .inputs import read_data
+    from .plots import plot_curves
+    from .report import table
+    from .run_folder import RunFolder
+
+    sets = path_sets(annotations=annotations, videos=videos)
+    config = common.load(*sets, *(["detect.labels.source=scores"] if scores else []))
+    run = RunFolder(common.run_folder())
+    read = read_data(config)
+    sources = find_sources(config, read, None)
+    outcome = run_e2e(
+        config,
+        run,
+        sources=sources,
+        annotations=read,
+        init_detector=init_detector,
+        weights=weights,
+        scores=scores,
+        device=choose_device(config.device),
+    )
+    for note in outcome.notes:
+        click.echo(note)
+    if outcome.failed:
+        rows = [(failure.video_id, failure.path.name, failure.reason) for failure in outcome.failed.values()]
+        click.echo(table(rows, heads=("video", "file", "why not")))
+    missing = describe_missing(sources)
+    if missing:
+        click.echo(missing)
+    if outcome.evaluation is not None:
+        click.echo(outcome.evaluation.text())
+    plot_curves(run.e2e / "log.jsonl", run.plots / "e2e_curves.png")
+    click.echo(f"encoder, checkpoints, detections and metrics -> {run.e2e}, curves -> {run.plots}")
+    return 1 if outcome.failed or outcome.missing else 0

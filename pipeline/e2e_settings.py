@@ -1,0 +1,88 @@
+"""How encoder and detector are trained together."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..data.settings import Settings
+
+
+class E2eSettings(Settings):
+    """End-to-end training (SPEC sections 4 and 6).
+
+    Parameters
+    ----------
+    start
+        `detector`: from the detector named, else the run's own, else a fresh one; `scratch`: from a fresh one.
+    memory
+        `sgs`: gradient sampling; `full`: ordinary back-propagation through every snippet; `checkpoint`: the same,
+        with activations computed again. The latter two are there to compare with (Table 7).
+    strategy, ratio
+        Which snippets' gradients reach the encoder, and which share of them; 0 trains the detector alone.
+    chunk
+        The sample is rounded up to whole chunks of so many snippets (the release: 4).
+    micro_batch
+        Snippets that the encoder sees at once; it changes results by rounding errors alone.
+    keep
+        What the first pass over the sampled snippets leaves for the second one: `nothing`; `maps`: the outputs of the
+        frozen stages; `graphs`: everything.
+    memory_budget_gib
+        Memory that a step may take: the micro-batch shrinks, and maps are kept or not, to fit it.
+    precision
+        Number format of the encoder in training; `auto` takes bfloat16 where the device gains by it.
+    encoder_lr, detector_lr
+        Learning rates.
+    optimizer, weight_decay
+        Of everything that is trained.
+    batch
+        Windows a step; a last, short batch is dropped unless it is the only one.
+    decay_after
+        Epochs after which both learning rates are divided by ten.
+    clip_norm
+        Largest norm of the gradient of encoder and detector together; none: no clipping.
+    crop, flip_probability, jitter_frames, per_video
+        Augmentation: see `etad.extract.clips.Augmentation`.
+    failing_share
+        Share of the training videos that may fail to decode; more stop the run.
+    validate_epochs
+        Measure the loss on the test subset after each epoch; otherwise the best checkpoint is that of the training
+        loss.
+    checkpoint_seconds
+        Time between checkpoints within an epoch.
+    """
+
+    start: Literal["detector", "scratch"] = "detector"
+    memory: Literal["sgs", "full", "checkpoint"] = "sgs"
+    strategy: Literal["random", "grid", "block", "fps", "dpp", "gradnorm"] = "random"
+    ratio: float = Field(default=0.3, ge=0, le=1)
+    chunk: int = Field(default=1, ge=1)
+    micro_batch: int = Field(default=4, ge=1)
+    keep: Literal["nothing", "maps", "graphs"] = "maps"
+    memory_budget_gib: float | None = Field(default=None, gt=0)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    encoder_lr: float = Field(default=5e-7, gt=0)
+    detector_lr: float = Field(default=5e-4, gt=0)
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    weight_decay: float = Field(default=1e-4, ge=0)
+    epochs: int = Field(default=6, ge=1)
+    batch: int = Field(default=4, ge=1)
+    decay_after: int = Field(default=5, ge=1)
+    clip_norm: float | None = Field(default=None, gt=0)
+    crop: Literal["random", "centre"] = "random"
+    flip_probability: float = Field(default=0.0, ge=0, le=1)
+    jitter_frames: int = Field(default=0, ge=0)
+    per_video: bool = False
+    failing_share: float = Field(default=0.1, ge=0, le=1)
+    validate_epochs: bool = True
+    checkpoint_seconds: float = Field(default=300.0, gt=0)
+
+    @model_validator(mode="after")
+    def _keeping_fits(self) -> E2eSettings:
+        if self.keep == "graphs" and self.strategy in ("fps", "dpp", "gradnorm"):
+            raise ValueError(
+                f"keep='graphs' needs to know the sample beforehand, but strategy='{self.strategy}' chooses by "
+                "features or gradients; take keep='maps'"
+            )
+        return self

@@ -1,0 +1,198 @@
+"""What an end-to-end run is made from: windows, the detector to start with, the trainer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.annotations import Annotations
+from ..data.errors import EtadError
+from ..detect.build import Trained, build_detector, load_detector
+from ..detect.model import Detector
+from ..detect.objective import Objective
+from ..detect.settings import DetectSettings
+from ..detect.windows import make_windows, training_classes
+from ..extract.clips import Augmentation, ClipPlan, Failure
+from ..extract.encode import choose_dtype
+from ..extract.encoders import Encoder
+from .config import Config, digest
+from .e2e_checks import check_detector, check_sampling
+from .e2e_clips import TrainingClips, probe_snippets
+from .e2e_features import encode_in_memory, mean_loss
+from .e2e_train import E2eTrainer
+from .extracting import Sources
+from .inferring import Outcome, note_windows, windows_digest
+from .run_folder import RunFolder, stage_part
+
+
+@dataclass
+class E2eOutcome(Outcome):
+    """What the stage did.
+
+    Parameters
+    ----------
+    failed
+        Videos that could not be read, of either subset.
+    """
+
+    failed: dict[str, Failure] = field(default_factory=dict)
+
+
+@dataclass
+class E2eSetup:
+    """What training is made from."""
+
+    config: Config
+    run: RunFolder
+    sources: Sources
+    annotations: Annotations
+    device: torch.device
+    outcome: E2eOutcome
+
+    def trainer(self, encoder: Encoder, weights_sha256: str, start: tuple[Path, Trained] | None) -> E2eTrainer:
+        """List the training windows, and set up encoder, detector and optimiser."""
+        config, annotations = self.config, self.annotations
+        classes = training_classes(annotations, config.data.train_subset)
+        detect = config.detect.model_copy(update={"in_channels": encoder.channels})
+        plan = ClipPlan(**config.clips.model_dump())
+
+        # 1. Windows of the training videos that can be opened.
+        learned = annotations.subset(config.data.train_subset)
+        files = {video.id: self.sources.files[video.id] for video in learned if video.id in self.sources.files}
+        folder = _folder(config, files)
+        snippets, failed = probe_snippets(files, plan, folder=folder, workers=config.workers)
+        readable = [video for video in learned if video.id in snippets.lengths]
+        windows, report = make_windows(readable, snippets, settings=detect, classes=classes, training=True)
+        note_windows(self.outcome, config.data.train_subset, report)
+        if not windows:
+            raise EtadError("no training window is left: see the list of what was left out and why.")
+        check_sampling(config, [window.count for window in windows])
+
+        # 2. The detector to start from.
+        started, origin = "a fresh detector", f"seed {config.seed}"
+        if start is not None:
+            check_detector(
+                start[1], detect, classes, encoder=config.encoder.name, channels=encoder.channels, path=start[0]
+            )
+            started, origin = str(start[0]), tensors_digest(start[1].state["model"])
+        self.outcome.notes.append(f"detector: starts from {started}")
+        seed = config.seed
+        detector = build_detector(detect, in_channels=encoder.channels, num_classes=len(classes), seed=seed)
+        if start is not None:
+            detector.load_state_dict(start[1].state["model"])
+
+        # 3. The trainer.
+        settings = config.e2e
+        augment = Augmentation(
+            crop=settings.crop,
+            jitter_frames=settings.jitter_frames,
+            flip_probability=settings.flip_probability,
+            per_video=settings.per_video,
+        )
+        made_from = {
+            "config": stage_part("e2e", config),
+            "windows": windows_digest(windows),
+            "encoder": tensors_digest(encoder.state_dict()),
+            "detector": origin,
+        }
+        clips = config.clips.model_dump(mode="json")
+        detector = detector.to(self.device)
+        return E2eTrainer(
+            settings,
+            detect,
+            encoder=encoder,
+            detector=detector,
+            clips=TrainingClips(
+                windows, self.sources.files, plan, augment=augment, seed=config.seed, workers=config.workers
+            ),
+            failed=failed,
+            validation_loss=lambda: self.validation_loss(encoder, detector, detect, classes),
+            about={
+                "in_channels": encoder.channels,
+                "classes": list(classes),
+                "source": {"encoder": config.encoder.name, "weights_sha256": weights_sha256, "clips": clips},
+                "config_digest": digest(made_from),
+                "encoder_name": config.encoder.name,
+            },
+            folder=self.outcome.folder,
+            device=self.device,
+            seed=config.seed,
+            autocast=_autocast(settings.precision, self.device),
+        )
+
+    def validation_loss(
+        self, encoder: Encoder, detector: Detector, detect: DetectSettings, classes: tuple[str, ...]
+    ) -> float | None:
+        """Encode the test subset as it is now, and measure the loss on it."""
+        config = self.config
+        tested = [video for video in self.annotations.subset(config.data.test_subset) if video.actions]
+        files = {video.id: self.sources.files[video.id] for video in tested if video.id in self.sources.files}
+        if not config.e2e.validate_epochs or not files:
+            return None
+        features, failed = encode_in_memory(
+            files, encoder=encoder, title="e2e: validate", **encoding(config, files, self.device)
+        )
+        self.outcome.failed |= {failure.video_id: failure for failure in failed}
+        if not features.ids:
+            return None
+        return mean_loss(
+            detector,
+            [video for video in tested if video.id in features.features],
+            features,
+            settings=detect,
+            classes=classes,
+            objective=Objective(detect),
+            device=self.device,
+            seed=config.seed,
+        )
+
+
+def find_detector(config: Config, run: RunFolder, named: Path | None) -> tuple[Path, Trained] | None:
+    """The detector to start from: the one named, else the run's own; none: a fresh one."""
+    if named is not None:
+        return named, load_detector(named)
+    path = run.detect / "checkpoints" / f"{config.detect.inference.checkpoint}.pt"
+    if config.e2e.start == "scratch" or not path.exists():
+        return None
+    found = load_detector(path)
+    if found.state["position"]["epoch"] < found.settings.training.epochs:
+        raise EtadError(
+            f"{path}: the run's detector is only half trained. Finish it with `etad detect`, name a checkpoint with "
+            "--init-detector, or set e2e.start=scratch."
+        )
+    return path, found
+
+
+def encoding(config: Config, files: Mapping[str, Path], device: torch.device) -> dict[str, Any]:
+    """How videos are encoded outside training: exactly as `extract` does."""
+    return {
+        "plan": ClipPlan(**config.clips.model_dump()),
+        "dtype": choose_dtype(config.encoder.precision, device),
+        "batch_clips": config.extract.batch_clips,
+        "workers": config.workers,
+        "folder": _folder(config, files),
+        "device": device,
+    }
+
+
+def _folder(config: Config, files: Mapping[str, Path]) -> Path:
+    return config.data.videos or next(iter(files.values()), Path()).parent
+
+
+def _autocast(precision: str, device: torch.device) -> torch.dtype | None:
+    """Number format of training; float16 would need its losses scaled, so `auto` never takes it."""
+    dtype = choose_dtype(precision, device)
+    return torch.bfloat16 if dtype == torch.bfloat16 else None
+
+
+def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Digest of named tensors."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
