@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..detect.sampling import GUIDED, sample_sequence
-from .sgs import Samples, sample_size
+from .gradnorm import sample_by_norm
+from .sgs import ByGradient, Samples, sample_size
 
 
 def draw_samples(
@@ -19,13 +20,20 @@ def draw_samples(
     Parameters
     ----------
     strategy
-        `random`, `grid` and `block` draw now; `fps` and `dpp` by the features.
+        `random`, `grid` and `block` draw now; `fps` and `dpp` by the features; `gradnorm` by their gradients.
     lengths
         Snippets of each video.
     ratio, chunk
         Share to sample, rounded up to whole chunks.
     """
     counts = [sample_size(length, ratio=ratio, chunk=chunk) for length in lengths]
+    if strategy == "gradnorm":
+
+        def by_gradients(gradients: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+            norms = [part.norm(dim=1).cpu() for part in gradients]
+            return [sample_by_norm(part, count, generator=generator) for part, count in zip(norms, counts)]
+
+        return ByGradient(by_gradients)
     if strategy in GUIDED:
 
         def by_features(features: Sequence[Tensor]) -> list[Tensor]:

@@ -12,8 +12,24 @@ from torch import Tensor, nn
 from ..extract.encoders import Encoder
 
 LossOf = Callable[[Sequence[Tensor]], Tensor]
-Samples = Sequence[Tensor] | Callable[[Sequence[Tensor]], Sequence[Tensor]]
 Keep = Literal["nothing", "maps", "graphs"]
+
+
+@dataclass(frozen=True)
+class ByGradient:
+    """Samples that are chosen once the gradient of each feature is known, and weighted.
+
+    Parameters
+    ----------
+    draw
+        From the gradients of each video's features (T, C) to indices (k,) and weights (k,), video by video. A
+        snippet's gradient is multiplied by its weight on the way into the encoder.
+    """
+
+    draw: Callable[[Sequence[Tensor]], Sequence[tuple[Tensor, Tensor]]]
+
+
+Samples = Sequence[Tensor] | Callable[[Sequence[Tensor]], Sequence[Tensor]] | ByGradient
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,8 @@ def sgs_step(
 ) -> SgsStep:
     """Add to the gradients of detector and encoder what one batch of videos gives.
 
-    The encoder's gradient comes from the sampled snippets alone, and is not scaled up for it. What is frozen, by
+    The encoder's gradient comes from the sampled snippets alone, and is not scaled up for it, unless the samples are
+    weighted. What is frozen, by
     `encoder.freeze`, gets none; nor does any parameter where nothing is sampled: its gradient stays None, so that an
     optimiser with weight decay leaves it alone.
 
@@ -63,7 +80,8 @@ def sgs_step(
     loss_of
         From each video's features (T, C) to the loss. It may scale it: the encoder's gradient scales with it.
     samples
-        Indices of each video's snippets, drawn beforehand, or a function that chooses them by the features.
+        Indices of each video's snippets, drawn beforehand, or a function that chooses them by the features, or by
+        the gradients of these.
     micro_batch
         Snippets that the encoder sees at once, in either pass.
     keep
@@ -75,9 +93,10 @@ def sgs_step(
         Number format in which the encoder computes; features and gradients between it and the detector stay float32.
     """
     assert not any(module.training for module in encoder.modules() if isinstance(module, nn.BatchNorm2d))
-    assert not (keep == "graphs" and callable(samples)), "graphs can be kept of samples drawn beforehand only"
+    beforehand = not callable(samples) and not isinstance(samples, ByGradient)
+    assert beforehand or keep != "graphs", "graphs can be kept of samples drawn beforehand only"
     snippets = _Snippets(encoder, videos, autocast)
-    drawn = None if callable(samples) else snippets.rows_of(samples)
+    drawn = None if callable(samples) or isinstance(samples, ByGradient) else snippets.rows_of(samples)
     split = encoder.frozen_stages + 1
     last = len(encoder.stages)
     trains = any(parameter.requires_grad for parameter in encoder.parameters())
@@ -108,18 +127,25 @@ def sgs_step(
     of_videos = leaf.split(snippets.lengths)
     loss = loss_of(of_videos)
     loss.backward()
-    chosen = samples([part.detach() for part in of_videos]) if callable(samples) else samples
-    rows_chosen = snippets.rows_of(chosen)
+    gradients = leaf.new_zeros(leaf.shape) if leaf.grad is None else leaf.grad
+    if isinstance(samples, ByGradient):
+        weighted = samples.draw(gradients.split(snippets.lengths))
+        chosen: Sequence[Tensor] = [indices for indices, _ in weighted]
+        rows_chosen = snippets.rows_of(chosen)
+        gradients[rows_chosen] *= torch.cat([weights for _, weights in weighted]).to(gradients)[:, None]
+    else:
+        chosen = samples([part.detach() for part in of_videos]) if callable(samples) else samples
+        rows_chosen = snippets.rows_of(chosen)
 
     # 3. Encode the sampled snippets again, and send their features' gradients back.
     if leaf.grad is not None and trains:
         if keep == "graphs":
             for rows, features in zip(_chunks(rows_chosen, micro_batch), graphs):
-                features.backward(leaf.grad[rows])
+                features.backward(gradients[rows])
         else:
             for rows in _chunks(rows_chosen, micro_batch):
                 middle = torch.cat([maps.pop(row) for row in rows]) if maps else snippets.encode(rows, 0, split)
-                snippets.pooled(snippets.run(middle, split, last)).backward(leaf.grad[rows])
+                snippets.pooled(snippets.run(middle, split, last)).backward(gradients[rows])
     features_seen = tuple(part.detach() for part in of_videos)
     return SgsStep(loss.detach(), features_seen, tuple(chosen), kept_bytes)
 

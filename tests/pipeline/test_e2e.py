@@ -136,7 +136,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(dataset: Path, tmp_path:
     assert [(line["epoch"], line["encoder_lr"], line["lr"]) for line in lines] == [(1, 1e-3, 5e-4), (2, 1e-4, 5e-5)]
 
 
-@pytest.mark.parametrize("strategy", ["random", "grid", "block", "fps", "dpp"])
+@pytest.mark.parametrize("strategy", ["random", "grid", "block", "fps", "dpp", "gradnorm"])
 def test_every_strategy_trains_and_repeats_bit_for_bit_whatever_the_workers(
     dataset: Path, tmp_path: Path, strategy: str
 ) -> None:
