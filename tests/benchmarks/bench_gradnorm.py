@@ -1,0 +1,150 @@
+"""How close a sampled encoder gradient comes to the full one, by strategy and share of the snippets.
+
+A small encoder and a detector are trained together on a synthetic set for a while; then, for each of its training
+videos, the gradient that each snippet alone sends into the encoder is computed. Every sampled gradient is a weighted
+sum of those, so that many draws cost nothing. Without weights of their own, samples are scaled by 1 / gamma: unscaled
+ones have the same direction, and an error of about 1 - gamma.
+
+Run as `python tests/benchmarks/bench_gradnorm.py [--epochs 3] [--draws 200] [--weights encoder.pt]`.
+"""
+
+import argparse
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from etad.data.annotations import read_annotations
+from etad.data.synthetic import SyntheticSpec, make_dataset
+from etad.detect.sampling import sample_sequence
+from etad.detect.schedule import place_generator
+from etad.extract.clips import Failure
+from etad.pipeline.config import load_config
+from etad.pipeline.e2e_setup import E2eOutcome, E2eSetup
+from etad.pipeline.e2e_train import E2eTrainer, pad_windows
+from etad.pipeline.extracting import find_sources, load_encoder
+from etad.pipeline.gradnorm import sample_by_norm
+from etad.pipeline.run_folder import RunFolder
+from etad.pipeline.sgs import sample_size
+
+RATIOS = (0.05, 0.1, 0.3)
+SETS = ["encoder.init=random", "encoder.frozen_stages=0", "workers=0", "e2e.validate_epochs=false", "e2e.batch=2"]
+# From the norms of the features' gradients, their features, how many, and randomness: the weight of each snippet.
+Weigh = Callable[[Tensor, Tensor, int, torch.Generator], Tensor]
+
+
+def scaled(strategy: str) -> Weigh:
+    def weigh(norms: Tensor, features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        total = len(norms)
+        how = {"num_draws": 1, "num_items": total, "count": count, "generator": generator}
+        (chosen,) = sample_sequence(strategy, **how, features=features[None])
+        return torch.zeros(total, dtype=torch.float64).index_fill_(0, chosen, total / count)
+
+    return weigh
+
+
+def by_norm(norms: Tensor, features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    indices, weights = sample_by_norm(norms, count, generator=generator)
+    return torch.zeros(len(norms), dtype=torch.float64).index_put_((indices,), weights)
+
+
+def snippets_alone(trainer: E2eTrainer, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of one window: the norms of its features' gradients, the norms of the encoder's gradient that each snippet
+    sends, the products of these gradients with each other, (T, T), and the features."""
+    (frames,) = next(trainer.clips.of([[number]], 1000))
+    assert not isinstance(frames, Failure)
+    encoder = trainer.encoder
+    with torch.no_grad():
+        features = encoder(encoder.normalise(frames))
+    leaf = features.clone().requires_grad_()
+    values, mask = pad_windows([leaf], trainer.detect.num_snippets)
+    parts = trainer.objective(
+        trainer.detector, [trainer.clips.windows[number]], values, mask, generator=place_generator(7), training=True
+    )
+    parts["loss"].backward()
+    assert leaf.grad is not None
+    rows = []
+    trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    for index in range(len(frames)):
+        feature = encoder(encoder.normalise(frames[index : index + 1]))
+        found = torch.autograd.grad(feature, trained, leaf.grad[index : index + 1])
+        rows.append(torch.cat([each.flatten() for each in found]))
+    gradients = torch.stack(rows)
+    products = (gradients @ gradients.T).double()
+    return leaf.grad.norm(dim=1).double(), products.diagonal().sqrt(), products, features
+
+
+def closeness(products: Tensor, weights: Tensor) -> tuple[float, float]:
+    """Cosine similarity and relative error of a weighted sum of gradients to their plain sum."""
+    ones = torch.ones_like(weights)
+    whole = ones @ products @ ones
+    inner, own = weights @ products @ ones, weights @ products @ weights
+    error = (weights - ones) @ products @ (weights - ones)
+    return (inner / (own * whole).sqrt()).item(), (error / whole).sqrt().item()
+
+
+def unevenness(norms: Tensor) -> str:
+    ordered = norms.sort(descending=True).values
+    share = ordered[: max(1, round(0.1 * len(ordered)))].sum() / ordered.sum()
+    deviation = (norms.std() / norms.mean()).item()
+    return f"standard deviation / mean {deviation:.2f}, largest tenth has {share:.0%} of the sum"
+
+
+def measured(trainer: E2eTrainer, videos: Sequence[int], draws: int, when: str) -> None:
+    trainer.encoder.eval(), trainer.detector.train()
+    alone = [snippets_alone(trainer, number) for number in videos]
+    snippets = len(alone[0][0])
+    print(f"\n{when}: {len(videos)} videos of {snippets} snippets, {draws} draws each")
+    print("norms of the features' gradients: " + unevenness(torch.cat([norms / norms.mean() for norms, *_ in alone])))
+    print("norms of what they become in the encoder: " + unevenness(torch.cat([o / o.mean() for _, o, *_ in alone])))
+    print(f"{'':>28}" + "".join(f"{f'gamma {ratio:.0%}':>18}" for ratio in RATIOS))
+    print(f"{'':>28}" + f"{'cosine':>10}{'error':>8}" * len(RATIOS))
+    ways: dict[str, Weigh] = {name: scaled(name) for name in ("random", "grid", "block", "fps", "dpp")}
+    for name, weigh in (*ways.items(), ("gradnorm", by_norm), ("the best norms to go by", by_norm)):
+        found = defaultdict(list)
+        for ratio in RATIOS:
+            count = max(1, sample_size(snippets, ratio=ratio))
+            for place, (norms, own, products, features) in enumerate(alone):
+                generator = torch.Generator().manual_seed(place)
+                used = own if name.startswith("the best") else norms
+                repeats = 1 if name == "grid" else draws if weigh is by_norm or name in ("random", "block") else 20
+                for _ in range(repeats):
+                    found[ratio].append(closeness(products, weigh(used, features, count, generator)))
+        cells = "".join(f"{c:>10.3f}{e:>8.2f}" for c, e in (np.mean(found[ratio], axis=0) for ratio in RATIOS))
+        print(f"{name:>28}{cells}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--videos", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--weights", type=Path, help="encoder weights of tsm_tiny; random by default")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        spec = SyntheticSpec(num_videos=asked.videos + 2, validation_share=0.2)
+        path = make_dataset(folder / "data", spec)
+        sets = [*SETS, f"e2e.epochs={max(asked.epochs, 1)}", "e2e.encoder_lr=1e-4", "e2e.detector_lr=1e-3"]
+        paths = [f"data.annotations={path}", f"data.videos={path.parent / 'videos'}"]
+        config = load_config("demo", [*sets, *paths])
+        annotations, run = read_annotations(path), RunFolder(folder / "run")
+        encoder, sha256, _ = load_encoder(config, run, asked.weights)
+        encoder.freeze(config.encoder.frozen_stages)
+        sources = find_sources(config, annotations, None)
+        setup = E2eSetup(config, run, sources, annotations, torch.device("cpu"), E2eOutcome(run.e2e))
+        trainer = setup.trainer(encoder, sha256, None)
+        videos = [n for n, window in enumerate(trainer.clips.windows) if len(window.labels)][:4]
+        measured(trainer, videos, asked.draws, "before training")
+        if asked.epochs:
+            trainer.run()
+            measured(trainer, videos, asked.draws, f"after {asked.epochs} epochs")
+
+
+if __name__ == "__main__":
+    main()
