@@ -144,7 +144,7 @@ def _tsm_r18() -> list[nn.Module]:
 
 
 def _tsm_tiny() -> list[nn.Module]:
-    return resnet_stages(num_blocks=(1, 1, 1, 1), width=16, bottleneck=False, shifted=True)
+    return resnet_stages(num_blocks=(1, 1, 1, 1), width=16, bottleneck=False, shifted=True, pooled_stem=False)
 
 
 def _slowonly_r50() -> list[nn.Module]:

@@ -44,13 +44,19 @@ def shift(x: Tensor) -> Tensor:
 
 
 class Stem(nn.Module):
-    """Convolution of 7 x 7 and pooling of 3 x 3 within each frame: a quarter of the height and width."""
+    """Convolution of 7 x 7 and pooling of 3 x 3 within each frame: a quarter of the height and width.
 
-    def __init__(self, channels: int) -> None:
+    Without the pooling, half of them: in frames of 32 pixels a small actor's motion would drown in it.
+    """
+
+    def __init__(self, channels: int, *, pooled: bool) -> None:
         super().__init__()
         self.conv = ConvNorm(3, channels, kernel=7, stride=2)
+        self.pooled = pooled
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.pooled:
+            return self.conv(x)
         return per_frame(lambda frames: F.max_pool2d(frames, kernel_size=3, stride=2, padding=1), self.conv(x))
 
 
@@ -107,6 +113,7 @@ def resnet_stages(
     bottleneck: bool,
     shifted: bool,
     temporal_stages: tuple[int, ...] = (),
+    pooled_stem: bool = True,
 ) -> list[nn.Module]:
     """Build stem and four residual stages, as composed by an encoder.
 
@@ -120,8 +127,10 @@ def resnet_stages(
         As for `Block`.
     temporal_stages
         Stages (1..4) whose blocks look along time.
+    pooled_stem
+        As for `Stem`.
     """
-    stages: list[nn.Module] = [Stem(width)]
+    stages: list[nn.Module] = [Stem(width, pooled=pooled_stem)]
     in_channels = width
     for stage, blocks in enumerate(num_blocks, start=1):
         inner = width * 2 ** (stage - 1)
