@@ -22,6 +22,9 @@ from .options import Common, common_options
 # products ten times slower. torch's OpenMP reads this when it is loaded, which is later than here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# The profiler, which tells how much memory a step takes, announces itself on the screen otherwise.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
 DONE, WITH_FAILURES, USER_MISTAKE, OUR_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
 
 # Command -> the module that defines it, in the order in which help lists them.

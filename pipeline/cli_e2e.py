@@ -16,6 +16,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--annotations", type=_FILE, help="Annotations in ActivityNet's JSON form.")
 @click.option("--init-detector", type=_FILE, help="Detector to start from; the run's own by default.")
 @click.option("--weights", type=_FILE, help="Encoder weights, published or from `pretrain`.")
+@click.option("--memory-budget", type=float, metavar="GIB", help="Memory that a step may take.")
 @click.option("--scores", type=_FILE, help="Video-level class scores; sets detect.labels.source=scores.")
 @common_options
 def e2e(
@@ -24,6 +25,7 @@ def e2e(
     annotations: Path | None,
     init_detector: Path | None,
     weights: Path | None,
+    memory_budget: float | None,
     scores: Path | None,
 ) -> int:
     """Train encoder and detector together from raw video, infer, evaluate; goes on where it stopped.
@@ -41,7 +43,9 @@ def e2e(
     from .run_folder import RunFolder
 
     sets = path_sets(annotations=annotations, videos=videos)
-    config = common.load(*sets, *(["detect.labels.source=scores"] if scores else []))
+    sets += ["detect.labels.source=scores"] if scores else []
+    sets += [f"e2e.memory_budget_gib={memory_budget}"] if memory_budget is not None else []
+    config = common.load(*sets)
     run = RunFolder(common.run_folder())
     read = read_data(config)
     sources = find_sources(config, read, None)
@@ -54,6 +58,7 @@ def e2e(
         weights=weights,
         scores=scores,
         device=choose_device(config.device),
+        say=lambda text: click.echo(text, err=True),
     )
     for note in outcome.notes:
         click.echo(note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from .e2e_train import E2eTrainer
 from .evaluation import evaluate
 from .extracting import Sources, load_encoder
 from .inferring import infer_and_evaluate, inference_settings
+from .memory import GIB, tensor_bytes
 from .run_folder import RunFolder
 
 ENCODER_FORMAT = "etad-encoder"
@@ -40,6 +41,7 @@ def run_e2e(
     weights: Path | None,
     scores: Path | None,
     device: torch.device,
+    say: Callable[[str], None] = lambda text: None,
 ) -> E2eOutcome:
     """Train through the encoder, infer with features that never leave memory, evaluate; do only what is missing.
 
@@ -51,6 +53,8 @@ def run_e2e(
         Encoder weights, found as `extract` finds them.
     scores
         File of video-level class scores.
+    say
+        Told the plan of a step before training begins, where a memory budget is set.
 
     Raises
     ------
@@ -65,10 +69,18 @@ def run_e2e(
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
     check_channels(config.detect, encoder.channels, config.encoder.name)
     run.claim("e2e", config)
-    trainer = E2eSetup(config, run, sources, annotations, device, outcome).trainer(
-        encoder, weights_sha256, find_detector(config, run, init_detector)
-    )
+    setup = E2eSetup(config, run, sources, annotations, device, outcome)
+    trainer = setup.trainer(encoder, weights_sha256, find_detector(config, run, init_detector))
+    if setup.plan is not None:
+        say(setup.plan.text())
+        trainer.watches_memory = True
     _train(trainer, config, outcome)
+    if setup.plan is not None and trainer.peak_bytes is not None:
+        modules = (trainer.encoder, trainer.detector)
+        taken = trainer.peak_bytes + tensor_bytes([each for module in modules for each in module.parameters()])
+        outcome.notes.append(
+            f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {(taken + setup.plan.frames) / GIB:.3f} GiB"
+        )
     outcome.failed |= trainer.failed
     chosen = trainer.last.with_name(f"{config.detect.inference.checkpoint}.pt")
     _write_encoder(run.e2e / "encoder.pt", load_checkpoint(chosen), encoder, config)

@@ -24,6 +24,7 @@ from .config import Config, digest
 from .e2e_checks import check_detector, check_sampling
 from .e2e_clips import TrainingClips, probe_snippets
 from .e2e_features import encode_in_memory, mean_loss
+from .e2e_plan import StepPlan, plan_step
 from .e2e_train import E2eTrainer
 from .extracting import Sources
 from .inferring import Outcome, note_windows, windows_digest
@@ -53,6 +54,7 @@ class E2eSetup:
     annotations: Annotations
     device: torch.device
     outcome: E2eOutcome
+    plan: StepPlan | None = None
 
     def trainer(self, encoder: Encoder, weights_sha256: str, start: tuple[Path, Trained] | None) -> E2eTrainer:
         """List the training windows, and set up encoder, detector and optimiser."""
@@ -102,6 +104,19 @@ class E2eSetup:
         }
         clips = config.clips.model_dump(mode="json")
         detector = detector.to(self.device)
+        autocast = _autocast(settings.precision, self.device)
+        if settings.memory == "sgs" and settings.memory_budget_gib is not None:
+            self.plan = plan_step(
+                settings,
+                detect,
+                encoder=encoder,
+                detector=detector,
+                clip=torch.zeros(plan.clip_frames, plan.crop, plan.crop, 3, dtype=torch.uint8),
+                workers=config.workers,
+                device=self.device,
+                autocast=autocast,
+            )
+            settings = settings.model_copy(update={"micro_batch": self.plan.micro_batch, "keep": self.plan.keep})
         return E2eTrainer(
             settings,
             detect,
@@ -122,7 +137,7 @@ class E2eSetup:
             folder=self.outcome.folder,
             device=self.device,
             seed=config.seed,
-            autocast=_autocast(settings.precision, self.device),
+            autocast=autocast,
         )
 
     def validation_loss(

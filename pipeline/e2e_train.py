@@ -26,6 +26,7 @@ from .e2e_clips import TrainingClips
 from .e2e_samples import draw_samples
 from .e2e_settings import E2eSettings
 from .full_step import full_step
+from .memory import peak_bytes
 from .sgs import SgsStep, sgs_step
 
 
@@ -76,6 +77,8 @@ class E2eTrainer:
         self.objective = Objective(detect)
         self.optimizer = build_optimizer(encoder, detector, settings)
         self.state = TrainState()
+        self.watches_memory = False
+        self.peak_bytes: int | None = None
         self._check_failing()
 
     @property
@@ -115,13 +118,21 @@ class E2eTrainer:
             self.encoder.train(), self.detector.train()
             started = time.monotonic()
             for frames in self.clips.of(order[self.state.step :], epoch):
-                loss = self._step(order[self.state.step], frames)
+                loss = self._first_watched(order[self.state.step], frames)
                 self.state.step += 1
                 progress(epoch * len(order) + self.state.step, epochs * len(order), loss)
                 if time.monotonic() - saved_at > self.settings.checkpoint_seconds:
                     self._save(self.last)
                     saved_at = time.monotonic()
             self._end_epoch(time.monotonic() - started)
+
+    def _first_watched(self, numbers: Sequence[int], frames: Sequence[Tensor | Failure]) -> float:
+        """Take a step; the first one under the eye of the allocator, if that was asked for."""
+        if not self.watches_memory or self.peak_bytes is not None:
+            return self._step(numbers, frames)
+        losses: list[float] = []
+        self.peak_bytes = peak_bytes(lambda: losses.append(self._step(numbers, frames)), self.device)
+        return losses[0]
 
     def _step(self, numbers: Sequence[int], frames: Sequence[Tensor | Failure]) -> float:
         """Take one step on the windows whose frames could be read; returns the loss, nan where there are none."""

@@ -7,6 +7,7 @@ import pytest
 
 # As the command line does, and before any test imports torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 ROOT = Path(__file__).resolve().parents[1]
 

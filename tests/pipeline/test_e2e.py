@@ -325,3 +325,12 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence(dataset: Path, tmp_path
         next(one.encoder.parameters()).fill_(float("nan"))
     with pytest.raises(EtadError, match=r"the loss is nan at epoch 1, step 1\. Lower e2e\.encoder_lr=0\.001"):
         one.run()
+
+
+def test_a_memory_budget_is_planned_for_and_compared_with_what_a_step_took(dataset: Path, tmp_path: Path) -> None:
+    found = run(dataset, tmp_path, "e2e.memory_budget_gib=2", "e2e.epochs=1")
+    (told,) = (note for note in found.notes if note.startswith("memory: planned"))
+    planned, measured = (float(word) for word in told.split() if word[0] == "0")
+    assert measured == pytest.approx(planned, rel=0.2)
+    with pytest.raises(EtadError, match=r"memory_budget_gib=0\.001 does not hold one micro-batch of one snippet"):
+        run(dataset, tmp_path, "e2e.memory_budget_gib=0.001", "e2e.epochs=1")
