@@ -37,6 +37,7 @@ _COMMANDS = {
     "e2e": "cli_e2e",
     "evaluate": "cli_tools",
     "plot": "cli_tools",
+    "profile": "cli_e2e",
     "verify": "cli_cache",
     "merge": "cli_cache",
     "weights": "cli_cache",

@@ -1,4 +1,4 @@
-"""The stage that trains end to end."""
+"""The stage that trains end to end, and what it will cost."""
 
 from __future__ import annotations
 
@@ -73,3 +73,41 @@ def e2e(
     plot_curves(run.e2e / "log.jsonl", run.plots / "e2e_curves.png")
     click.echo(f"encoder, checkpoints, detections and metrics -> {run.e2e}, curves -> {run.plots}")
     return 1 if outcome.failed or outcome.missing else 0
+
+
+@click.command()
+@click.option("--memory-budget", type=float, metavar="GIB", help="Memory that an end-to-end step may take.")
+@common_options
+def profile(common: Common, memory_budget: float | None) -> int:
+    """Measure what a config costs on this machine: parameters, FLOPs, time and memory by phase; needs no data.
+
+    \b
+    Example:
+      etad profile -c thumos14-e2e-tsm --memory-budget 4
+    """
+    from .device import choose_device
+    from .memory import GIB
+    from .profile import profile as measure
+    from .report import table
+
+    config = common.load(*([f"e2e.memory_budget_gib={memory_budget}"] if memory_budget is not None else []))
+    found = measure(config, choose_device(config.device))
+    rows = [
+        (
+            part.name,
+            f"{part.parameters / 1e6:.2f}",
+            f"{part.trained / 1e6:.2f}",
+            f"{part.flops / 1e9:.2f}",
+            part.flops_of,
+        )
+        for part in found.parts
+    ]
+    click.echo(table(rows, heads=("part", "million parameters", "trained", "GFLOP", "for a")))
+    click.echo("")
+    phases = [
+        (phase.name, f"{phase.seconds:.3f}", f"{phase.peak_bytes / GIB:.3f}", phase.times) for phase in found.phases
+    ]
+    click.echo(table(phases, heads=("phase", "seconds", "GiB", "times a step")))
+    if found.plan is not None:
+        click.echo(f"\n{found.plan.text()}, about {found.step_seconds:.2f} s without decoding")
+    return 0
