@@ -1,8 +1,18 @@
 """The device that a run computes on."""
 
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+
 import torch
+from torch import nn
 
 from ..data.errors import EtadError
+from ..detect.threads import one_thread
+
+# Below so many parameters, a step is a chain of small operations that a second thread holds up rather than helps.
+_SMALL_ENCODER = 2_000_000
 
 
 def choose_device(name: str) -> torch.device:
@@ -22,3 +32,9 @@ def choose_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise EtadError(f"device '{name}' cannot be used here: {reason}. Try auto or cpu.") from error
     return device
+
+
+def threads_for(encoder: nn.Module) -> AbstractContextManager[None]:
+    """Run PyTorch on one thread where the encoder is so small that more of them would be in each other's way."""
+    is_small = sum(parameter.numel() for parameter in encoder.parameters()) < _SMALL_ENCODER
+    return one_thread() if is_small else contextlib.nullcontext()

@@ -18,6 +18,7 @@ from ..detect.build import check_channels, load_detector
 from ..extract.encoders import Encoder
 from ..extract.weights import encoder_checkpoint
 from .config import Config, digest
+from .device import threads_for
 from .e2e_checks import check_clips
 from .e2e_features import encode_in_memory, features_digest
 from .e2e_setup import E2eOutcome, E2eSetup, encoding, find_detector, tensors_digest
@@ -104,7 +105,8 @@ def _train(trainer: E2eTrainer, config: Config, outcome: E2eOutcome) -> None:
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
             bar.update(step - bar.n)
 
-        trainer.run(progress)
+        with threads_for(trainer.encoder):
+            trainer.run(progress)
 
 
 def _infer(
@@ -142,7 +144,8 @@ def _infer(
                 annotations, config.data.test_subset, found, tious=settings.tious, source=str(results)
             )
         return outcome
-    features, failed = encode_in_memory(files, encoder=encoder, title="e2e: encode", **how)
+    with threads_for(encoder):
+        features, failed = encode_in_memory(files, encoder=encoder, title="e2e: encode", **how)
     outcome.failed |= {failure.video_id: failure for failure in failed}
     infer_and_evaluate(
         config,

@@ -17,6 +17,7 @@ from ..detect.settings import DetectSettings
 from ..extract.encode import choose_dtype, encode_clips
 from ..extract.encoders import ENCODERS, Encoder, build_encoder, encoder_spec
 from .config import Config
+from .device import threads_for
 from .e2e_plan import StepPlan, detector_step, plan_step
 from .memory import peak_bytes
 from .sgs import sample_size, sgs_step
@@ -95,8 +96,9 @@ def profile(config: Config, device: torch.device) -> Profile:
         device=device,
         autocast=autocast,
     )
-    parts, phases = _of_detector(detector, detect, encoder.channels, config.e2e.batch, device)
-    part, ways = _of_encoder(encoder, clip, config, plan.micro_batch, device, autocast)
+    with threads_for(encoder):
+        parts, phases = _of_detector(detector, detect, encoder.channels, config.e2e.batch, device)
+        part, ways = _of_encoder(encoder, clip, config, plan.micro_batch, device, autocast)
     return Profile([part, *parts], [*ways, *phases], plan)
 
 
