@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..data.errors import EtadError, nearest
 from .efficientnet import efficientnet_stages
 from .r2plus1d import r2plus1d_stages
-from .resnet import resnet_stages
+from .resnet import SHIFTED_PART, resnet_stages
 
 # Means and deviations of a pixel's red, green and blue, on 0..255.
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -136,19 +136,20 @@ class EncoderSpec:
 
 
 def _tsm_r50() -> list[nn.Module]:
-    return resnet_stages(num_blocks=(3, 4, 6, 3), bottleneck=True, shifted=True)
+    return resnet_stages(num_blocks=(3, 4, 6, 3), bottleneck=True, shifted_part=SHIFTED_PART)
 
 
 def _tsm_r18() -> list[nn.Module]:
-    return resnet_stages(num_blocks=(2, 2, 2, 2), bottleneck=False, shifted=True)
+    return resnet_stages(num_blocks=(2, 2, 2, 2), bottleneck=False, shifted_part=SHIFTED_PART)
 
 
 def _tsm_tiny() -> list[nn.Module]:
-    return resnet_stages(num_blocks=(1, 1, 1, 1), width=16, bottleneck=False, shifted=True, pooled_stem=False)
+    # It is trained from scratch, in a minute: with twice the share of shifted channels it learns motion twice as fast.
+    return resnet_stages(num_blocks=(1, 1, 1, 1), width=16, bottleneck=False, shifted_part=4, pooled_stem=False)
 
 
 def _slowonly_r50() -> list[nn.Module]:
-    return resnet_stages(num_blocks=(3, 4, 6, 3), bottleneck=True, shifted=False, temporal_stages=(3, 4))
+    return resnet_stages(num_blocks=(3, 4, 6, 3), bottleneck=True, temporal_stages=(3, 4))
 
 
 def _r2plus1d_34() -> list[nn.Module]:

@@ -10,19 +10,20 @@ from torch.nn import functional as F
 
 from .convnorm import ConvNorm, per_frame
 
-SHIFTED_PART = 8  # A block shifts 1/8 of its channels each way (TSM, Lin et al. 2019).
+# A block shifts 1/8 of its channels each way (TSM, Lin et al. 2019).
+SHIFTED_PART = 8
 
 
 class TemporalShift(torch.autograd.Function):
-    """Shift the first eighth of the channels to the previous frame, the second to the next one; zeros fill the ends.
+    """Shift the first 1/part of the channels to the previous frame, the second to the next one; zeros fill the ends.
 
     One copy of the map, and nothing kept for the backward pass: that is the same shift the other way.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, backwards: bool) -> Tensor:
-        ctx.backwards = backwards
-        fold = x.shape[1] // SHIFTED_PART
+    def forward(ctx: Any, x: Tensor, part: int, backwards: bool) -> Tensor:
+        ctx.part, ctx.backwards = part, backwards
+        fold = x.shape[1] // part
         early, late = slice(0, fold), slice(fold, 2 * fold)
         if backwards:
             early, late = late, early
@@ -34,13 +35,13 @@ class TemporalShift(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return TemporalShift.apply(grads[0], not ctx.backwards), None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return TemporalShift.apply(grads[0], ctx.part, not ctx.backwards), None, None
 
 
-def shift(x: Tensor) -> Tensor:
-    """Shift channels of clips (N, C, L, H, W) in time, within each clip."""
-    return TemporalShift.apply(x, False)
+def shift(x: Tensor, part: int = SHIFTED_PART) -> Tensor:
+    """Shift 1/part of the channels of clips (N, C, L, H, W) each way in time, within each clip."""
+    return TemporalShift.apply(x, part, False)
 
 
 class Stem(nn.Module):
@@ -71,17 +72,17 @@ class Block(nn.Module):
         Spatial; never temporal.
     bottleneck
         Which kind; a bottleneck gives out 4 * width channels.
-    shifted
-        Shift channels in time before the first convolution, not on the way around it (TSM's "blockres").
+    shifted_part
+        Shift 1/part of the incoming channels each way in time; 0: none.
     temporal
         The first convolution of a bottleneck spans three frames (SlowOnly's last two stages).
     """
 
     def __init__(
-        self, in_channels: int, width: int, *, stride: int, bottleneck: bool, shifted: bool, temporal: bool
+        self, in_channels: int, width: int, *, stride: int, bottleneck: bool, shifted_part: int, temporal: bool
     ) -> None:
         super().__init__()
-        self.shifted = shifted
+        self.shifted_part = shifted_part
         out_channels = 4 * width if bottleneck else width
         if bottleneck:
             if temporal:
@@ -100,7 +101,7 @@ class Block(nn.Module):
             self.shortcut = ConvNorm(in_channels, out_channels, kernel=1, stride=stride, activation="none")
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv2(self.conv1(shift(x) if self.shifted else x))
+        y = self.conv2(self.conv1(shift(x, self.shifted_part) if self.shifted_part else x))
         if self.conv3 is not None:
             y = self.conv3(y)
         return F.relu_(y + (x if self.shortcut is None else self.shortcut(x)))
@@ -111,7 +112,7 @@ def resnet_stages(
     num_blocks: tuple[int, int, int, int],
     width: int = 64,
     bottleneck: bool,
-    shifted: bool,
+    shifted_part: int = 0,
     temporal_stages: tuple[int, ...] = (),
     pooled_stem: bool = True,
 ) -> list[nn.Module]:
@@ -123,7 +124,7 @@ def resnet_stages(
         Blocks of each stage.
     width
         Channels of the stem; the stages' inner width starts there and doubles.
-    bottleneck, shifted
+    bottleneck, shifted_part
         As for `Block`.
     temporal_stages
         Stages (1..4) whose blocks look along time.
@@ -142,7 +143,7 @@ def resnet_stages(
                     inner,
                     stride=2 if stage > 1 and index == 0 else 1,
                     bottleneck=bottleneck,
-                    shifted=shifted,
+                    shifted_part=shifted_part,
                     temporal=stage in temporal_stages,
                 )
             )

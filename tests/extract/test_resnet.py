@@ -41,9 +41,9 @@ def spelled(encoder: Encoder, *, time_stages: tuple[int, ...] = ()) -> plain.Sta
 
 
 KINDS = [
-    dict(bottleneck=False, shifted=True),
-    dict(bottleneck=True, shifted=True),
-    dict(bottleneck=True, shifted=False, temporal_stages=(3, 4)),
+    dict(bottleneck=False, shifted_part=8),
+    dict(bottleneck=True, shifted_part=8),
+    dict(bottleneck=True, temporal_stages=(3, 4)),
 ]
 
 
@@ -52,7 +52,7 @@ def test_features_and_gradients_equal_the_plain_network(parts: dict) -> None:
     encoder = small(**parts)
     x = clips(2, 3, 5, 21, 17).requires_grad_()
     found = encoder(x)
-    expected = plain.resnet(spelled(encoder), x, spelling="torchvision", shift=parts["shifted"])
+    expected = plain.resnet(spelled(encoder), x, spelling="torchvision", shift="shifted_part" in parts)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
     wanted = [x, *(p for m in encoder.modules() if isinstance(m, ConvNorm) for p in (m.weight,))]
     direction = clips(*found.shape, seed=1)
@@ -62,12 +62,13 @@ def test_features_and_gradients_equal_the_plain_network(parts: dict) -> None:
         torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-11)
 
 
-def test_the_shift_equals_its_plain_version_and_its_gradient_is_the_shift_back() -> None:
+@pytest.mark.parametrize("part", [8, 4])
+def test_the_shift_equals_its_plain_version_and_its_gradient_is_the_shift_back(part: int) -> None:
     x = clips(2, 19, 4, 3, 2).requires_grad_()
     direction = clips(2, 19, 4, 3, 2, seed=1)
-    assert torch.equal(shift(x), plain.shifted(x))
-    (mine,) = torch.autograd.grad((shift(x) * direction).sum(), x)
-    (other,) = torch.autograd.grad((plain.shifted(x) * direction).sum(), x)
+    assert torch.equal(shift(x, part), plain.shifted(x, part))
+    (mine,) = torch.autograd.grad((shift(x, part) * direction).sum(), x)
+    (other,) = torch.autograd.grad((plain.shifted(x, part) * direction).sum(), x)
     assert torch.equal(mine, other)
     assert torch.autograd.gradcheck(shift, (clips(1, 8, 3, 2, 1).requires_grad_(),))
 
@@ -80,7 +81,7 @@ def test_the_shift_never_crosses_clips_and_one_frame_only_loses_channels() -> No
 
 
 def test_maps_keep_their_channels_last_in_memory_even_for_a_single_clip() -> None:
-    encoder = small(bottleneck=True, shifted=True)
+    encoder = small(bottleneck=True, shifted_part=8)
     for n in (1, 2):
         frames = torch.randint(0, 256, (n, 4, 32, 32, 3), dtype=torch.uint8)
         last = encoder.run_stages(encoder.normalise(frames), 0, 5)
@@ -88,6 +89,6 @@ def test_maps_keep_their_channels_last_in_memory_even_for_a_single_clip() -> Non
 
 
 def test_a_stage_halves_the_map_and_leaves_time_alone() -> None:
-    encoder = small(bottleneck=False, shifted=True)
+    encoder = small(bottleneck=False, shifted_part=8)
     shapes = [encoder.run_stages(clips(1, 3, 5, 64, 48), 0, stop).shape[1:] for stop in range(6)]
     assert shapes == [(3, 5, 64, 48), (8, 5, 16, 12), (8, 5, 16, 12), (16, 5, 8, 6), (32, 5, 4, 3), (64, 5, 2, 2)]

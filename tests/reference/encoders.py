@@ -36,9 +36,9 @@ def without_prefix(state: State, prefix: str) -> State:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
-def shifted(x: Tensor) -> Tensor:
+def shifted(x: Tensor, part: int = 8) -> Tensor:
     """TSM's shift of (N, C, L, H, W): an eighth comes from the next frame, an eighth from the one before."""
-    eighth = x.shape[1] // 8
+    eighth = x.shape[1] // part
     first, second, rest = x[:, :eighth], x[:, eighth : 2 * eighth], x[:, 2 * eighth :]
     nothing = torch.zeros_like(x[:, :eighth, :1])
     from_next = torch.cat([first[:, :, 1:], nothing], dim=2)
