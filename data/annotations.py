@@ -245,7 +245,7 @@ def _check_against_duration(where: str, action: Action, duration_seconds: float)
 def _number(value: Any, where: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise EtadError(f"{where}: expected a number of seconds, found {value!r}.") from error
     if isinstance(value, bool) or not math.isfinite(number):
         raise EtadError(f"{where}: expected a finite number of seconds, found {value!r}.")

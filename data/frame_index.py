@@ -149,7 +149,7 @@ def index_by_order(stamps: Sequence[int | None], *, tick_seconds: Fraction, usua
     """
     known = np.sort(np.array([stamp for stamp in stamps if stamp is not None], dtype=np.int64))
     distinct, places = np.unique(known, return_index=True)
-    if len(known) < len(stamps) or 2 * len(distinct) < len(stamps):
+    if len(known) < len(stamps) or 2 * len(distinct) <= len(stamps):
         tick_seconds, ticks = 1 / (usual_fps or _FALLBACK_FPS), np.arange(len(stamps))
     elif len(distinct) == distinct[-1] - distinct[0] == len(stamps):
         # DivX packs a B-frame with its successor, and fills the one tick that its own delay leaves with nothing.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..data.errors import EtadError
 from ..data.feature_source import FeatureSource
 from .settings import DetectSettings
 from .windows import Window, collate, read_window
@@ -17,8 +18,11 @@ from .windows import Window, collate, read_window
 log = logging.getLogger(__name__)
 
 
-class WindowData(Dataset[tuple[np.ndarray, np.ndarray]]):
-    """Features and masks of windows, read when asked for."""
+class WindowData(Dataset[tuple[np.ndarray, np.ndarray] | str]):
+    """Features and masks of windows, read when asked for; a sentence where they cannot be read.
+
+    A worker process would wrap an error in its traceback.
+    """
 
     def __init__(self, windows: Sequence[Window], cache: FeatureSource, settings: DetectSettings) -> None:
         self.windows, self.cache, self.settings = windows, cache, settings
@@ -26,8 +30,14 @@ class WindowData(Dataset[tuple[np.ndarray, np.ndarray]]):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         return read_window(self.windows[number], self.cache, settings=self.settings)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray] | str:
+        try:
+            return self.read(number)
+        except EtadError as error:
+            return str(error)
 
 
 class Batches:
@@ -67,16 +77,21 @@ class Batches:
             return
         # Workers draw nothing: all randomness stays with the trainer, so their number changes no result.
         generator = torch.Generator().manual_seed(0)
-        yield from DataLoader(
+        batches = DataLoader(
             self.data,
             batch_sampler=[list(numbers) for numbers in order],
             num_workers=self.workers,
-            collate_fn=collate,
+            collate_fn=list,
             generator=generator,
         )
+        for samples in batches:
+            for sample in samples:
+                if isinstance(sample, str):
+                    raise EtadError(sample)
+            yield collate(samples)
 
     def _held(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         assert self.held is not None
         if number not in self.held:
-            self.held[number] = self.data[number]
+            self.held[number] = self.data.read(number)
         return self.held[number]

@@ -92,9 +92,9 @@ class Detector(nn.Module):
 
 
 def _initialise(detector: nn.Module) -> None:
-    """Xavier-uniform weights and zero biases in every convolution; LSTMs keep PyTorch's (SPEC section 2)."""
+    """Xavier-uniform weights and zero biases in every convolution and linear layer; LSTMs keep PyTorch's (SPEC 2)."""
     for module in detector.modules():
-        if isinstance(module, nn.Conv1d):
+        if isinstance(module, nn.Conv1d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -76,7 +76,7 @@ class InferenceSettings(Settings):
     checkpoint: Literal["last", "best"] = "last"
     batch: int = Field(default=8, ge=1)
     score: Literal["boundary_iou", "iou"] | None = None
-    sigma: float = Field(default=0.35, gt=0)
+    sigma: float = Field(default=0.35, ge=0.01)
     keep: int = Field(default=100, ge=1)
     voting_iou: float | None = Field(default=None, gt=0, lt=1)
 
@@ -127,7 +127,9 @@ class DetectSettings(Settings):
     bins: int | None = Field(default=None, ge=4, multiple_of=4)
     windows: Literal["rescale", "sliding"] = "rescale"
     window_stride: int = Field(default=64, ge=1)
-    tious: tuple[float, ...] = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
+    tious: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=tuple(round(0.5 + 0.05 * i, 2) for i in range(10)), min_length=1
+    )
     sampling: SamplingSettings = SamplingSettings()
     training: TrainingSettings = TrainingSettings()
     inference: InferenceSettings = InferenceSettings()

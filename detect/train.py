@@ -88,7 +88,8 @@ class Trainer:
         saved = load_checkpoint(self.last)
         if saved["config_digest"] != self.config_digest:
             raise EtadError(
-                f"{self.last}: this checkpoint comes from another config. Choose another run folder, or remove it."
+                f"{self.last}: this checkpoint comes from another config, other annotations or other features. "
+                "Choose another run folder, or remove it."
             )
         self.detector.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])

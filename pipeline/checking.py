@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from ..data.annotations import Annotations, clean, match_ids
+from ..data.annotations import Annotations, clean, match_ids, subset_aliases
 from ..data.errors import EtadError, listing
 from ..data.features import FeatureCache, parts_folder
 from ..data.video import probe
@@ -124,9 +124,13 @@ def _of_cache(config: Config, run: RunFolder, annotations: Annotations | None) -
         video.id
         for subset in (config.data.train_subset, config.data.test_subset)
         for video in annotations.videos.values()
-        if video.subset.lower() == subset.lower()
+        if video.subset.lower() in subset_aliases(subset)
     ]
-    lost = sorted(set(wanted) - set(match_ids(wanted, cache.ids, where=str(run.cache))))
+    try:
+        lost = sorted(set(wanted) - set(match_ids(wanted, cache.ids, where=str(run.cache))))
+    except EtadError as error:
+        yield Finding("problem", str(run.cache), str(error), "see the sentence")
+        return
     if lost:
         what = f"{len(lost)} annotated videos are not in the cache: {listing(lost)}"
         yield Finding("problem", str(run.cache), what, "run `extract` again; it does what is missing")

@@ -35,16 +35,15 @@ def evaluate(
     Example:
       etad evaluate detections.json --annotations thumos14.json --subset test --tiou 0.3:0.1:0.7
     """
-    from ..data.annotations import read_ids
     from ..data.detections import read_detections
     from .evaluation import evaluate as measure
     from .evaluation import parse_tious
-    from .inputs import read_data
+    from .inputs import block, read_data
 
     config = common.load()
     read = read_data(config, annotations)
     if blocked is not None:
-        read = read.without(set(read_ids(blocked)))
+        read = block(read, blocked)
     evaluation = measure(
         read,
         subset or config.data.test_subset,

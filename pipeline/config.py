@@ -73,18 +73,28 @@ def load_config(name: str | None = None, sets: Iterable[str] = (), **direct: Any
     EtadError
         There is no such preset or file, it does not parse, a key is unknown or a value does not fit.
     """
-    tree = _read(name, seen=()) if name else {}
+    return _settle(_read(name, seen=()) if name else {}, sets, where=name or "config", **direct)
+
+
+def override(config: Config, *sets: str) -> Config:
+    """The same config with a few keys changed, as `--set` changes them."""
+    return _settle(_without_none(config.model_dump(mode="json")), sets, where="config")
+
+
+def _settle(tree: dict[str, Any], sets: Iterable[str], *, where: str, **direct: Any) -> Config:
     for text in sets:
         _apply(tree, text)
     tree |= {key: value for key, value in direct.items() if value is not None}
-    if tree.get("release"):
+    # A path given on the command line is relative to the place of the call; the run's config is read from elsewhere.
+    _anchor(tree, Path.cwd())
+    if str(tree.get("release")).lower() == "true":
         _fill(tree, "detect", "preset", "release")
         for key, value in {"chunk": 4, "flip_probability": 0.5, "per_video": True}.items():
             _fill(tree, "e2e", key, value)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise EtadError(_sentence(error, where=name or "config")) from error
+        raise EtadError(_sentence(error, where=where)) from error
 
 
 def preset_names() -> list[str]:
@@ -143,6 +153,8 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if folder is not None:
         _anchor(tree, folder)
     base = tree.pop("base", None)
+    if not isinstance(base, str | None):
+        raise EtadError(f"{name}: base={base!r}: expected the name of one preset or file.")
     return _merge(_read(base, (*seen, name)), tree) if base else tree
 
 
@@ -179,7 +191,9 @@ def _apply(tree: dict[str, Any], text: str) -> None:
 
 
 def _fill(tree: dict[str, Any], section: str, key: str, value: Any) -> None:
-    tree.setdefault(section, {}).setdefault(key, value)
+    group = tree.setdefault(section, {})
+    if isinstance(group, dict):  # else validation will complain of it
+        group.setdefault(key, value)
 
 
 def _sentence(error: ValidationError, *, where: str) -> str:

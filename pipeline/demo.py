@@ -15,7 +15,7 @@ from ..data.atomic import write_json
 from ..data.detections import Detections, read_detections, write_detections
 from ..data.features import FeatureCache
 from ..data.synthetic import SyntheticSpec, make_dataset
-from .config import Config, load_config
+from .config import Config, override
 from .detecting import detect
 from .device import choose_device
 from .evaluation import Evaluation, evaluate
@@ -71,7 +71,7 @@ def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoRep
             seed=config.seed,
         )
         path = make_dataset(folder / "data", spec, workers=config.workers)
-        config = _with(
+        config = override(
             config, f"data.annotations={toml_path(path)}", f"data.videos={toml_path(path.parent / 'videos')}"
         )
     annotations = read_data(config)
@@ -91,7 +91,7 @@ def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoRep
     for name, (leg, sets) in legs.items():
         with _part(f"extract and detect: {name}", report, say):
             weights = None if "untrained" in name else run.encoder
-            report.evaluations[name] = _leg(_with(config, *sets), leg, annotations, weights=weights)
+            report.evaluations[name] = _leg(override(config, *sets), leg, annotations, weights=weights)
 
     with _part("draw the pictures", report, say):
         found = read_detections(run.detect / "detections.json")
@@ -139,16 +139,6 @@ def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluatio
     found = Detections.join(rows, labels=labels)
     path = write_detections(folder / "yardsticks" / "random.json", found)
     return evaluate(annotations, config.data.test_subset, found, tious=config.detect.tious, source=str(path))
-
-
-def _with(config: Config, *sets: str) -> Config:
-    """The same config with a few keys changed."""
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "config.toml"
-        path.write_text(config.to_toml(), encoding="utf-8")
-        return load_config(str(path), sets)
 
 
 @contextmanager

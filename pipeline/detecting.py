@@ -8,6 +8,7 @@ import torch
 from tqdm import tqdm
 
 from ..data.annotations import Annotations
+from ..data.class_scores import read_class_scores
 from ..data.errors import EtadError
 from ..data.features import FeatureCache
 from ..detect.build import Trained, check_channels, load_detector
@@ -77,6 +78,8 @@ def detect(
     check_channels(config.detect, cache.channels, cache.path)
     if checkpoint is None and config.detect.labels.source == "scores" and scores is None:
         raise EtadError(NO_SCORES)
+    if scores is not None:
+        _check_scores(scores, annotations, config)
     given = None if checkpoint is None else checkpoint.parent.parent / "classifier.pt"
     if checkpoint is None:
         checkpoint = _train(config, outcome, cache=cache, annotations=annotations, device=device, title=title)
@@ -93,6 +96,12 @@ def detect(
         device=device,
         title=title,
     )
+
+
+def _check_scores(scores: Path, annotations: Annotations, config: Config) -> None:
+    """Complain of a file of class scores before hours are spent, not after."""
+    learned = annotations.subset(config.data.train_subset)
+    read_class_scores(scores).aligned(sorted({action.label for video in learned for action in video.actions}), [])
 
 
 def _check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> None:
@@ -130,8 +139,15 @@ def _train(
             "encoder": first.encoder,
             "weights_sha256": first.weights_sha256,
             "clips": config.clips.model_dump(mode="json"),
+            "transform": first.transform_json,
         },
-        config_digest=digest({"config": stage_part("detect", config), "windows": windows_digest(windows)}),
+        config_digest=digest(
+            {
+                "config": stage_part("detect", config),
+                "windows": windows_digest(windows),
+                "features": [repr(cache.kind), first.weights_sha256],
+            }
+        ),
         folder=outcome.folder,
         device=device,
         seed=config.seed,

@@ -14,6 +14,7 @@ from ..data.errors import EtadError, listing, nearest
 from ..detect.metrics import GroundTruth, Predictions, average_recall, mean_average_precision
 
 RECALL_AT = (1, 5, 10, 50, 100)
+MOST_THRESHOLDS = 1000
 
 
 @dataclass(frozen=True)
@@ -162,10 +163,12 @@ def parse_tious(text: str) -> tuple[float, ...]:
         if ":" in text:
             first, step, last = (float(part) for part in text.split(":"))
             count = round((last - first) / step) + 1
+            if count > MOST_THRESHOLDS:
+                raise ValueError(count)
             values = tuple(round(first + i * step, 6) for i in range(count))
         else:
             values = tuple(float(part) for part in text.split(","))
-    except (ValueError, ZeroDivisionError) as error:
+    except (ValueError, OverflowError, ZeroDivisionError) as error:
         raise EtadError(
             f"--tiou {text}: expected FIRST:STEP:LAST such as 0.5:0.05:0.95, or a list 0.5,0.75."
         ) from error

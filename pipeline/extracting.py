@@ -126,7 +126,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     (0, 4)
     """
     first, slash, second = text.partition("/")
-    if not (slash and first.isdigit() and second.isdigit() and int(first) < int(second)):
+    if not (slash and first.isdecimal() and second.isdecimal() and int(first) < int(second)):
         raise EtadError(f"--shard {text}: expected I/N with I from 0 to N - 1, such as 0/4.")
     return int(first), int(second)
 

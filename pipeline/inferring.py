@@ -157,7 +157,8 @@ def windows_digest(windows: Sequence[Window]) -> str:
     """Digest of which snippets make up windows, and what is annotated in them."""
     total = hashlib.sha256()
     for window in windows:
-        total.update(repr((window.video_id, window.first, window.count)).encode())
+        place = (window.video_id, window.first, window.count, window.duration_seconds, window.span)
+        total.update(repr(place).encode())
         total.update(window.segments.tobytes() + window.labels.tobytes())
     return total.hexdigest()
 

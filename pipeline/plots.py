@@ -46,6 +46,8 @@ def plot_curves(log: Path, path: Path) -> Path:
         raise EtadError(f"{log}: no training log. Run `etad detect` first.") from error
     except ValueError as error:
         raise EtadError(f"{log}: no training log of etad: {error}.") from error
+    if not lines or not all(isinstance(line, dict) and {"epoch", "train", "val_loss"} <= line.keys() for line in lines):
+        raise EtadError(f"{log}: no training log of etad. Run `etad detect` again.")
     epochs = [line["epoch"] for line in lines]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     whole, parts = figure.subplots(1, 2)
@@ -143,12 +145,20 @@ def largest_tiou(proposals: np.ndarray, actions: np.ndarray) -> np.ndarray:
 def _draw_strip(axes: Axes, strip: Strip) -> None:
     for (start, end), label in zip(strip.actions, strip.labels):
         axes.barh(2, end - start, left=start, height=2, color="black")
-        axes.annotate(label, ((start + end) / 2, 3.2), ha="center", va="bottom", fontsize=7, annotation_clip=True)
+        axes.annotate(
+            label,
+            ((start + end) / 2, 3.2),
+            ha="center",
+            va="bottom",
+            fontsize=7,
+            annotation_clip=True,
+            parse_math=False,
+        )
     axes.axhline(0, color="black", linewidth=0.8)
     for number, ((start, end), tiou) in enumerate(zip(strip.proposals, largest_tiou(strip.proposals, strip.actions))):
         axes.barh(-1 - number * 0.5, end - start, left=start, height=0.42, color=_COLOURS(tiou))
     axes.set(xlim=(0, strip.duration_seconds), ylim=(-1.5 - 0.5 * TOP, 6), yticks=[])
-    axes.set_title(strip.video_id, loc="left", fontsize=8, pad=2)
+    axes.set_title(strip.video_id, loc="left", fontsize=8, pad=2, parse_math=False)
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
 

@@ -114,7 +114,10 @@ class RunFolder:
         EtadError
             A key that the stage's results depend on has another value than when they were made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EtadError(f"{self.path}: cannot be a run folder ({error.strerror}). Name another with -o.") from error
         made_with = self.path / f".{stage}.toml"
         now = _part(config, _DEPENDS[stage])
         if made_with.exists():

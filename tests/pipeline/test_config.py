@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from etad.data.errors import EtadError
-from etad.pipeline.config import load_config, preset_names
+from etad.pipeline.config import load_config, override, preset_names
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -62,6 +62,27 @@ def test_files_inherit_and_their_paths_are_relative_to_them(tmp_path: Path) -> N
     loop.write_text(f'base = "{loop}"\n')
     with pytest.raises(EtadError, match="based on itself"):
         load_config(str(loop))
+
+
+def test_a_path_on_the_command_line_is_relative_to_the_place_of_the_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_config(None, ["data.annotations=a.json"]).data.annotations == tmp_path / "a.json"
+
+
+def test_only_a_true_release_selects_it() -> None:
+    assert load_config(None, ["release=False"]).detect.preset == "paper"
+    assert load_config(None, ["release=True"]).detect.preset == "release"
+    with pytest.raises(EtadError, match="detect=5"):
+        load_config(None, ["detect=5", "release=true"])
+
+
+def test_an_override_changes_its_key_alone() -> None:
+    config = load_config("thumos14")
+    changed = override(config, "clips.still=true")
+    assert changed.clips.still
+    assert changed.model_copy(update={"clips": config.clips}) == config
 
 
 def test_release_selects_the_released_models_choices() -> None:

@@ -31,8 +31,11 @@ def stamps(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_the_demo_goes_the_whole_way_and_does_nothing_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "demo"
+def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = Path("runs/demo")  # as the README has it: relative to the place of the call
     assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
     printed = capsys.readouterr().out
     methods = ["random proposals", "clips of one repeated frame", "untrained encoder", "pretrained motion features"]

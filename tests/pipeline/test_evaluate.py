@@ -82,7 +82,7 @@ def test_blocked_videos_are_left_out(
 ) -> None:
     annotations, detections = files
     blocked = tmp_path / "blocked.txt"
-    blocked.write_text("b\n")
+    blocked.write_text("v_b\n")
     arguments = ["evaluate", str(detections), "--annotations", str(annotations), "--subset", "test", "--json"]
     assert run([*arguments, "--blocked", str(blocked)]) == 0
     assert json.loads(capsys.readouterr().out)["average_mAP"] == 1.0

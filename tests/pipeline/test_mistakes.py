@@ -165,6 +165,44 @@ def test_a_run_folder_of_a_contradicting_config_is_refused(data: Path, capsys: p
     assert "training skipped" in capsys.readouterr().out
 
 
+def test_features_of_other_weights_do_not_pass_for_those_trained_on(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(detect(data)) == 0
+    capsys.readouterr()
+    with h5py.File(data / "features.h5", "r+") as file:
+        for group in file["videos"].values():
+            group.attrs["weights_sha256"] = "1" * 64
+    assert "comes from another config, other annotations or other features" in complaint(detect(data), capsys)
+
+
+def test_what_can_be_known_beforehand_is_said_beforehand(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = ("--scores", str(tmp_path / "none.json"))
+    assert "none.json" in complaint(detect(data, more=scores), capsys)
+    assert "detect.tious" in complaint(detect(data, "detect.tious=[1.5]"), capsys)
+    assert "detect.inference.sigma" in complaint(detect(data, "detect.inference.sigma=0.001"), capsys)
+    assert not (data / "detect").exists()
+
+
+def test_a_run_folder_that_is_a_file_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = data / "file"
+    path.write_text("")
+    arguments = ["detect", "-o", str(path), "--features", str(data / "features.h5")]
+    arguments += ["--annotations", str(data / "annotations.json"), *miniature.set_options()]
+    assert "cannot be a run folder" in complaint(arguments, capsys)
+
+
+def test_a_worker_that_reads_bad_features_says_so_in_one_sentence(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(data / "features.h5", "r+") as file:
+        file["videos/v03/features"][2, 1] = np.nan
+    said = complaint(detect(data, "detect.training.memory_gib=0", "workers=1"), capsys)
+    assert "v03" in said
+
+
 def test_missing_videos_are_listed_counted_and_give_status_1(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(data, lambda d: d.update(lost={"subset": "training", "duration": 9, "annotations": []}))
     assert cli.run(detect(data)) == 1
