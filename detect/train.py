@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__
+from ..data.atomic import remove_leftovers
 from ..data.checkpoint import load_checkpoint, save_checkpoint
 from ..data.errors import EtadError
 from ..data.feature_source import FeatureSource
@@ -83,6 +84,7 @@ class Trainer:
 
     def resume(self) -> bool:
         """Go on from the last checkpoint, if there is one."""
+        remove_leftovers(self.last.parent)
         if not self.last.exists():
             return False
         saved = load_checkpoint(self.last)

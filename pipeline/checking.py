@@ -14,7 +14,7 @@ from ..data.video import probe
 from ..extract.encoders import encoder_spec
 from .config import Config
 from .detecting import check_cache
-from .extracting import find_sources
+from .extracting import find_sources, packaged_weights
 from .inputs import read_data
 from .run_folder import RunFolder
 
@@ -57,7 +57,8 @@ def check(config: Config, run: RunFolder | None, *, probe_videos: bool = True) -
     elif config.encoder.weights is None and config.encoder.init == "weights" and not (run and run.encoder.exists()):
         try:
             wanted = encoder_spec(config.encoder.name).weights_wanted()
-            findings.append(Finding("note", "encoder", wanted, "needed by `extract` only"))
+            if packaged_weights(config) is None:
+                findings.append(Finding("note", "encoder", wanted, "needed by `extract` only"))
         except EtadError as error:
             findings.append(Finding("problem", "encoder", str(error), "set encoder.name"))
     return findings

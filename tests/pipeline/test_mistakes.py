@@ -14,6 +14,7 @@ import pytest
 from etad.data.errors import EtadError
 from etad.data.features import write_part
 from etad.pipeline import cli
+from etad.pipeline.config import load_config
 
 
 @pytest.fixture
@@ -184,6 +185,14 @@ def test_what_can_be_known_beforehand_is_said_beforehand(
     assert "detect.tious" in complaint(detect(data, "detect.tious=[1.5]"), capsys)
     assert "detect.inference.sigma" in complaint(detect(data, "detect.inference.sigma=0.001"), capsys)
     assert not (data / "detect").exists()
+
+
+def test_a_later_stage_keeps_what_an_earlier_one_was_told_of_the_data(data: Path) -> None:
+    videos = data / "videos"
+    assert cli.run(detect(data, f'data.videos="{videos}"')) == 0
+    assert cli.run(detect(data)) == 0
+    config = load_config(str(data / "config.toml"))
+    assert (config.data.videos, config.data.annotations) == (videos, data / "annotations.json")
 
 
 def test_a_run_folder_that_is_a_file_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
