@@ -71,7 +71,7 @@ class _Loss:
 
 def _encoder() -> Encoder:
     torch.manual_seed(0)
-    stages = resnet_stages(num_blocks=(1, 1, 1, 1), width=4, bottleneck=False, shifted=True)
+    stages = resnet_stages(num_blocks=(1, 1, 1, 1), width=4, bottleneck=False, shifted_part=8)
     return Encoder(stages, channels=32, mean=(120, 110, 100), std=(60, 60, 60)).double().freeze(1).train()
 
 

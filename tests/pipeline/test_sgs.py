@@ -13,10 +13,10 @@ from etad.pipeline.sgs import Keep, SgsStep, kept_map_bytes, sample_size, sgs_st
 
 TINY_ROWS = ((Row(1, 3, 1, 4), Row(1, 3, 2, 6)), (Row(1, 5, 2, 8),), (Row(2, 3, 2, 8),), (Row(1, 5, 2, 10),))
 BUILDERS: dict[str, tuple[Callable[[], list[nn.Module]], int]] = {
-    "tsm-basic": (lambda: resnet_stages(num_blocks=(1, 1, 1, 1), width=8, bottleneck=False, shifted=True), 64),
-    "tsm-bottleneck": (lambda: resnet_stages(num_blocks=(1, 1, 1, 1), width=4, bottleneck=True, shifted=True), 128),
+    "tsm-basic": (lambda: resnet_stages(num_blocks=(1, 1, 1, 1), width=8, bottleneck=False, shifted_part=8), 64),
+    "tsm-bottleneck": (lambda: resnet_stages(num_blocks=(1, 1, 1, 1), width=4, bottleneck=True, shifted_part=8), 128),
     "slowonly": (
-        lambda: resnet_stages(num_blocks=(1, 1, 1, 1), width=4, bottleneck=True, shifted=False, temporal_stages=(3, 4)),
+        lambda: resnet_stages(num_blocks=(1, 1, 1, 1), width=4, bottleneck=True, temporal_stages=(3, 4)),
         128,
     ),
     "r2plus1d": (lambda: r2plus1d_stages(num_blocks=(1, 1, 1, 1), width=4), 32),
