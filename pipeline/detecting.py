@@ -42,7 +42,11 @@ def check_cache(cache: FeatureCache, config: Config) -> None:
             stride = round(timing.center_step_seconds * timing.fps, 3)
             compared.append(("clips.stride_frames", stride, clips.stride_frames))
         if video_id == cache.ids[0]:
-            compared.append(("encoder.name", cache.meta(video_id).encoder, config.encoder.name))
+            meta = cache.meta(video_id)  # one for all: a cache mixes neither encoders nor transforms
+            compared.append(("encoder.name", meta.encoder, config.encoder.name))
+            wanted = clips.model_dump(mode="json")
+            names = [name for name in ("layout", "resize", "crop", "edge", "still") if name in meta.transform]
+            compared += [(f"clips.{name}", meta.transform[name], wanted[name]) for name in names]
         for key, found, expected in compared:
             if found != expected:
                 raise EtadError(

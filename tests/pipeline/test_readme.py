@@ -87,6 +87,11 @@ def test_every_line_of_the_readme_does_what_it_says(folder: Path, capsys: pytest
         assert status == 0, f"{line}\n{captured.out}\n{captured.err}"
         assert captured.out.strip(), line
     assert (folder / "runs/mine/plots/qualitative.png").exists()
+
+    # Frames cut otherwise than the cache's are a contradiction, too.
+    line = next(line for line in lines if line.startswith("etad detect  -o runs/images"))
+    assert run([*small(line), "--set", "clips.crop=24"]) == 2
+    assert "was extracted with clips.crop=32, the config says 24" in capsys.readouterr().err
     assert (folder / "runs/again/detect/metrics.json").exists()
 
 
