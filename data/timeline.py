@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -210,10 +209,3 @@ def window_starts(num_snippets: int, window: int, stride: int) -> list[int]:
     if starts[-1] + window < num_snippets:
         starts.append(num_snippets - window)
     return starts
-
-
-def with_duration(timing: Timing, duration_seconds: float) -> Timing:
-    """The same snippets in a video whose length is known better (annotations are measured, containers claim)."""
-    if not math.isfinite(duration_seconds) or duration_seconds <= 0:
-        raise EtadError(f"a video cannot last {duration_seconds} seconds")
-    return replace(timing, duration_seconds=duration_seconds)

@@ -20,9 +20,6 @@ from ..extract.settings import ClipSettings, EncoderSettings, ExtractSettings, P
 from .demo_settings import DemoSettings
 from .e2e_settings import E2eSettings
 
-# Settings that say how a run goes, not what it computes: they may change between calls.
-_HOW = {"device", "workers"}
-
 
 class Config(Settings):
     """Everything a run depends on.

@@ -42,8 +42,6 @@ def find_sources(config: Config, annotations: Annotations | None, videos: Path |
     if folder is None:
         raise EtadError("no videos: name their folder with --videos, or set data.videos.")
     files = list_videos(folder)
-    if not files:
-        raise EtadError(f"{folder}: no video file is in it, nor in the folders below.")
     if annotations is None:
         return Sources(files, ())
     clashing = {path.stem: path for id, path in files.items() if id != path.stem}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -20,17 +19,15 @@ from .. import __version__
 from ..data.atomic import write_json
 from ..data.checkpoint import load_checkpoint, save_checkpoint
 from ..data.errors import EtadError
-from ..detect.threads import one_thread
 from ..extract.clips import Failure
 from ..extract.encoders import Encoder
 from ..extract.prefetch import in_order
 from ..extract.settings import PretrainSettings
 from ..extract.weights import encoder_checkpoint
+from .device import threads_for
 from .pretrain_clips import ClipSource
 
 FORMAT = "etad-encoder"
-# Below so many parameters, a step is a chain of small operations that a second thread holds up rather than helps.
-_SMALL_ENCODER = 2_000_000
 # A shorter memory of squared gradients than AdamW's usual 0.999: random weights then leave their plateau sooner.
 _BETAS = (0.9, 0.95)
 
@@ -120,9 +117,7 @@ def run(
 
     # 1. Train, saving the state now and then.
     first, saved_at = trainer.step, time.monotonic()
-    is_small = sum(parameter.numel() for parameter in encoder.parameters()) < _SMALL_ENCODER
-    threads = one_thread() if is_small else contextlib.nullcontext()
-    with threads, tqdm(desc="pretrain", total=settings.steps, initial=first, unit="step") as bar:
+    with threads_for(encoder), tqdm(desc="pretrain", total=settings.steps, initial=first, unit="step") as bar:
         for clips, classes in _ahead(source.batch, first, settings.steps, settings.batch_clips, workers):
             trainer.learn(clips, classes)
             bar.set_postfix_str(f"loss {trainer.loss:.3f}, accuracy {trainer.accuracy:.2f}", refresh=False)
