@@ -1,10 +1,15 @@
-"""Reading a JSON file that somebody else may have written."""
+"""Reading and writing JSON files of any size; those to read somebody else may have written."""
 
+import contextlib
 import gc
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
+from .atomic import write_bytes
 from .errors import EtadError
 
 
@@ -23,11 +28,9 @@ def read_json(path: Path, *, what: str) -> Any:
     """
     if not path.exists():
         raise EtadError(f"{path}: there is no such file of {what}. Check the path.")
-    # A million small objects: the collector would walk them all, again and again, and find none to free.
-    was_enabled = gc.isenabled()
-    gc.disable()
     try:
-        return json.loads(path.read_bytes())
+        with without_collector():
+            return _loads(path.read_bytes())
     except json.JSONDecodeError as error:
         raise EtadError(
             f"{path}: is no JSON from line {error.lineno}, column {error.colno} on ({error.msg}), expected {what}. "
@@ -39,6 +42,28 @@ def read_json(path: Path, *, what: str) -> Any:
         raise EtadError(f"{path}: is nested too deeply for a file of {what}. Name another.") from error
     except OSError as error:
         raise EtadError(f"{path}: cannot be read ({error.strerror}), expected {what} as JSON. Name another.") from error
+
+
+def write_large_json(path: Path | str, value: Any) -> Path:
+    """Write a JSON file whole or not at all, many numbers quickly; NaN and infinity would become null."""
+    return write_bytes(path, orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
+
+
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Make a million small objects: the collector would walk them all, again and again, and find none to free."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if was_enabled:
             gc.enable()
+
+
+def _loads(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        # Broken, or no strict JSON: the standard library takes NaN and UTF-16, and says best where it stopped.
+        return json.loads(content)

@@ -260,7 +260,10 @@ def _ranked(predictions: Predictions, rows: np.ndarray, distinct: bool) -> np.nd
     if not distinct:
         return rows
     segments = predictions.start_seconds[rows] + 1j * predictions.end_seconds[rows]
-    return rows[np.sort(np.unique(segments, return_index=True)[1])]
+    together = np.argsort(segments, kind="stable")
+    is_first = np.ones(len(rows), dtype=bool)
+    is_first[together[1:]] = segments[together[1:]] != segments[together[:-1]]
+    return rows[is_first]
 
 
 def _thresholds(tious: Sequence[float]) -> np.ndarray:

@@ -76,6 +76,8 @@ def test_unlabelled_proposals_are_read(tmp_path: Path) -> None:
         (entry(segment=[1, 2, 3]), r"its segment is \[1, 2, 3\]"),
         (entry(segment=[1, "x"]), r"its segment is \[1, 'x'\]"),
         (entry(segment=None), "its segment is None"),
+        (entry(segment="12"), "its segment is '12'"),
+        (entry(segment=[None, 1]), r"its segment is \[None, 1\]"),
         (entry(segment={"start": 1}), "its segment is {'start': 1}"),
         (entry(segment=[0, float("nan")]), "its segment is"),
         (entry(label=3), "its label is 3, expected text"),
@@ -129,3 +131,25 @@ def test_real_results_are_read(shared: Path) -> None:
     first = content[stpn.video_ids[0]][0]
     assert [stpn.start_seconds[0], stpn.end_seconds[0]] == first["segment"]
     assert stpn.labels[stpn.label[0]] == first["label"] and stpn.score[0] == first["score"]
+
+
+def test_rows_in_any_order_and_without_label_are_written(tmp_path: Path) -> None:
+    mixed = Detections(
+        video_ids=("v_a", "v_b", "v_c"),
+        labels=("Diving", "Archery"),
+        video=np.array([2, 0, 2]),
+        label=np.array([1, -1, 0]),
+        start_seconds=np.array([1.0, 2.0, 3.0]),
+        end_seconds=np.array([2.0, 3.0, 4.0]),
+        score=np.array([0.1, 0.2, 0.3]),
+    )
+    written = json.loads(write_detections(tmp_path / "d.json", mixed).read_text())["results"]
+    assert written["v_a"] == [{"segment": [2.0, 3.0], "score": 0.2}] and written["v_b"] == []
+    assert [(entry["label"], entry["score"]) for entry in written["v_c"]] == [("Archery", 0.1), ("Diving", 0.3)]
+
+
+def test_numbers_that_json_has_not_are_not_written(tmp_path: Path) -> None:
+    bad = Detections.join([("v_a", np.array([[0.0, np.nan]]), np.array([0]), np.array([0.5]))], labels=["a"])
+    with pytest.raises(ValueError, match="not finite"):
+        write_detections(tmp_path / "d.json", bad)
+    assert not (tmp_path / "d.json").exists()
