@@ -12,51 +12,39 @@ import tomli_w
 
 from ..data.atomic import write_text
 from ..data.errors import EtadError
+from ..data.features import parts_folder
 from .config import Config, differences
 
+# What a detector's weights depend on, whether its features are cached or encoded on the way.
+_DETECTOR = (
+    "seed",
+    "release",
+    "data.train_subset",
+    "data.dropped_labels",
+    "detect.preset",
+    "detect.enhancement",
+    "detect.num_stages",
+    "detect.num_snippets",
+    "detect.max_duration",
+    "detect.bins",
+    "detect.windows",
+    "detect.window_stride",
+    "detect.sampling.strategy",
+    "detect.sampling.ratio",
+    "detect.labels.source",
+)
 # What each stage's results depend on, as keys of the config; a key may name a whole group.
 _DEPENDS = {
     "pretrain": ("seed", "pretrain", "encoder.name", "clips.clip_frames"),
     "extract": ("clips", "encoder.name", "encoder.init", "extract.store_dtype"),
-    "detect": (
-        "seed",
-        "release",
-        "data.train_subset",
-        "data.dropped_labels",
-        "detect.preset",
-        "detect.enhancement",
-        "detect.num_stages",
-        "detect.num_snippets",
-        "detect.max_duration",
-        "detect.bins",
-        "detect.windows",
-        "detect.window_stride",
-        "detect.sampling.strategy",
-        "detect.sampling.ratio",
-        "detect.training",
-        "detect.labels.source",
-    ),
+    "detect": (*_DETECTOR, "detect.training"),
     "e2e": (
-        "seed",
-        "release",
-        "data.train_subset",
-        "data.dropped_labels",
+        *_DETECTOR,
         "clips",
         "encoder.name",
         "encoder.init",
         "encoder.frozen_stages",
-        "detect.preset",
-        "detect.enhancement",
-        "detect.num_stages",
-        "detect.num_snippets",
-        "detect.max_duration",
-        "detect.bins",
-        "detect.windows",
-        "detect.window_stride",
-        "detect.sampling.strategy",
-        "detect.sampling.ratio",
         "detect.training.keep_negatives",
-        "detect.labels.source",
         "e2e",
     ),
 }
@@ -111,6 +99,8 @@ class RunFolder:
     def claim(self, stage: str, config: Config) -> None:
         """Settle the run's config for a stage, or refuse one that contradicts what the stage has made already.
 
+        A stage that was refused or stopped before it made anything binds nobody.
+
         Raises
         ------
         EtadError
@@ -119,7 +109,7 @@ class RunFolder:
         self._make()
         made_with = self.path / f".{stage}.toml"
         now = _part(config, _DEPENDS[stage])
-        if made_with.exists():
+        if made_with.exists() and self._has_made(stage):
             before = tomllib.loads(made_with.read_text(encoding="utf-8"))
             changed = differences(before, now)
             if changed:
@@ -139,6 +129,10 @@ class RunFolder:
             before = tomllib.loads(self.config.read_text(encoding="utf-8"))
             tree["data"] = before.get("data", {}) | tree.get("data", {})
         write_text(self.config, tomli_w.dumps(tree))
+
+    def _has_made(self, stage: str) -> bool:
+        places = (self.cache, parts_folder(self.cache)) if stage == "extract" else (self.path / stage,)
+        return any(place.exists() for place in places)
 
     def _make(self) -> None:
         try:

@@ -5,6 +5,7 @@ import pytest
 
 from etad.data.errors import EtadError
 from etad.pipeline.config import load_config, override, preset_names
+from etad.pipeline.run_folder import RunFolder
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -91,6 +92,50 @@ def test_release_selects_the_released_models_choices() -> None:
     assert (released.preset, released.roi_bins, released.scores_boundaries) == ("release", 24, False)
 
 
+def test_release_augments_as_the_released_model_does() -> None:
+    paper, released = load_config("activitynet-e2e-tsp").e2e, load_config("activitynet-e2e-tsp", ["release=true"]).e2e
+    assert (paper.crop, paper.flip_probability, paper.jitter_frames, paper.per_video) == ("random", 0, 0, False)
+    assert paper.rand_augment.operations == 0 and set(paper.colour_jitter.model_dump().values()) == {0}
+    assert (released.crop, released.flip_probability, released.jitter_frames, released.per_video) == (
+        "random",
+        0.5,
+        0,
+        True,
+    )
+    assert released.rand_augment.model_dump() == {"operations": 2, "magnitude": 9, "magnitude_std": 0}
+    jitter = released.colour_jitter
+    assert (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue) == (0.5, 0.5, 0.5, 0.1)
+
+
+def test_release_leaves_what_is_set_as_it_is(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("release = true\n[e2e]\ncrop = 'centre'\n[e2e.rand_augment]\nmagnitude = 5\n")
+    chosen = load_config(str(mine), ["e2e.colour_jitter.hue=0", "e2e.chunk=1"]).e2e
+    assert (chosen.crop, chosen.chunk, chosen.flip_probability) == ("centre", 1, 0.5)
+    assert (chosen.rand_augment.operations, chosen.rand_augment.magnitude) == (2, 5)
+    assert (chosen.colour_jitter.brightness, chosen.colour_jitter.hue) == (0.5, 0)
+    assert load_config(None, ["release=true", "e2e.rand_augment.operations=0"]).e2e.rand_augment.operations == 0
+    # A run's own config, read again, is the same.
+    again = tmp_path / "again.toml"
+    again.write_text(load_config(str(mine)).to_toml())
+    assert load_config(str(again)) == load_config(str(mine))
+    for wrong, said in (
+        ("rand_augment.operations=16", "operations=16"),
+        ("colour_jitter.hues=1", "Did you mean 'hue'"),
+    ):
+        with pytest.raises(EtadError, match=said):
+            load_config(None, ["release=true", f"e2e.{wrong}"])
+
+
 def test_the_resolved_config_is_toml() -> None:
     tree = tomllib.loads(load_config("thumos14").to_toml())
     assert tree["detect"]["training"]["clip_norm"] == 1.0
+
+
+def test_a_stage_that_made_nothing_binds_nobody_to_its_config(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.claim("e2e", load_config(None, ["e2e.ratio=0.01"]))
+    run.claim("e2e", load_config(None, ["e2e.ratio=0.2"]))
+    run.e2e.mkdir()
+    with pytest.raises(EtadError, match=r"`e2e` was made with another config: e2e\.ratio is 0\.3, was 0\.2"):
+        run.claim("e2e", load_config(None, ["e2e.ratio=0.3"]))
