@@ -115,7 +115,8 @@ def soft_nms(
             start[row, :size], end[row, :size] = np.asarray(segments[video]).T
             score[row, :size] = scores[video]
             _check(start[row, :size], end[row, :size], score[row, :size])
-        index, decayed = _soft_nms_side_by_side(start, end, score, sigma=sigma, most_kept=max(wanted))
+        run = _soft_nms_of_one if len(videos) == 1 else _soft_nms_side_by_side
+        index, decayed = run(start, end, score, sigma=sigma, most_kept=max(wanted))
         for row, video in enumerate(videos):
             kept[video] = Kept(index[row, : wanted[row]], decayed[row, : wanted[row]])
     return kept
@@ -177,6 +178,36 @@ def _soft_nms_side_by_side(
         iou /= -sigma
         score *= np.exp(iou, out=iou)
     return index.T, decayed.T
+
+
+def _soft_nms_of_one(
+    start: np.ndarray, end: np.ndarray, score: np.ndarray, *, sigma: float, most_kept: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run soft-NMS on one video's (1, K) proposals, (1, most_kept) each: the same numbers, with fewer calls.
+
+    Half the time of one video goes into calling. With plain numbers for the kept proposal, one call cuts all segments
+    to it, and empty ones need no care; side by side, with arrays of them, that call is slower than it saves.
+    """
+    sides = np.stack([start[0], np.maximum(start[0], end[0])])  # [2, K]
+    length = np.maximum(sides[1] - sides[0], _TINY)
+    score = score[0]
+    index, decayed = np.empty((1, most_kept), dtype=np.int64), np.empty((1, most_kept))
+    work = np.empty_like(sides)
+    first, last = iou, union = work
+    for step in range(most_kept):
+        best = int(score.argmax())
+        index[0, step], decayed[0, step] = best, score[best]
+        score[best] = -np.inf
+        sides.clip(sides[0, best], sides[1, best], out=work)
+        np.subtract(last, first, out=iou)
+        np.add(length, length[best], out=union)
+        np.subtract(union, iou, out=union)
+        np.divide(iou, union, out=iou)
+        np.multiply(iou, iou, out=iou)
+        np.divide(iou, -sigma, out=iou)
+        np.exp(iou, out=iou)
+        np.multiply(score, iou, out=score)
+    return index, decayed
 
 
 def _side_by_side(sizes: Sequence[int]) -> list[list[int]]:

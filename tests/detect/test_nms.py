@@ -54,6 +54,16 @@ def test_videos_side_by_side_equal_videos_one_by_one(monkeypatch: pytest.MonkeyP
         assert kept.score.tolist() == alone.score.tolist()
 
 
+def test_ties_fall_as_in_the_plain_loop_alone_and_side_by_side() -> None:
+    videos = [proposals(seed, 90, grid=3) for seed in range(4)]
+    together = soft_nms(*zip(*videos), sigma=0.35, most_kept=60)
+    for (segments, scores), kept in zip(videos, together):
+        index, decayed = plain.soft_nms(segments.tolist(), scores.tolist(), 0.35, 60, False)
+        for found in (kept, one_video(segments, scores, most_kept=60)):
+            assert found.index.tolist() == index
+            np.testing.assert_allclose(found.score, decayed, rtol=0, atol=1e-12)
+
+
 def test_the_release_loses_the_last_proposal_and_the_paper_keeps_it() -> None:
     segments, scores = np.array([[0.0, 0.4], [0.5, 1.0]]), np.array([0.3, 0.6])
     assert one_video(segments, scores).index.tolist() == [1, 0]
