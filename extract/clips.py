@@ -13,6 +13,7 @@ from ..data import transforms
 from ..data.errors import EtadError
 from ..data.timeline import Timeline, Timing, spread, strided
 from ..data.video import Video, VideoInfo, open_video
+from .augment import ColourJitter, RandAugment, apply_to_clips, draw_steps
 from .prefetch import in_order
 
 # A long video is decoded in stretches of so many batches by several workers at once.
@@ -60,13 +61,17 @@ class Augmentation:
         How far each frame may be shifted in time, in frames of the grid.
     flip_probability
         How often clips are mirrored.
+    rand_augment, colour_jitter
+        How colours and shapes are changed; none: not at all.
     per_video
-        Draw square and mirroring once for all snippets of a video (the released model), not for each.
+        Draw square, mirroring, colours and shapes once for all snippets of a video (the released model), not for each.
     """
 
     crop: Literal["random", "centre"] = "random"
     jitter_frames: int = 0
     flip_probability: float = 0.0
+    rand_augment: RandAugment | None = None
+    colour_jitter: ColourJitter | None = None
     per_video: bool = False
 
 
@@ -209,6 +214,14 @@ def read_clips(
         indices = timeline.clip_frame_indices(plan.edge, shifts, still=plan.still)
         (clips,) = _read(video, indices, timeline.fps, corners, plan, timeline.num_snippets)
     clips[mirrored] = transforms.flip(clips[mirrored])
+    if augment is not None:
+        steps = draw_steps(
+            1 if augment.per_video else len(clips),
+            rand_augment=augment.rand_augment,
+            colour_jitter=augment.colour_jitter,
+            generator=generator,
+        )
+        apply_to_clips(clips, indices, steps)
     return clips, Timing.of(timeline)
 
 

@@ -20,6 +20,19 @@ from ..extract.settings import ClipSettings, EncoderSettings, ExtractSettings, P
 from .demo_settings import DemoSettings
 from .e2e_settings import E2eSettings
 
+# What `release` chooses where the config does not: the released detector; augmentation by mmaction2's defaults.
+_RELEASE: dict[str, Any] = {
+    "detect": {"preset": "release"},
+    "e2e": {
+        "chunk": 4,
+        "crop": "random",
+        "flip_probability": 0.5,
+        "per_video": True,
+        "rand_augment": {"operations": 2, "magnitude": 9.0, "magnitude_std": 0.0},
+        "colour_jitter": {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.1},
+    },
+}
+
 
 class Config(Settings):
     """Everything a run depends on.
@@ -85,9 +98,7 @@ def _settle(tree: dict[str, Any], sets: Iterable[str], *, where: str, **direct: 
     # A path given on the command line is relative to the place of the call; the run's config is read from elsewhere.
     _anchor(tree, Path.cwd())
     if str(tree.get("release")).lower() == "true":
-        _fill(tree, "detect", "preset", "release")
-        for key, value in {"chunk": 4, "flip_probability": 0.5, "per_video": True}.items():
-            _fill(tree, "e2e", key, value)
+        tree = _merge(_RELEASE, tree)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -185,12 +196,6 @@ def _apply(tree: dict[str, Any], text: str) -> None:
         node[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         node[last] = value
-
-
-def _fill(tree: dict[str, Any], section: str, key: str, value: Any) -> None:
-    group = tree.setdefault(section, {})
-    if isinstance(group, dict):  # else validation will complain of it
-        group.setdefault(key, value)
 
 
 def _sentence(error: ValidationError, *, where: str) -> str:

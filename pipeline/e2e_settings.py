@@ -7,6 +7,40 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ..data.settings import Settings
+from ..extract.augment import LARGEST_MAGNITUDE, OPERATIONS
+
+
+class RandAugmentSettings(Settings):
+    """RandAugment; off by default, on where `release` is true (SPEC section 1): see `etad.extract.augment.RandAugment`.
+
+    Parameters
+    ----------
+    operations
+        How many are applied; 0: off (the release: 2).
+    magnitude, magnitude_std
+        Mean and deviation of how strongly, of 10.
+    """
+
+    operations: int = Field(default=0, ge=0, le=len(OPERATIONS))
+    magnitude: float = Field(default=9.0, ge=0, le=LARGEST_MAGNITUDE)
+    magnitude_std: float = Field(default=0.0, ge=0)
+
+
+class ColourJitterSettings(Settings):
+    """Colour jitter; off by default, on where `release` is true (SPEC section 1).
+
+    Parameters
+    ----------
+    brightness, contrast, saturation
+        How far the factors may be from 1; 0: off (the release: 0.5 each).
+    hue
+        How far the hue may be turned, as a share of the colour circle (the release: 0.1).
+    """
+
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    contrast: float = Field(default=0.0, ge=0, le=1)
+    saturation: float = Field(default=0.0, ge=0, le=1)
+    hue: float = Field(default=0.0, ge=0, le=0.5)
 
 
 class E2eSettings(Settings):
@@ -44,6 +78,8 @@ class E2eSettings(Settings):
         Largest norm of the gradient of encoder and detector together; none: no clipping.
     crop, flip_probability, jitter_frames, per_video
         Augmentation: see `etad.extract.clips.Augmentation`.
+    rand_augment, colour_jitter
+        Changes of colour and shape, one draw for each snippet, or for the video where `per_video` is true.
     failing_share
         Share of the training videos that may fail to decode; more stop the run.
     validate_epochs
@@ -74,6 +110,8 @@ class E2eSettings(Settings):
     flip_probability: float = Field(default=0.0, ge=0, le=1)
     jitter_frames: int = Field(default=0, ge=0)
     per_video: bool = False
+    rand_augment: RandAugmentSettings = RandAugmentSettings()
+    colour_jitter: ColourJitterSettings = ColourJitterSettings()
     failing_share: float = Field(default=0.1, ge=0, le=1)
     validate_epochs: bool = True
     checkpoint_seconds: float = Field(default=300.0, gt=0)

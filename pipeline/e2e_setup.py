@@ -17,6 +17,7 @@ from ..detect.model import Detector
 from ..detect.objective import Objective
 from ..detect.settings import DetectSettings
 from ..detect.windows import make_windows, training_classes
+from ..extract.augment import ColourJitter, RandAugment
 from ..extract.clips import Augmentation, ClipPlan, Failure
 from ..extract.encode import choose_dtype
 from ..extract.encoders import Encoder
@@ -94,6 +95,8 @@ class E2eSetup:
             crop=settings.crop,
             jitter_frames=settings.jitter_frames,
             flip_probability=settings.flip_probability,
+            rand_augment=RandAugment(**settings.rand_augment.model_dump()),
+            colour_jitter=ColourJitter(**settings.colour_jitter.model_dump()),
             per_video=settings.per_video,
         )
         made_from = {

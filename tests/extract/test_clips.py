@@ -14,6 +14,7 @@ from etad.data.timeline import Timing
 from etad.data.transforms import sample_generator
 from etad.data.video import Video, probe, write_video
 from etad.extract import clips as clips_module
+from etad.extract.augment import ColourJitter, RandAugment, apply_steps, draw_steps
 from etad.extract.clips import Augmentation, ClipBatch, ClipPlan, Failure, clip_batches, read_clips
 from etad.extract.settings import ClipSettings
 from reference.decoding import decode_everything, gather
@@ -224,6 +225,32 @@ def test_one_draw_for_a_whole_video_where_the_release_has_it_so(films: dict[str,
             )
         }
         assert len(views) == 1
+
+
+def test_colours_and_shapes_are_drawn_last_and_changed_in_the_frames_that_are_read(films: dict[str, Path]) -> None:
+    chosen = plan()
+    cropped = Augmentation(flip_probability=0.5, jitter_frames=1)
+    jitter = ColourJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.1)
+    rand_augment = RandAugment(operations=2, magnitude=9, magnitude_std=0)
+    for per_video in (False, True):
+        before = dataclasses.replace(cropped, per_video=per_video)
+        changed = dataclasses.replace(before, rand_augment=rand_augment, colour_jitter=jitter)
+        plain, _ = read_clips(films["a"], chosen, augment=before, generator=sample_generator(0, 0, "x"))
+        found, _ = read_clips(films["a"], chosen, augment=changed, generator=sample_generator(0, 0, "x"))
+        again, _ = read_clips(films["a"], chosen, augment=changed, generator=sample_generator(0, 0, "x"))
+        other, _ = read_clips(films["a"], chosen, augment=changed, generator=sample_generator(0, 1, "x"))
+        assert np.array_equal(found, again) and not np.array_equal(found, other)
+
+        # The same draws, repeated here; all frames of a unit get the unit's.
+        generator = sample_generator(0, 0, "x")
+        generator.integers(0, (9, 17), size=(1 if per_video else 7, 2))
+        generator.random(7)
+        generator.integers(-1, 1, size=(7, 4), endpoint=True)
+        steps = draw_steps(1 if per_video else 7, rand_augment=rand_augment, colour_jitter=jitter, generator=generator)
+        assert len({tuple(each) for each in steps}) == len(steps)
+        for clip, its in zip(plain, steps * (7 if per_video else 1), strict=True):
+            apply_steps(clip, its)
+        assert np.array_equal(found, plain)
 
 
 def test_the_plan_says_what_it_does_to_frames_and_no_more() -> None:

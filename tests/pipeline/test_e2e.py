@@ -154,6 +154,22 @@ def test_every_strategy_trains_and_repeats_bit_for_bit_whatever_the_workers(
 SHORT = ("e2e.epochs=1", "e2e.batch=3", "e2e.jitter_frames=1", "e2e.flip_probability=0.5")
 
 
+def test_a_release_run_trains_and_its_augmentation_does_not_depend_on_workers(dataset: Path, tmp_path: Path) -> None:
+    runs = []
+    for workers in (0, 2):
+        found = trainer(dataset, tmp_path / str(workers), "release=true", "e2e.epochs=1", f"workers={workers}")
+        augment = found.clips.augment
+        assert augment.rand_augment is not None and augment.rand_augment.operations == 2
+        assert augment.colour_jitter is not None and augment.colour_jitter.hue == 0.1
+        before = weights(found)
+        found.run()
+        assert changed(before, weights(found)) == {f"encoder.stages.{stage}" for stage in (2, 3, 4)} | {"detector"}
+        runs.append(weights(found))
+    assert changed(*runs) == set()
+    frames = [torch.stack(next(found.clips.of([[0, 1]], epoch))) for epoch in (0, 0, 1)]
+    assert torch.equal(frames[0], frames[1]) and not torch.equal(frames[0], frames[2])
+
+
 @pytest.mark.parametrize("sliding", [False, True])
 def test_all_ways_to_go_back_give_the_same_gradients(dataset: Path, tmp_path: Path, sliding: bool) -> None:
     ways = [("full", "nothing"), ("checkpoint", "nothing"), *(("sgs", keep) for keep in ("nothing", "maps", "graphs"))]
