@@ -39,8 +39,9 @@ lint: $(READY) ## ruff and mypy
 	@mkdir -p $(VENV)/types && ln -sfn ../.. $(VENV)/types/etad
 	MYPYPATH=$(VENV)/types $(VENV)/bin/mypy -p etad
 
-bench: $(READY) ## Every benchmark; figures go to benchmarks.json
+bench: $(READY) ## Every benchmark; figures go to benchmarks.json and the README
 	$(VENV)/bin/python tests/benchmarks/run_all.py
+	$(VENV)/bin/python tests/benchmarks/readme_table.py
 
 activitynet: $(READY) ## ActivityNet-1.3 in $(ACTIVITYNET): extract TSP features, train, infer, evaluate
 	$(ETAD) -c activitynet-tsp -o $(RUNS)/activitynet --set data.videos=$(ACTIVITYNET)/videos \
