@@ -1,13 +1,24 @@
-"""mAP and AR@AN at ActivityNet's scale: wall time, and the ratio to the plain evaluator."""
+"""Evaluation at ActivityNet's scale: reading, mAP and AR@AN, and the whole of `etad evaluate`.
+
+The plain evaluator is quadratic, so it meets ours on a small set. The command runs in a process of its own, starting
+included.
+
+Run as `python tests/benchmarks/bench_metrics.py [--videos 4728] [--plain-videos 40]`.
+"""
 
 import argparse
+import functools
+import json
+import resource
+import subprocess
 import sys
-import time
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 
 import numpy as np
+from measure import Row, compare, in_turn, report
 
+from etad.data.detections import Detections, read_detections, write_detections
 from etad.detect.metrics import ACTIVITYNET_TIOUS, GroundTruth, Predictions, average_recall, mean_average_precision
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -38,41 +49,89 @@ def rows(table: GroundTruth | Predictions) -> list[tuple]:
     return list(zip(*(column.tolist() for column in vars(table).values())))
 
 
-def seconds(run: Callable[[], object], repeats: int = 1) -> float:
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begin)
-    return min(times)
-
-
-def report(name: str, fast: Callable[[], object], slow: Callable[[], object] | None = None) -> None:
-    ours = seconds(fast, repeats=3)
-    line = f"  {name:16} {ours * 1e3:9.1f} ms"
-    if slow is not None:
-        theirs = seconds(slow)
-        line += f", plain {theirs * 1e3:9.1f} ms, {theirs / ours:.0f} x"
-    print(line)
-
-
-def compare(num_videos: int, *, with_plain: bool) -> None:
+def metrics(num_videos: int) -> list[Row]:
+    """mAP and AR@AN in memory, beside the plain evaluator."""
     truth, found = make(num_videos, 200)
     tious = list(ACTIVITYNET_TIOUS)
-    print(f"{num_videos} videos, {len(found.video)} detections, {len(tious)} thresholds")
-    plain_map = plain_recall = None
-    if with_plain:
-        actions, detections = rows(truth), rows(found)
+    actions, detections = rows(truth), rows(found)
+    size = f"{num_videos} videos, {len(found.video)} detections"
+    return [
+        compare(
+            f"mAP, 10 thresholds, {size}",
+            plain=lambda: plain.mean_average_precision(actions, detections, tious),
+            ours=lambda: mean_average_precision(truth, found),
+            unit="ms",
+            repeats=1,
+        ),
+        compare(
+            f"AR@AN, {size}",
+            plain=lambda: plain.average_recall(actions, detections, tious, 100),
+            ours=lambda: average_recall(truth, found, distinct=False),
+            unit="ms",
+            repeats=1,
+        ),
+    ]
 
-        def plain_map() -> object:
-            return plain.mean_average_precision(actions, detections, tious)
 
-        def plain_recall() -> object:
-            return plain.average_recall(actions, detections, tious, 100)
+def at_scale(num_videos: int, folder: Path) -> list[Row]:
+    """The same on a whole subset, from and to files, and the command with all its parts."""
+    truth, found = make(num_videos, 200)
+    labels = tuple(f"Label number {number:03d}" for number in range(200))
+    ids = tuple(f"v_{number:011d}" for number in range(num_videos))
+    detections = Detections(ids, labels, *(getattr(found, column) for column in vars(found)))
+    results, annotations = folder / "detections.json", folder / "annotations.json"
+    write_detections(results, detections)
+    write_annotations(annotations, truth, ids, labels)
+    command = [sys.executable, "-m", "etad", "evaluate", str(results), "--annotations", str(annotations)]
+    run = functools.partial(subprocess.run, [*command, "--subset", "validation"], check=True, capture_output=True)
+    whole = in_turn({"ours": run})["ours"]
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    size = f"{len(detections)} detections"
+    return [
+        compare(
+            f"reading {size} ({results.stat().st_size / 1e6:.0f} MB)",
+            plain=lambda: read_plainly(results),
+            ours=lambda: read_detections(results),
+        ),
+        compare(
+            f"writing {size}",
+            plain=lambda: write_plainly(folder / "plain.json", detections),
+            ours=lambda: write_detections(folder / "ours.json", detections),
+        ),
+        compare(f"mAP, 10 thresholds, {size}", ours=lambda: mean_average_precision(truth, found)),
+        compare(f"AR@AN, {size}", ours=lambda: average_recall(truth, found, distinct=False), headline=False),
+        compare(f"AR@AN, distinct segments, {size}", ours=lambda: average_recall(truth, found)),
+        Row(f"etad evaluate, {size}, all of it", whole, peak_mib=peak, aim="under 3 s"),
+    ]
 
-    report("mAP", lambda: mean_average_precision(truth, found), plain_map)
-    report("AR@AN", lambda: average_recall(truth, found, distinct=False), plain_recall)
-    report("AR@AN, distinct", lambda: average_recall(truth, found))
+
+def write_annotations(path: Path, truth: GroundTruth, ids: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    database = {video_id: {"subset": "validation", "duration": 200.0, "annotations": []} for video_id in ids}
+    for video, label, start, end in rows(truth):
+        database[ids[video]]["annotations"].append({"segment": [start, end], "label": labels[label]})
+    path.write_text(json.dumps({"database": database}), encoding="utf-8")
+
+
+def read_plainly(path: Path) -> np.ndarray:
+    """The standard library's objects, then one array of rows."""
+    results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    labels = {label: code for code, label in enumerate(sorted({d["label"] for of in results.values() for d in of}))}
+    return np.array(
+        [
+            (video, labels[entry["label"]], *entry["segment"], entry["score"])
+            for video, entries in enumerate(results.values())
+            for entry in entries
+        ]
+    )
+
+
+def write_plainly(path: Path, detections: Detections) -> None:
+    results: dict[str, list[dict]] = {video_id: [] for video_id in detections.video_ids}
+    columns = (detections.video, detections.label, detections.start_seconds, detections.end_seconds, detections.score)
+    for video, label, start, end, score in zip(*(column.tolist() for column in columns)):
+        entry = {"segment": [start, end], "label": detections.labels[label], "score": score}
+        results[detections.video_ids[video]].append(entry)
+    path.write_text(json.dumps({"results": results}), encoding="utf-8")
 
 
 def main() -> None:
@@ -80,8 +139,9 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=4728)
     parser.add_argument("--plain-videos", type=int, default=40, help="the plain evaluator is quadratic: a small set")
     args = parser.parse_args()
-    compare(args.plain_videos, with_plain=True)
-    compare(args.videos, with_plain=False)
+    with tempfile.TemporaryDirectory() as folder:
+        table = metrics(args.plain_videos) + at_scale(args.videos, Path(folder))
+    report(table, title="Evaluation")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,22 @@
-"""Soft-NMS: milliseconds per video, and the ratio to the plain loop and to one video at a time."""
+"""Soft-NMS and boundary selection: milliseconds a video, the plain loop and ours.
 
+Run as `python tests/benchmarks/bench_nms.py [--videos 32]`.
+"""
+
+import argparse
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from measure import Row, compare, report
 
-from etad.detect.nms import soft_nms
+from etad.detect.nms import select_by_boundary, soft_nms
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from reference import nms as plain
 
 OPTIONS = {"sigma": 0.35, "most_kept": 100}
+NUM_SNIPPETS = 128
 
 
 def make(num_proposals: int, num_videos: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -21,24 +25,54 @@ def make(num_proposals: int, num_videos: int) -> tuple[list[np.ndarray], list[np
     return segments, [rng.random(num_proposals) ** 2 for _ in range(num_videos)]
 
 
-def milliseconds(run: Callable[[], object], num_videos: int, repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begin)
-    return min(times) / num_videos * 1e3
+def thinning(num_proposals: int, num_videos: int) -> list[Row]:
+    segments, scores = make(num_proposals, num_videos)
+    one = [array.tolist() for array in (segments[0], scores[0])]
+    alone = compare(
+        f"soft-NMS, {num_proposals} proposals, one video alone",
+        plain=lambda: plain.soft_nms(*one, 0.35, 100, False),
+        ours=lambda: soft_nms(segments[:1], scores[:1], **OPTIONS),
+        unit="ms",
+    )
+    together = compare(
+        f"soft-NMS, {num_proposals} proposals, {num_videos} videos",
+        ours=lambda: soft_nms(segments, scores, **OPTIONS),
+        unit="ms a video",
+        items=num_videos,
+        repeats=5,
+        aim="under 1 ms" if num_proposals < 2000 else "",
+    )
+    return [alone, together]
+
+
+def selecting() -> Row:
+    rng = np.random.default_rng(0)
+    segments, ends = np.sort(rng.random((8256, 2)), axis=1), rng.random((2, NUM_SNIPPETS))
+    return compare(
+        "boundary selection, 8256 proposals",
+        plain=lambda: select_plainly(segments, *ends),
+        ours=lambda: select_by_boundary(segments, *ends),
+        unit="ms",
+        repeats=7,
+    )
+
+
+def select_plainly(segments: np.ndarray, startness: np.ndarray, endness: np.ndarray) -> list[int]:
+    may_start, may_end = plain.may_be_boundary(startness.tolist()), plain.may_be_boundary(endness.tolist())
+    may_start[0] = may_end[-1] = True
+    last = len(may_start) - 1
+    return [
+        row
+        for row, (start, end) in enumerate(segments.tolist())
+        if may_start[min(int(start * (last + 1)), last)] and may_end[min(int(end * (last + 1)), last)]
+    ]
 
 
 def main() -> None:
-    print("proposals | plain loop | one video | 32 videos | ratio to plain")
-    for num_proposals in (1362, 8256):
-        segments, scores = make(num_proposals, 32)
-        one = [array.tolist() for array in (segments[0], scores[0])]
-        slow = milliseconds(lambda one=one: plain.soft_nms(*one, 0.35, 100, False), 1, 1)
-        single = milliseconds(lambda s=segments[:1], c=scores[:1]: soft_nms(s, c, **OPTIONS), 1, 7)
-        many = milliseconds(lambda s=segments, c=scores: soft_nms(s, c, **OPTIONS), 32, 5)
-        print(f"{num_proposals:9} | {slow:7.1f} ms | {single:6.2f} ms | {many:6.2f} ms | {slow / many:.0f} x")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--videos", type=int, default=32)
+    num_videos = parser.parse_args().videos
+    report([selecting(), *thinning(1362, num_videos), *thinning(8256, num_videos)], title="Soft-NMS")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""FPS and k-DPP: wall time on snippets (128) and on proposals (8256), and the ratio to the plain way."""
+"""FPS and k-DPP on snippets (128) and on proposals (8256): the plain way and ours.
+
+The plain k-DPP is only its projection part, given the eigenvectors: less than ours does.
+"""
 
 import math
-import time
-from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
+from measure import Row, compare, copy_share, report
 from torch import Tensor
 
 from etad.detect.fps import farthest_points, sample_fps
@@ -38,32 +41,31 @@ def plain_projection(vectors: Tensor, generator: torch.Generator) -> list[int]:
     return drawn
 
 
-def milliseconds(run: Callable[[], object], repeats: int = 3) -> float:
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begin)
-    return min(times) * 1e3
-
-
-def compare(num_items: int, count: int, generator: torch.Generator) -> None:
+def samplers(num_items: int, count: int, generator: torch.Generator) -> list[Row]:
     rows = F.normalize(torch.randn(num_items, 512, generator=generator), dim=1)
     vectors = torch.linalg.qr(rows.double()[:, :count]).Q
-    print(f"{num_items} items, {count} sampled, 512 channels")
-    slow = milliseconds(lambda: plain_fps(rows, count, 0))
-    fast = milliseconds(lambda: sample_fps(rows[None], count, generator=generator))
-    same = farthest_points(rows, count, start=0).tolist() == plain_fps(rows, count, 0)
-    print(f"  FPS   {fast:7.1f} ms, plain {slow:7.1f} ms, {slow / fast:.1f} x; same picks: {same}")
-    slow = milliseconds(lambda: plain_projection(vectors, generator))
-    fast = milliseconds(lambda: sample_kdpp(rows[None], count, jitter=0.01, generator=generator))
-    print(f"  k-DPP {fast:7.1f} ms, the plain projection alone {slow:7.1f} ms, {slow / fast:.1f} x")
+    assert farthest_points(rows, count, start=0).tolist() == plain_fps(rows, count, 0)
+    size = f"{count} of {num_items}, 512 channels"
+    fps = compare(
+        f"FPS, {size}",
+        plain=lambda: plain_fps(rows, count, 0),
+        ours=lambda: sample_fps(rows[None], count, generator=generator),
+        unit="ms",
+    )
+    # Each pick reads all points once; a copy reads and writes them.
+    read = copy_share(count * rows.numel() * 4 / 2 / 1e9, fps.ours / 1e3)
+    dpp = compare(
+        f"k-DPP, {size} (plain: its projection alone)",
+        plain=lambda: plain_projection(vectors, generator),
+        ours=lambda: sample_kdpp(rows[None], count, jitter=0.01, generator=generator),
+        unit="ms",
+    )
+    return [replace(fps, **read), dpp]
 
 
 def main() -> None:
     generator = torch.Generator().manual_seed(0)
-    compare(128, 38, generator)
-    compare(8256, 495, generator)
+    report(samplers(128, 38, generator) + samplers(8256, 495, generator), title="Samplers")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -92,6 +93,46 @@ def in_turn(
     return {name: pick(values) for name, values in seconds.items()}
 
 
+def compare(
+    what: str,
+    *,
+    ours: Callable[[], object],
+    plain: Callable[[], object] | None = None,
+    unit: str = "s",
+    items: float = 1,
+    repeats: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+    **fields: Any,
+) -> Row:
+    """Memory and time of two ways as a row; the run that shows the memory warms up.
+
+    Parameters
+    ----------
+    ours, plain
+        Called alternately; each does everything anew.
+    unit
+        "s.." or "ms..": time by item; "items/s": a rate.
+    items
+        How many items a call goes through.
+    fields
+        More of the `Row`'s.
+    """
+    ways = {"ours": ours} if plain is None else {"plain": plain, "ours": ours}
+    peaks = {name: peak_mebibytes(way) for name, way in ways.items()}
+    seconds = in_turn(ways, repeats, warm_up=False, clock=clock)
+    scale = 1e3 if unit.startswith("ms") else 1.0
+    costs = {name: items / taken if unit.endswith("/s") else scale * taken / items for name, taken in seconds.items()}
+    return Row(
+        what,
+        ours=costs["ours"],
+        plain=costs.get("plain"),
+        unit=unit,
+        peak_mib=peaks["ours"],
+        plain_peak_mib=peaks.get("plain"),
+        **fields,
+    )
+
+
 def peak_mebibytes(call: Callable[[], object]) -> float | None:
     """Most memory of the process during a call, above where it began, as Linux counts it; elsewhere None."""
     with contextlib.suppress(OSError, AttributeError):
@@ -99,6 +140,7 @@ def peak_mebibytes(call: Callable[[], object]) -> float | None:
     try:
         RESET.write_text("5")  # forgets the highest memory so far
     except OSError:
+        call()
         return None
     before = _mebibytes("VmRSS")
     call()
