@@ -81,27 +81,35 @@ def sharpness(frames: np.ndarray, factor: float) -> np.ndarray:
 
 def hue(frames: np.ndarray, turn: float) -> np.ndarray:
     """Turn the hue by a share of the colour circle (HSV); lightest and darkest channel keep their values."""
-    red, green, blue = (frames[..., channel].astype(np.float32) for channel in range(3))
+    red, green, blue = frames.reshape(-1, 3).T.astype(np.float32, order="C")  # a plane each is far quicker
     value = np.maximum(np.maximum(red, green), blue)
     chroma = value - np.minimum(np.minimum(red, green), blue)
-    sixth = 1 / np.maximum(chroma, 1)  # greys have no hue: any will do
-    angle = np.where(
-        value == red,
-        (green - blue) * sixth,
-        np.where(value == green, (blue - red) * sixth + 2, (red - green) * sixth + 4),
-    )
+    # Masks are multiplied, not chosen by: choosing would be the slowest part.
+    is_red = value == red
+    is_green = (value == green) & ~is_red
+    is_blue = ~(is_red | is_green)
+    angle = (green - blue) * is_red
+    angle += (blue - red) * is_green
+    angle += (red - green) * is_blue
+    angle /= np.maximum(chroma, 1)  # greys have no hue: any will do
+    angle += np.float32(2) * is_green
+    angle += np.float32(4) * is_blue
     angle += np.float32(6 * turn)
     angle -= 6 * np.floor(angle / 6)  # 0 to 6
-    turned = np.empty_like(frames)
-    # A channel is darkest within one sixth of its opposite on the circle, and lightest beyond two.
+    value += np.float32(0.5)
+    turned = np.empty((angle.size, 3), dtype=np.uint8)
+    # A channel is lightest up to one sixth of the circle from its own place, and darkest beyond two; these are the
+    # distances from the place opposite.
     distances = (
         np.abs(angle - 3),
         np.minimum(np.abs(angle - 5), angle + 1),
         np.minimum(np.abs(angle - 1), 7 - angle),
     )
     for channel, distance in enumerate(distances):
-        turned[..., channel] = value - chroma * np.clip(2 - distance, 0, 1) + np.float32(0.5)
-    return turned
+        share = np.minimum(np.maximum(2 - distance, 0), 1)
+        share *= chroma
+        turned[:, channel] = value - share
+    return turned.reshape(frames.shape)
 
 
 def autocontrast(frames: np.ndarray) -> np.ndarray:
