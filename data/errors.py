@@ -27,6 +27,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean '{match[0]}'?" if match else ""
 
 
+def counted(count: int, noun: str) -> str:
+    """Count things in words; the noun takes an -s, or -es after an s, where there is not exactly one.
+
+    Examples
+    --------
+    >>> counted(1, "problem"), counted(0, "annotated video"), counted(2, "class")
+    ('1 problem', '0 annotated videos', '2 classes')
+    """
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count} {noun}{ending}"
+
+
 def listing(names: Iterable[str], most: int = 5) -> str:
     """Name a few of many.
 

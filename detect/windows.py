@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.annotations import Annotations, Repair, Video, clean, match_ids
-from ..data.errors import EtadError, listing
+from ..data.errors import EtadError, counted, listing
 from ..data.feature_source import FeatureSource, SnippetSource
 from ..data.timeline import Span, Timing, window_starts
 from .resize import resize
@@ -63,11 +63,15 @@ class WindowReport:
 
     def lines(self) -> list[str]:
         reasons = {
-            "not in the feature cache": self.missing,
+            "no features": self.missing,
             "every action shorter than 1 % of the video": self.too_short,
             "no action to learn from": self.without_action,
         }
-        return [f"{len(ids)} videos left out: {why} ({listing(ids, most=3)})" for why, ids in reasons.items() if ids]
+        return [
+            f"{counted(len(ids), 'video')} left out: {why} ({listing(ids, most=3)})"
+            for why, ids in reasons.items()
+            if ids
+        ]
 
 
 def make_windows(
@@ -90,7 +94,7 @@ def make_windows(
     report.missing = [video.id for video in videos if video.id not in matches]
     if not matches:
         raise EtadError(
-            f"{cache.path}: holds none of the {len(videos)} annotated videos asked for (the cache has "
+            f"{cache.path}: holds none of the {counted(len(videos), 'annotated video')} asked for (the cache has "
             f"{listing(cache.ids, most=3)}, the annotations {listing((video.id for video in videos), most=3)}). "
             "Extract them, or name the cache that has them."
         )
@@ -106,7 +110,7 @@ def make_windows(
         unknown = sorted({action.label for action in video.actions} - set(number_of))
         if unknown:
             raise EtadError(
-                f"video '{video.id}': label '{unknown[0]}' is none of the {len(classes)} known classes "
+                f"video '{video.id}': label '{unknown[0]}' is none of the {counted(len(classes), 'known class')} "
                 f"({listing(classes, most=3)}). Correct the label, or train on annotations that have it."
             )
         if training and _only_specks(video):

@@ -18,6 +18,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--weights", type=_FILE, help="Encoder weights, published or from `pretrain`.")
 @click.option("--memory-budget", type=float, metavar="GIB", help="Memory that a step may take.")
 @click.option("--scores", type=_FILE, help="Video-level class scores; sets detect.labels.source=scores.")
+@click.option("--features", type=_FILE, help="Cache to keep the tuned encoder's features in, for `detect`.")
 @common_options
 def e2e(
     common: Common,
@@ -27,6 +28,7 @@ def e2e(
     weights: Path | None,
     memory_budget: float | None,
     scores: Path | None,
+    features: Path | None,
 ) -> int:
     """Train encoder and detector together from raw video, infer, evaluate; goes on where it stopped.
 
@@ -57,6 +59,7 @@ def e2e(
         init_detector=init_detector,
         weights=weights,
         scores=scores,
+        features=features,
         device=choose_device(config.device),
         say=lambda text: click.echo(text, err=True),
     )

@@ -15,7 +15,7 @@ from ..detect.build import Trained, check_channels, load_detector
 from ..detect.train import Trainer
 from ..detect.windows import Window, make_windows, training_classes
 from .config import Config, digest
-from .inferring import NO_SCORES, Outcome, infer_and_evaluate, note_windows, windows_digest
+from .inferring import NO_SCORES, Outcome, infer_and_evaluate, note_windows, require_windows, windows_digest
 from .run_folder import stage_part
 
 
@@ -128,6 +128,7 @@ def _train(
     learned = annotations.subset(config.data.train_subset)
     windows, report = make_windows(learned, cache, settings=settings, classes=classes, training=True)
     note_windows(outcome, config.data.train_subset, report)
+    require_windows(windows, report, config.data.train_subset)
     tested = [video for video in annotations.subset(config.data.test_subset) if video.actions]
     val_windows: list[Window] = []
     if tested:

@@ -11,21 +11,18 @@ import torch
 from tqdm import tqdm
 
 from ..data.annotations import Annotations
-from ..data.atomic import write_text
+from ..data.atomic import remove_leftovers
 from ..data.checkpoint import load_checkpoint, save_checkpoint
-from ..data.detections import read_detections
-from ..detect.build import check_channels, load_detector
+from ..detect.build import check_channels
 from ..extract.encoders import Encoder
 from ..extract.weights import encoder_checkpoint
-from .config import Config, digest
+from .config import Config
 from .device import threads_for
-from .e2e_checks import check_clips
-from .e2e_features import encode_in_memory, features_digest
-from .e2e_setup import E2eOutcome, E2eSetup, encoding, find_detector, tensors_digest
+from .e2e_checks import check_clips, check_features_place, check_files
+from .e2e_infer import infer_tuned
+from .e2e_setup import E2eOutcome, E2eSetup, find_detector
 from .e2e_train import E2eTrainer
-from .evaluation import evaluate
 from .extracting import Sources, load_encoder
-from .inferring import infer_and_evaluate, inference_settings
 from .memory import GIB, tensor_bytes
 from .run_folder import RunFolder
 
@@ -41,10 +38,11 @@ def run_e2e(
     init_detector: Path | None,
     weights: Path | None,
     scores: Path | None,
+    features: Path | None = None,
     device: torch.device,
     say: Callable[[str], None] = lambda text: None,
 ) -> E2eOutcome:
-    """Train through the encoder, infer with features that never leave memory, evaluate; do only what is missing.
+    """Train through the encoder, infer with its features, evaluate; do only what is missing.
 
     Parameters
     ----------
@@ -54,6 +52,8 @@ def run_e2e(
         Encoder weights, found as `extract` finds them.
     scores
         File of video-level class scores.
+    features
+        Cache to write the tuned encoder's features to, of both subsets; none: they never leave memory.
     say
         Told the plan of a step before training begins, where a memory budget is set.
 
@@ -63,6 +63,10 @@ def run_e2e(
         Settings, weights, detector and videos do not go together; nothing can be sampled; too many videos fail.
     """
     check_clips(config)
+    check_files(config, annotations, sources.files)
+    tuned = run.e2e / "encoder.pt"
+    if features is not None:
+        check_features_place(features, tuned)
     outcome = E2eOutcome(run.e2e)
     outcome.missing += sources.missing
     encoder, weights_sha256, text = load_encoder(config, run, weights)
@@ -70,6 +74,7 @@ def run_e2e(
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
     check_channels(config.detect, encoder.channels, config.encoder.name)
     run.claim("e2e", config)
+    remove_leftovers(run.e2e)
     setup = E2eSetup(config, run, sources, annotations, device, outcome)
     trainer = setup.trainer(encoder, weights_sha256, find_detector(config, run, init_detector))
     if setup.plan is not None:
@@ -84,9 +89,18 @@ def run_e2e(
         )
     outcome.failed |= trainer.failed
     chosen = trainer.last.with_name(f"{config.detect.inference.checkpoint}.pt")
-    _write_encoder(run.e2e / "encoder.pt", load_checkpoint(chosen), encoder, config)
-    return _infer(
-        config, outcome, sources, annotations, encoder=encoder, checkpoint=chosen, scores=scores, device=device
+    _write_encoder(tuned, load_checkpoint(chosen), encoder, config)
+    return infer_tuned(
+        config,
+        outcome,
+        sources,
+        annotations,
+        encoder=encoder,
+        weights=tuned,
+        checkpoint=chosen,
+        scores=scores,
+        cache=features,
+        device=device,
     )
 
 
@@ -107,59 +121,6 @@ def _train(trainer: E2eTrainer, config: Config, outcome: E2eOutcome) -> None:
 
         with threads_for(trainer.encoder):
             trainer.run(progress)
-
-
-def _infer(
-    config: Config,
-    outcome: E2eOutcome,
-    sources: Sources,
-    annotations: Annotations,
-    *,
-    encoder: Encoder,
-    checkpoint: Path,
-    scores: Path | None,
-    device: torch.device,
-) -> E2eOutcome:
-    """Encode what is tested (and what a video classifier learns from), infer and evaluate, unless that was done."""
-    trained = load_detector(checkpoint)
-    settings = inference_settings(trained, config, scores)
-    tested = annotations.subset(config.data.test_subset)
-    wanted = [video.id for video in tested]
-    if settings.labels.source == "classifier":
-        wanted += [video.id for video in annotations.subset(config.data.train_subset) if video.actions]
-    files = {id: sources.files[id] for id in wanted if id in sources.files}
-    how = encoding(config, files, device)
-    made_from = {
-        "features": features_digest(files, how["plan"], encoder=encoder, dtype=how["dtype"]),
-        "detector": tensors_digest(trained.state["model"]),
-        "settings": settings.model_dump(mode="json", exclude={"training", "tious"}),
-        "scores": scores and [str(scores), scores.stat().st_size, scores.stat().st_mtime_ns] if scores else None,
-    }
-    stamp, results = outcome.folder / "inference.digest", outcome.folder / "detections.json"
-    if results.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == digest(made_from):
-        outcome.notes.append("inference skipped: detections.json is up to date")
-        if any(video.actions for video in tested):
-            found = read_detections(results)
-            outcome.evaluation = evaluate(
-                annotations, config.data.test_subset, found, tious=settings.tious, source=str(results)
-            )
-        return outcome
-    with threads_for(encoder):
-        features, failed = encode_in_memory(files, encoder=encoder, title="e2e: encode", **how)
-    outcome.failed |= {failure.video_id: failure for failure in failed}
-    infer_and_evaluate(
-        config,
-        outcome,
-        trained=trained,
-        features=features,
-        annotations=annotations,
-        scores=scores,
-        given=None,
-        device=device,
-        title="e2e",
-    )
-    write_text(stamp, digest(made_from))
-    return outcome
 
 
 def _write_encoder(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from ..data.errors import EtadError
+from ..data.annotations import Annotations
+from ..data.errors import EtadError, counted, listing
+from ..data.features import FeatureCache, finished_ids
+from ..data.video import file_sha256
 from ..detect.build import Trained, checkpoint_source
 from ..detect.settings import DetectSettings
+from ..extract.clips import Failure
 from .config import Config
 from .sgs import sample_size
 
@@ -35,6 +39,76 @@ def check_clips(config: Config) -> None:
         raise EtadError(
             f"clips.num_snippets={clips.num_snippets} and detect.num_snippets={detect.num_snippets} differ; end to "
             "end they are the same snippets. Set both to one number."
+        )
+
+
+def check_files(config: Config, annotations: Annotations, files: Collection[str]) -> None:
+    """Refuse a subset of which no video is there, before hours are spent on the other.
+
+    Parameters
+    ----------
+    files
+        Ids of the videos that have a file.
+
+    Raises
+    ------
+    EtadError
+        No video of the training or test subset has a file.
+    """
+    for key in ("train_subset", "test_subset"):
+        subset = getattr(config.data, key)
+        ids = [video.id for video in annotations.subset(subset)]
+        if not any(id in files for id in ids):
+            raise EtadError(
+                f"{config.data.videos}: no video of subset '{subset}' has a file here (looked for {listing(ids, 3)}). "
+                f"Name another folder with --videos, or another subset with data.{key}."
+            )
+
+
+def check_failing(failed: Mapping[str, Failure], num_videos: int, *, allowed: float) -> None:
+    """Stop where too many training videos cannot be read.
+
+    Parameters
+    ----------
+    allowed
+        Share of them that may fail; all of them never may.
+
+    Raises
+    ------
+    EtadError
+        Listing them, each with its reason.
+    """
+    share = len(failed) / max(num_videos, 1)
+    if share > allowed or share == 1:
+        told = [f"{id} ({failure.reason})" for id, failure in sorted(failed.items())]
+        more = f", more than e2e.failing_share={allowed:g} allows" if share > allowed else ""
+        raise EtadError(
+            f"{len(failed)} of {counted(num_videos, 'training video')} cannot be read{more}: "
+            f"{listing(told, most=20)}. Get other copies, or list them in data.blocked."
+        )
+
+
+def check_features_place(cache: Path, encoder: Path) -> None:
+    """Refuse to write features beside those of other weights, before the training that they wait for.
+
+    Parameters
+    ----------
+    encoder
+        The run's tuned encoder; there is none before training is done.
+
+    Raises
+    ------
+    EtadError
+        The cache holds features that are not this encoder's.
+    """
+    if not finished_ids(cache):
+        return
+    with FeatureCache(cache) as found:
+        weights_sha256 = found.kind.weights_sha256
+    if not encoder.exists() or file_sha256(encoder) != weights_sha256:
+        raise EtadError(
+            f"{cache}: holds features of other weights ({weights_sha256[:12]}) than this run's tuned encoder. "
+            "Name another file with --features, or remove this one."
         )
 
 

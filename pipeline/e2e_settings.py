@@ -117,6 +117,15 @@ class E2eSettings(Settings):
     checkpoint_seconds: float = Field(default=300.0, gt=0)
 
     @model_validator(mode="after")
+    def _budget_fits(self) -> E2eSettings:
+        if self.memory != "sgs" and self.memory_budget_gib is not None:
+            raise ValueError(
+                f"memory_budget_gib={self.memory_budget_gib:g} is kept by memory='sgs' alone, which encodes in "
+                f"micro-batches; memory='{self.memory}' takes what it takes"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _keeping_fits(self) -> E2eSettings:
         if self.keep == "graphs" and self.strategy in ("fps", "dpp", "gradnorm"):
             raise ValueError(

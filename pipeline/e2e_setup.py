@@ -22,13 +22,13 @@ from ..extract.clips import Augmentation, ClipPlan, Failure
 from ..extract.encode import choose_dtype
 from ..extract.encoders import Encoder
 from .config import Config, digest
-from .e2e_checks import check_detector, check_sampling
+from .e2e_checks import check_detector, check_failing, check_sampling
 from .e2e_clips import TrainingClips, probe_snippets
 from .e2e_features import encode_in_memory, mean_loss
 from .e2e_plan import StepPlan, plan_step
 from .e2e_train import E2eTrainer
 from .extracting import Sources
-from .inferring import Outcome, note_windows, windows_digest
+from .inferring import Outcome, note_windows, require_windows, windows_digest
 from .run_folder import RunFolder, stage_part
 
 
@@ -69,11 +69,11 @@ class E2eSetup:
         files = {video.id: self.sources.files[video.id] for video in learned if video.id in self.sources.files}
         folder = _folder(config, files)
         snippets, failed = probe_snippets(files, plan, folder=folder, workers=config.workers)
+        check_failing({each.video_id: each for each in failed}, len(files), allowed=config.e2e.failing_share)
         readable = [video for video in learned if video.id in snippets.lengths]
         windows, report = make_windows(readable, snippets, settings=detect, classes=classes, training=True)
         note_windows(self.outcome, config.data.train_subset, report)
-        if not windows:
-            raise EtadError("no training window is left: see the list of what was left out and why.")
+        require_windows(windows, report, config.data.train_subset)
         check_sampling(config, [window.count for window in windows])
 
         # 2. The detector to start from.

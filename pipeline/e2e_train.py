@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import __version__
+from ..data.atomic import remove_leftovers
 from ..data.checkpoint import load_checkpoint, save_checkpoint
-from ..data.errors import EtadError, listing
+from ..data.errors import EtadError
 from ..detect.build import FORMAT
 from ..detect.model import Detector
 from ..detect.objective import Objective
@@ -22,6 +23,7 @@ from ..detect.settings import DetectSettings
 from ..extract.clips import Failure
 from ..extract.encoders import Encoder
 from ..extract.weights import encoder_checkpoint
+from .e2e_checks import check_failing
 from .e2e_clips import TrainingClips
 from .e2e_samples import draw_samples
 from .e2e_settings import E2eSettings
@@ -93,6 +95,7 @@ class E2eTrainer:
         EtadError
             It comes from another config, other videos or other weights.
         """
+        remove_leftovers(self.last.parent)
         if not self.last.exists():
             return False
         saved = load_checkpoint(self.last)
@@ -200,14 +203,7 @@ class E2eTrainer:
             )
 
     def _check_failing(self) -> None:
-        share = len(self.failed) / max(self.num_videos, 1)
-        if share > self.settings.failing_share:
-            told = [f"{id} ({failure.reason})" for id, failure in sorted(self.failed.items())]
-            raise EtadError(
-                f"{len(self.failed)} of {self.num_videos} training videos cannot be read, more than "
-                f"e2e.failing_share={self.settings.failing_share:g} allows: {listing(told, most=20)}. "
-                "Get other copies, or list them in data.blocked."
-            )
+        check_failing(self.failed, self.num_videos, allowed=self.settings.failing_share)
 
     def _end_epoch(self, seconds: float) -> None:
         steps = self.state.sums.pop("steps", 0.0)

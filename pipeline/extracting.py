@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..data.annotations import Annotations, match_ids
-from ..data.errors import EtadError, listing
+from ..data.errors import EtadError, counted, listing
 from ..data.video import list_videos
 from ..extract.encoders import Encoder, build_encoder, encoder_spec
 from ..extract.run import ExtractReport
@@ -98,19 +98,35 @@ def run_extract(
     """Extract what the run's cache does not have; returns the report and where the weights come from."""
     encoder, sha256, text = load_encoder(config, run, weights)
     run.claim("extract", config)
-    report = extract(
-        sources.files,
-        run.cache,
+    report = extract_with(
+        encoder, sha256, config=config, files=sources.files, cache=run.cache, shard=shard, device=device
+    )
+    return report, text
+
+
+def extract_with(
+    encoder: Encoder,
+    weights_sha256: str,
+    *,
+    config: Config,
+    files: Mapping[str, Path],
+    cache: Path,
+    shard: tuple[int, int] | None,
+    device: torch.device,
+) -> ExtractReport:
+    """Extract what a cache does not have, as a config says."""
+    return extract(
+        files,
+        cache,
         encoder=encoder,
         encoder_name=config.encoder.name,
-        weights_sha256=sha256,
+        weights_sha256=weights_sha256,
         clips=config.clips,
         settings=config.extract.model_copy(update={"workers": config.workers}),
         precision=config.encoder.precision,
         device=device,
         shard=shard,
     )
-    return report, text
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -131,7 +147,8 @@ def describe_missing(sources: Sources) -> str:
     """One line about annotated videos without a file, or nothing."""
     if not sources.missing:
         return ""
-    return f"{len(sources.missing)} annotated videos have no file: {listing(sources.missing)}"
+    some = counted(len(sources.missing), "annotated video")
+    return f"{some} {'has' if len(sources.missing) == 1 else 'have'} no file: {listing(sources.missing)}"
 
 
 def packaged_weights(config: Config) -> Path | None:

@@ -135,14 +135,21 @@ def infer_and_evaluate(
     write_detections(folder / "detections.json", found)
 
     # 3. Evaluation.
-    if any(video.actions for video in tested):
-        outcome.evaluation = evaluate(
-            annotations, config.data.test_subset, found, tious=settings.tious, source=str(folder / "detections.json")
-        )
-        write_json(folder / "metrics.json", outcome.evaluation.as_json(), indent=1)
-    else:
-        outcome.notes.append(f"no evaluation: no video of subset '{config.data.test_subset}' has an action")
+    measure(config, outcome, annotations, found, tious=settings.tious)
     return outcome
+
+
+def measure(
+    config: Config, outcome: Outcome, annotations: Annotations, found: Detections, *, tious: Sequence[float]
+) -> None:
+    """Evaluate a stage's detections and write its metrics, where the test subset has an action."""
+    subset = config.data.test_subset
+    if not any(video.actions for video in annotations.subset(subset)):
+        outcome.notes.append(f"no evaluation: no video of subset '{subset}' has an action")
+        return
+    source = str(outcome.folder / "detections.json")
+    outcome.evaluation = evaluate(annotations, subset, found, tious=tious, source=source)
+    write_json(outcome.folder / "metrics.json", outcome.evaluation.as_json(), indent=1)
 
 
 def note_windows(outcome: Outcome, subset: str, report: WindowReport) -> None:
@@ -151,6 +158,19 @@ def note_windows(outcome: Outcome, subset: str, report: WindowReport) -> None:
     outcome.notes += [f"{subset}: {line}" for line in report.lines()]
     if report.repairs:
         outcome.notes.append(f"{subset}: {describe_repairs(report.repairs)}")
+
+
+def require_windows(windows: Sequence[Window], report: WindowReport, subset: str) -> None:
+    """Refuse to train on nothing.
+
+    Raises
+    ------
+    EtadError
+        No window is left; tells what was left out and why.
+    """
+    if not windows:
+        why = "; ".join(report.lines()) or "none of its videos is long enough"
+        raise EtadError(f"no training window is left of subset '{subset}': {why}.")
 
 
 def windows_digest(windows: Sequence[Window]) -> str:

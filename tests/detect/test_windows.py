@@ -49,7 +49,7 @@ def test_windows_without_action_are_left_out_of_training_alone(tmp_path: Path) -
     settings, classes = SLIDING, ["run"]
     windows, report = make_windows([video()], cache, settings=settings, classes=classes, training=True)
     assert windows == []
-    assert report.lines() == ["1 videos left out: no action to learn from (v)"]
+    assert report.lines() == ["1 video left out: no action to learn from (v)"]
     windows, _ = make_windows([video()], cache, settings=settings, classes=classes, training=False)
     assert [window.first for window in windows] == [0, 8, 16, 24]
 
@@ -94,9 +94,9 @@ def test_videos_of_specks_are_left_out_of_training(tmp_path: Path) -> None:
 
 def test_mistakes_get_a_sentence(tmp_path: Path) -> None:
     cache = cache_of(tmp_path, 40, 50.0)
-    with pytest.raises(EtadError, match=r"video 'v': label 'fly' is none of the 1 known classes \(run\)"):
+    with pytest.raises(EtadError, match=r"video 'v': label 'fly' is none of the 1 known class \(run\)"):
         make_windows([video((5, 15), label="fly")], cache, settings=RESCALE, classes=["run"], training=True)
-    with pytest.raises(EtadError, match=r"holds none of the 1 annotated videos asked for \(the cache has v"):
+    with pytest.raises(EtadError, match=r"holds none of the 1 annotated video asked for \(the cache has v"):
         make_windows([Video("x", "", 9.0, ())], cache, settings=RESCALE, classes=["run"], training=True)
     with pytest.raises(EtadError, match=r"starts at 60 s, after the video's end at 50 s"):
         make_windows([video((60, 70))], cache, settings=RESCALE, classes=["run"], training=True)

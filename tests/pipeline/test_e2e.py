@@ -1,62 +1,24 @@
-"""End-to-end training: whatever stops it, it comes to the same weights, and what it leaves the other stages take."""
+"""End-to-end training: whatever stops it, it comes to the same weights, and every step does what it should."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from miniature_e2e import SHORT, SLIDING, changed, make, trainer, weights
 from torch import Tensor
 
-from etad.data.annotations import read_annotations
 from etad.data.checkpoint import load_checkpoint
 from etad.data.errors import EtadError
-from etad.data.synthetic import SyntheticSpec, make_dataset
-from etad.detect.build import load_detector
-from etad.extract.clips import read_clips
-from etad.extract.encoders import build_encoder
-from etad.extract.weights import load_weights
-from etad.pipeline import cli, e2e_clips
-from etad.pipeline.config import load_config
-from etad.pipeline.e2e import run_e2e
-from etad.pipeline.e2e_setup import E2eOutcome, E2eSetup, find_detector
-from etad.pipeline.e2e_train import E2eTrainer
-from etad.pipeline.extracting import find_sources, load_encoder
-from etad.pipeline.run_folder import RunFolder
-
-SETS = [
-    "encoder.name=tsm_tiny",
-    "encoder.init=random",
-    "encoder.frozen_stages=1",
-    "clips.clip_frames=2",
-    "clips.num_snippets=12",
-    "clips.resize=[20, 20]",
-    "clips.crop=16",
-    "detect.num_snippets=12",
-    "detect.max_duration=12",
-    "detect.bins=4",
-    "detect.num_stages=1",
-    "detect.enhancement=conv",
-    "detect.sampling.ratio=0.3",
-    "detect.training.epochs=1",
-    "detect.labels.source=branch",
-    "e2e.batch=2",
-    "e2e.epochs=2",
-    "e2e.decay_after=1",
-    "e2e.encoder_lr=1e-3",
-    "e2e.precision=float32",
-    "e2e.validate_epochs=false",
-    "workers=0",
-]
-SLIDING = [
-    "clips.layout=sliding",
-    "clips.stride_frames=4",
-    "detect.windows=sliding",
-    "detect.window_stride=6",
-    "detect.num_snippets=18",
-]
-CPU = torch.device("cpu")
+from etad.detect.windows import collate
+from etad.extract.clips import Failure, read_clips
+from etad.pipeline import e2e_clips, e2e_train
+from etad.pipeline.e2e_train import pad_windows
+from etad.pipeline.sgs import SgsStep, sgs_step
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -69,45 +31,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    spec = SyntheticSpec(num_videos=6, shortest_seconds=6, longest_seconds=8, size=24, validation_share=0.34)
-    return make_dataset(tmp_path_factory.mktemp("set"), spec)
-
-
-def paths(dataset: Path) -> list[str]:
-    return [f"data.annotations={dataset}", f"data.videos={dataset.parent / 'videos'}"]
-
-
-def trainer(dataset: Path, folder: Path, *sets: str) -> E2eTrainer:
-    config = load_config(None, [*SETS, *paths(dataset), *sets])
-    run, annotations = RunFolder(folder), read_annotations(dataset)
-    encoder, sha256, _ = load_encoder(config, run, None)
-    encoder.freeze(config.encoder.frozen_stages)
-    sources = find_sources(config, annotations, None)
-    setup = E2eSetup(config, run, sources, annotations, CPU, E2eOutcome(run.e2e))
-    return setup.trainer(encoder, sha256, find_detector(config, run, None))
-
-
-def run(dataset: Path, folder: Path, *sets: str) -> E2eOutcome:
-    config = load_config(None, [*SETS, *paths(dataset), *sets])
-    annotations = read_annotations(dataset)
-    sources = find_sources(config, annotations, None)
-    how = {"init_detector": None, "weights": None, "scores": None, "device": CPU}
-    return run_e2e(config, RunFolder(folder), sources=sources, annotations=annotations, **how)
-
-
-def weights(run: E2eTrainer) -> dict[str, Tensor]:
-    return {
-        f"{part}.{name}": tensor.clone()
-        for part, module in (("encoder", run.encoder), ("detector", run.detector))
-        for name, tensor in module.state_dict().items()
-    }
-
-
-def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    """Parts that differ: `detector`, or the encoder's stages."""
-    assert before.keys() == after.keys()
-    names = [name.split(".") for name in before if not torch.equal(before[name], after[name])]
-    return {name[0] if name[0] == "detector" else ".".join(name[:3]) for name in names}
+    return make(tmp_path_factory.mktemp("set"))
 
 
 class Killed(Exception):
@@ -151,9 +75,6 @@ def test_every_strategy_trains_and_repeats_bit_for_bit_whatever_the_workers(
     assert changed(*runs) == set()
 
 
-SHORT = ("e2e.epochs=1", "e2e.batch=3", "e2e.jitter_frames=1", "e2e.flip_probability=0.5")
-
-
 def test_a_release_run_trains_and_its_augmentation_does_not_depend_on_workers(dataset: Path, tmp_path: Path) -> None:
     runs = []
     for workers in (0, 2):
@@ -195,6 +116,79 @@ def test_nothing_sampled_trains_the_detector_alone_and_decays_nothing(dataset: P
     assert changed(before, weights(one)) == {"detector"}
 
 
+def test_a_step_that_samples_nothing_leaves_the_encoder_whatever_the_steps_before(
+    dataset: Path, tmp_path: Path
+) -> None:
+    one = trainer(dataset, tmp_path, "e2e.weight_decay=0.5")
+    frames = next(one.clips.of([[0, 1]], 0))
+    one._step([0, 1], frames)
+    before = weights(one)
+    one.settings = one.settings.model_copy(update={"ratio": 0.0})
+    one._step([0, 1], frames)
+    assert changed(before, weights(one)) == {"detector"}
+
+
+def test_every_step_samples_anew(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[list[int]] = []
+
+    def watched(*arguments: Any, **how: Any) -> SgsStep:
+        step = sgs_step(*arguments, **how)
+        drawn.append([index for sample in step.samples for index in sample.tolist()])
+        return step
+
+    monkeypatch.setattr(e2e_train, "sgs_step", watched)
+    trainer(dataset, tmp_path).run()
+    assert len(drawn) == 4 and len({tuple(each) for each in drawn}) == 4
+
+
+def test_what_a_window_sees_and_is_told_is_its_own(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trainer(dataset, tmp_path, "e2e.crop=centre", "e2e.failing_share=0.5", *SLIDING)
+    number = next(number for number, window in enumerate(one.clips.windows) if window.first > 0)
+    window = one.clips.windows[number]
+    ((frames,),) = one.clips.of([[number]], 0)
+    whole, _ = read_clips(
+        one.clips.files[window.cache_id], one.clips.plan, augment=None, generator=np.random.default_rng(0)
+    )
+    assert np.array_equal(frames.numpy(), whole[window.first : window.first + window.count])
+
+    # A window whose frames cannot be read takes its annotations with it.
+    seen: list[Any] = []
+    monkeypatch.setattr(one, "objective", lambda detector, windows, *rest, **how: seen.extend(windows) or {})
+    with pytest.raises(KeyError, match="loss"):
+        one._step([0, number], [Failure(one.clips.windows[0].cache_id, Path("v.mp4"), "broken"), frames])
+    assert seen == [window]
+
+
+def test_windows_are_padded_and_masked_as_those_of_a_cache() -> None:
+    parts = [torch.rand(length, 3) for length in (5, 2)]
+    masks = [np.arange(5) < len(part) for part in parts]
+    padded = [F.pad(part, (0, 0, 0, 5 - len(part))).numpy() for part in parts]
+    features, mask = collate([(each, of.astype(np.float32)) for each, of in zip(padded, masks)])
+    found, found_mask = pad_windows(parts, 5)
+    assert mask is not None and found_mask is not None
+    assert torch.equal(found, features) and torch.equal(found_mask, mask)
+    assert torch.equal(found[1, :, :2].T, parts[1]) and not found[1, :, 2:].any()
+    assert pad_windows([parts[0]], 5)[1] is None
+
+
+def test_a_shorter_number_format_reaches_the_encoder(dataset: Path, tmp_path: Path) -> None:
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        one = trainer(dataset, tmp_path / precision, f"e2e.precision={precision}")
+        losses.append(one._step([0, 1], next(one.clips.of([[0, 1]], 0))))
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_the_best_checkpoint_is_that_of_the_least_validation_loss(dataset: Path, tmp_path: Path) -> None:
+    one, losses = trainer(dataset, tmp_path), iter([1.0, 2.0])
+    one.validation_loss = lambda: next(losses)
+    one.run()
+    best, last = (load_checkpoint(one.last.with_name(f"{name}.pt"))["position"] for name in ("best", "last"))
+    assert (best["epoch"], last["epoch"], last["best_loss"]) == (1, 2, 1.0)
+
+
 def test_a_step_moves_every_weight_against_its_own_gradient(dataset: Path, tmp_path: Path) -> None:
     one = trainer(dataset, tmp_path, "e2e.weight_decay=0")
     modules = {"encoder": one.encoder, "detector": one.detector}
@@ -216,50 +210,6 @@ def test_the_gradient_of_encoder_and_detector_is_clipped_together(dataset: Path,
     assert torch.stack(norms).norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
-@pytest.mark.slow
-def test_it_chains_after_detect_and_is_not_done_twice(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sets = [*SETS, *paths(dataset), "e2e.validate_epochs=true"]
-    options = ["-o", str(tmp_path), *(word for each in sets for word in ("--set", each))]
-    assert cli.run([*options, "extract", "detect", "e2e"]) == 0
-    printed = capsys.readouterr().out
-    assert f"detector: starts from {tmp_path / 'detect' / 'checkpoints' / 'last.pt'}" in printed
-    assert printed.count("annotated videos have results.") == 2
-    metrics = (tmp_path / "e2e" / "metrics.json").read_text()
-    assert json.loads(metrics)["videos"]["missing"] == []
-    lines = (tmp_path / "e2e" / "log.jsonl").read_text().splitlines()
-    assert all(json.loads(line)["val_loss"] > 0 for line in lines)
-    assert (tmp_path / "plots" / "e2e_curves.png").exists()
-
-    # The other stages take what it leaves.
-    last = tmp_path / "e2e" / "checkpoints" / "last.pt"
-    assert load_detector(last).source["encoder"] == "tsm_tiny"
-    encoder = build_encoder("tsm_tiny", clip_frames=2)
-    assert load_weights(encoder, tmp_path / "e2e" / "encoder.pt", name="tsm_tiny").complete
-    saved = load_checkpoint(last)["encoder"]
-    assert all(torch.equal(tensor, saved[name]) for name, tensor in encoder.state_dict().items())
-
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "e2e").rglob("*") if path.is_file()}
-    assert cli.run([*options, "e2e"]) == 0
-    printed = capsys.readouterr().out
-    assert "training skipped" in printed and "inference skipped" in printed
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert (tmp_path / "e2e" / "metrics.json").read_text() == metrics
-
-    # Features extracted with its encoder, and its detector on them, detect the same.
-    tuned = ["-o", str(tmp_path / "again"), *options[2:], "--set", "extract.store_dtype=float32"]
-    assert cli.run([*tuned, "extract", "--weights", str(tmp_path / "e2e" / "encoder.pt")]) == 0
-    assert cli.run([*tuned, "detect", "--checkpoint", str(last), "--no-train"]) == 0
-    results = [json.loads((folder / "detections.json").read_text())["results"] for folder in _both(tmp_path)]
-    for id, found in results[0].items():
-        assert [each["score"] for each in found] == pytest.approx([each["score"] for each in results[1][id]], rel=1e-3)
-
-
-def _both(folder: Path) -> tuple[Path, Path]:
-    return folder / "e2e", folder / "again" / "detect"
-
-
 def test_a_video_that_breaks_while_training_is_left_out_and_reported(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,58 +227,6 @@ def test_a_video_that_breaks_while_training_is_left_out_and_reported(
         trainer(dataset, tmp_path / "none", *SHORT).run()
 
 
-def test_a_file_that_is_no_video_is_left_out_from_the_start_and_makes_the_status_one(
-    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(dataset.parent, tmp_path / "set")
-    for id in ("target_0000", "target_0005"):  # one to learn from, one to test on
-        (tmp_path / "set" / "videos" / f"{id}.mp4").write_bytes(b"no video")
-    sets = [*SETS, *paths(tmp_path / "set" / "annotations.json"), "e2e.failing_share=0.5", "e2e.epochs=1"]
-    options = ["-o", str(tmp_path / "run"), *(word for each in sets for word in ("--set", each))]
-    assert cli.run([*options, "e2e"]) == 1
-    printed = capsys.readouterr().out
-    assert "target_0000" in printed and "target_0005" in printed
-    assert "1 of 2 annotated videos have results." in printed
-
-
-@pytest.mark.parametrize(
-    ("sets", "said"),
-    [
-        (["encoder.frozen_stages=4"], r"frozen_stages=4 freezes the whole encoder, so no snippet has a gradient"),
-        (["e2e.ratio=0.05"], r"e2e\.ratio=0\.05 of 12 snippets is none.*Set it to 0\.083 or more"),
-        (["clips.layout=sliding"], r"clips\.layout=sliding does not go with detect\.windows=rescale"),
-        (["clips.num_snippets=8"], r"clips\.num_snippets=8 and detect\.num_snippets=12 differ"),
-        (["encoder.init=weights"], r"encoder tsm_tiny has no weights"),
-    ],
-)
-def test_what_cannot_work_is_said_before_it_begins(dataset: Path, tmp_path: Path, sets: list[str], said: str) -> None:
-    with pytest.raises(EtadError, match=said):
-        run(dataset, tmp_path, *sets)
-    assert not (tmp_path / "e2e" / "checkpoints").exists()
-
-
-def test_graphs_cannot_be_kept_of_what_is_chosen_later() -> None:
-    with pytest.raises(EtadError, match="keep='graphs' needs to know the sample beforehand, but strategy='fps'"):
-        load_config(None, ["e2e.keep=graphs", "e2e.strategy=fps"])
-
-
-def test_a_detector_that_does_not_fit_or_is_half_trained_is_refused(dataset: Path, tmp_path: Path) -> None:
-    sets = [*SETS, *paths(dataset)]
-    options = ["-o", str(tmp_path), *(word for each in sets for word in ("--set", each))]
-    assert cli.run([*options, "extract", "detect"]) == 0
-    with pytest.raises(EtadError, match=r"trained with detect\.num_stages=1, the config says 2"):
-        trainer(dataset, tmp_path, "detect.num_stages=2")
-    with pytest.raises(EtadError, match=r"trained on features of tsm_tiny, the config says encoder\.name=tsm_r18"):
-        trainer(dataset, tmp_path, "encoder.name=tsm_r18")
-    path = tmp_path / "detect" / "checkpoints" / "last.pt"
-    state = load_checkpoint(path)
-    state["position"]["epoch"] = 0
-    torch.save(state, path)
-    with pytest.raises(EtadError, match="only half trained"):
-        trainer(dataset, tmp_path)
-    trainer(dataset, tmp_path, "e2e.start=scratch")
-
-
 def test_a_checkpoint_of_other_settings_is_refused(dataset: Path, tmp_path: Path) -> None:
     trainer(dataset, tmp_path, *SHORT).run()
     with pytest.raises(EtadError, match="comes from another config, other videos"):
@@ -341,12 +239,3 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence(dataset: Path, tmp_path
         next(one.encoder.parameters()).fill_(float("nan"))
     with pytest.raises(EtadError, match=r"the loss is nan at epoch 1, step 1\. Lower e2e\.encoder_lr=0\.001"):
         one.run()
-
-
-def test_a_memory_budget_is_planned_for_and_compared_with_what_a_step_took(dataset: Path, tmp_path: Path) -> None:
-    found = run(dataset, tmp_path, "e2e.memory_budget_gib=2", "e2e.epochs=1")
-    (told,) = (note for note in found.notes if note.startswith("memory: planned"))
-    planned, measured = (float(word) for word in told.split() if word[0] == "0")
-    assert measured == pytest.approx(planned, rel=0.2)
-    with pytest.raises(EtadError, match=r"memory_budget_gib=0\.001 does not hold one micro-batch of one snippet"):
-        run(dataset, tmp_path, "e2e.memory_budget_gib=0.001", "e2e.epochs=1")

@@ -215,7 +215,7 @@ def test_a_worker_that_reads_bad_features_says_so_in_one_sentence(
 def test_missing_videos_are_listed_counted_and_give_status_1(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(data, lambda d: d.update(lost={"subset": "training", "duration": 9, "annotations": []}))
     assert cli.run(detect(data)) == 1
-    assert "training: 1 videos left out: not in the feature cache (lost)" in capsys.readouterr().out
+    assert "training: 1 video left out: no features (lost)" in capsys.readouterr().out
 
 
 def test_repairs_are_listed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
