@@ -6,16 +6,20 @@ import itertools
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .enhance import GROUPS, WIDTH
-from .projection import gather_of, project_and_gather
+from .heads import BLOCK, Block, HeadWeights, run_heads
+from .projection import gather_of
 from .proposals import refine
-from .roi import Incidence, extend, incidence, roi_align
+from .roi import extend, incidence, roi_align
 
 ROI_CHANNELS = 128
 HIDDEN = 512
 NARROW = 128
+# Proposals whose samples are placed at once: enough to keep overheads low, few enough to keep memory low.
+PLACED_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,11 @@ class Chains(nn.Module):
             for chain in weight:
                 nn.init.xavier_uniform_(chain)
 
-    def forward(self, x: Tensor, *, first: int = 0) -> Tensor:
-        """(chains, N, in) through the layers from number `first` on -> (chains, N, out)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(chains, N, in) -> (chains, N, out)."""
         last = len(self.weights) - 1
-        for number in range(first, last + 1):
-            x = torch.baddbmm(self.biases[number], x, self.weights[number])
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases)):
+            x = torch.baddbmm(bias, x, weight)
             if number < last:
                 x = x.relu()
         return x
@@ -108,19 +112,14 @@ class CascadeStage(nn.Module):
         batch, num_proposals, _ = proposals.shape
         z = self.reduce(x + self.context(x).relu()).relu().transpose(1, 2)  # [B, T, 128]
         num_snippets = z.shape[1]
-        in_snippets = extend(proposals.detach() * num_snippets).flatten(0, 1)
-        touching = incidence(in_snippets, bins=self.bins, num_snippets=num_snippets).split(batch)
+        in_snippets = extend(proposals.detach() * num_snippets)
         # The table of projected snippets costs the same for any number of proposals: few are cheaper without it.
-        first = self._first_projected if num_proposals > 2 * num_snippets else self._first_direct
-        hidden = first(z, touching)  # [3, B K, 512]
-        biases = torch.cat([self.shared.biases[0], self.ends.biases[0]])
-        shared, ends = (hidden + biases).relu().split([1, 2])
-        by_end = self.ends(ends, first=1).squeeze(2)  # [2, B K]
-        by_center, iou, boundary = self.heads(shared.expand(3, -1, -1))
-        offsets = torch.cat([by_end.t(), by_center / 2], dim=1).view(batch, num_proposals, 4)
+        evaluate = self._by_table if num_proposals > 2 * num_snippets else self._by_roi
+        (by_center, iou, boundary, start, end), shared = evaluate(z, in_snippets)
+        offsets = torch.cat([start[:, :1], end[:, :1], by_center / 2], dim=1).view(batch, num_proposals, 4)
         logits = None
         if self.classes is not None:
-            logits = self.classes(shared)[0].view(batch, num_proposals, -1)
+            logits = self.classes(shared[None])[0].view(batch, num_proposals, -1)
         return StageOutput(
             proposals=proposals,
             offsets=offsets,
@@ -130,17 +129,50 @@ class CascadeStage(nn.Module):
             class_logits=logits,
         )
 
-    def _first_direct(self, z: Tensor, touching: list[Incidence]) -> Tensor:
-        """First layers on built RoI features: (B, T, 128) -> (3, B K, 512)."""
-        quarter = self.bins // 4
-        roi = torch.cat([roi_align(z[video], each) for video, each in enumerate(touching)]).transpose(1, 2)
-        shared = torch.mm(roi.flatten(1), self.shared.weights[0][0])
-        ends = torch.stack([roi[:, :, :quarter].flatten(1), roi[:, :, -quarter:].flatten(1)])
-        return torch.cat([shared[None], torch.bmm(ends, self.ends.weights[0])])
+    def _by_roi(self, z: Tensor, in_snippets: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Build RoI features (B K, 128, R) and send them through every layer.
 
-    def _first_projected(self, z: Tensor, touching: list[Incidence]) -> Tensor:
-        """First layers without building RoI features: (B, T, 128) -> (3, B K, 512)."""
-        weights = [self.shared.weights[0][0], *self.ends.weights[0]]
-        weight = torch.cat([part.view(ROI_CHANNELS, -1) for part in weights], dim=1)
-        rows = project_and_gather(z, weight, [gather_of(each) for each in touching], HIDDEN)
-        return rows.view(len(z), 3, -1, HIDDEN).transpose(0, 1).flatten(1, 2)
+        Returns
+        -------
+        chains, shared
+            What five chains give, (B K, 1 or 2), as `run_heads` orders them, and the shared hidden layer (B K, 512).
+        """
+        quarter = self.bins // 4
+        batch, num_proposals, _ = in_snippets.shape
+        touching = incidence(in_snippets.flatten(0, 1), bins=self.bins, num_snippets=z.shape[1])
+        by_video = touching.split([num_proposals] * batch)
+        roi = torch.cat([roi_align(z[video], each) for video, each in enumerate(by_video)]).transpose(1, 2)
+        shared = self.shared(roi.flatten(1)[None]).relu()
+        ends = self.ends(torch.stack([roi[:, :, :quarter].flatten(1), roi[:, :, -quarter:].flatten(1)]))
+        return (*self.heads(shared.expand(3, -1, -1)), *ends), shared[0]
+
+    def _by_table(self, z: Tensor, in_snippets: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The same without building RoI features."""
+        batch, num_proposals, _ = in_snippets.shape
+        sizes = [len(part) for part in in_snippets[0].split(BLOCK)]
+        blocks: list[Block] = []
+        for videos in torch.arange(batch).split(max(1, PLACED_AT_ONCE // num_proposals)):
+            placed = in_snippets[videos[0] : videos[-1] + 1].flatten(0, 1)
+            touching = incidence(placed, bins=self.bins, num_snippets=z.shape[1]).split(sizes * len(videos))
+            blocks += [Block(int(videos[n // len(sizes)]), gather_of(each)) for n, each in enumerate(touching)]
+        chains, shared = run_heads(z, self._head_weights(), blocks, wants_shared=self.classes is not None)
+        return tuple(chains), shared
+
+    def _head_weights(self) -> HeadWeights:
+        """Lay the layers' weights out as `run_heads` takes them."""
+        heads, ends = self.heads, self.ends
+        first = [self.shared.weights[0][0], *ends.weights[0]]
+        return HeadWeights(
+            table=torch.cat([part.view(ROI_CHANNELS, -1) for part in first], dim=1),
+            hidden_bias=torch.cat([self.shared.biases[0], ends.biases[0]]),
+            shared=heads.weights[0].transpose(0, 1).flatten(1),
+            ends=ends.weights[1],
+            second_bias=torch.cat([heads.biases[0], ends.biases[1]]),
+            third=torch.cat([heads.weights[1], ends.weights[2]]),
+            third_bias=torch.cat([heads.biases[1], ends.biases[2]]),
+            fourth=torch.cat([heads.weights[2], ends.weights[3]]),
+            fourth_bias=torch.cat([heads.biases[2], ends.biases[3]]),
+            # The chains of the ends give one number: a second one, of zero weights, makes all five alike.
+            last=torch.cat([heads.weights[3], F.pad(ends.weights[4], (0, 1))]),
+            last_bias=torch.cat([heads.biases[3], F.pad(ends.biases[4], (0, 1))]),
+        )

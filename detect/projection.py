@@ -7,9 +7,7 @@ same however many proposals there are, and stays in the processor's cache, video
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,18 +25,30 @@ class Gather:
     index, weight
         (nnz,) row of the table and factor of each term.
     offsets
-        (rows + 1,) where each output row's terms begin, and the end.
+        (3 k + 1,) where each output row's terms begin, and the end.
     """
 
     index: Tensor
     weight: Tensor
     offsets: Tensor
 
+    @property
+    def num_proposals(self) -> int:
+        return (len(self.offsets) - 1) // 3
+
+    def sums(self, table: Tensor) -> Tensor:
+        """(rows of the table, width) -> (3, k, width): the extended, the start and the end layer."""
+        return bag_sum(table, self.index, self.weight, self.offsets).view(3, -1, table.shape[1])
+
+    def spread(self, grad: Tensor, num_rows: int) -> Tensor:
+        """Send the gradient of the sums, (3, k, width), back to the table's rows."""
+        return bag_sum(grad.flatten(0, 1), *transposed(self.index, self.weight, self.offsets, num_rows))
+
 
 def gather_of(touching: Incidence) -> Gather:
     """Lay out the terms of the extended, start and end layer in one table of T x (R + 2 R/4) rows.
 
-    Output rows are K of the extended layer, K of the start layer (the first quarter of the bins), K of the end layer.
+    Output rows are k of the extended layer, k of the start layer (the first quarter of the bins), k of the end layer.
     """
     bins = touching.counts.shape[1]
     quarter = bins // 4
@@ -50,55 +60,3 @@ def gather_of(touching: Incidence) -> Gather:
     counts = touching.counts
     terms = torch.cat([counts.sum(1), counts[:, :quarter].sum(1), counts[:, -quarter:].sum(1)])
     return Gather(index, weight, F.pad(terms.cumsum(0), (1, 0)))
-
-
-def project_and_gather(z: Tensor, weight: Tensor, gathers: list[Gather], width: int) -> Tensor:
-    """Apply the layers to every proposal of every video.
-
-    Parameters
-    ----------
-    z
-        (B, T, 128) features.
-    weight
-        (128, S x width) the layers' weights, for each of S bins.
-    gathers
-        One a video, all with as many output rows.
-
-    Returns
-    -------
-    Tensor
-        (B, rows, width).
-    """
-    terms = [part for gather in gathers for part in (gather.index, gather.weight, gather.offsets)]
-    return _ProjectAndGather.apply(z, weight, width, *terms)
-
-
-class _ProjectAndGather(torch.autograd.Function):
-    """One video's table at a time, forward and backward; tables are made again and never kept."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, weight: Tensor, width: int, *terms: Tensor) -> Tensor:
-        ctx.save_for_backward(z, weight, *terms)
-        ctx.width = width
-        table = z.new_empty(z.shape[1], weight.shape[1])
-        rows = []
-        for video, (index, factor, offsets) in enumerate(_triples(terms)):
-            torch.mm(z[video], weight, out=table)
-            rows.append(bag_sum(table.view(-1, width), index, factor, offsets))
-        return torch.stack(rows)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        z, weight, *terms = ctx.saved_tensors
-        grad_z, grad_weight = torch.empty_like(z), torch.zeros_like(weight)
-        num_rows = z.shape[1] * weight.shape[1] // ctx.width
-        for video, (index, factor, offsets) in enumerate(_triples(terms)):
-            by_row = transposed(index, factor, offsets, num_rows)
-            grad_table = bag_sum(grads[0][video].contiguous(), *by_row).view(z.shape[1], -1)
-            torch.mm(grad_table, weight.t(), out=grad_z[video])
-            grad_weight.addmm_(z[video].t(), grad_table)
-        return grad_z, grad_weight, None, *(None for _ in terms)
-
-
-def _triples(terms: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    return zip(terms[::3], terms[1::3], terms[2::3])

@@ -44,9 +44,9 @@ class Incidence:
         """(K + 1,) where each proposal's terms begin, and the end."""
         return _offsets(self.counts.sum(dim=1))
 
-    def split(self, num_parts: int) -> list[Incidence]:
-        """Cut into equal parts, one a video."""
-        counts = self.counts.chunk(num_parts)
+    def split(self, num_proposals: list[int]) -> list[Incidence]:
+        """Cut into parts of so many proposals each."""
+        counts = self.counts.split(num_proposals)
         sizes = [int(part.sum()) for part in counts]
         terms = zip(*(each.split(sizes) for each in (self.position, self.bins, self.weight)))
         return [Incidence(part, *each) for part, each in zip(counts, terms)]

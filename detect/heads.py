@@ -1,0 +1,202 @@
+"""The fully connected layers of proposal evaluation, a block of proposals at a time, with a backward pass by hand.
+
+A whole batch's activations are hundreds of MB: written, read again for every bias, ReLU and copy, and given back to the
+system. Block by block they stay in the processor's cache, and the weights' gradients add up in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .projection import Gather
+
+# Proposals of a block. More of them no longer make the products faster, and fall out of the cache.
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive proposals of one video.
+
+    Parameters
+    ----------
+    video
+        Number of the video in the batch.
+    gather
+        Which rows of the video's table they sum.
+    """
+
+    video: int
+    gather: Gather
+
+
+class HeadWeights(NamedTuple):
+    """Weights (in, out) and biases of all layers, S being the table's columns of `width` H.
+
+    The five chains are centre and width, IoU, startness and endness, start offset, end offset; the first three share
+    their first layer, and every chain gives two numbers.
+
+    Parameters
+    ----------
+    table
+        (C, S H) of the extended, start and end layers, for each bin.
+    hidden_bias
+        (3, 1, H).
+    shared
+        (H, 3 N) second layer of the chains that share their first.
+    ends
+        (2, H, N) second layer of the others.
+    second_bias
+        (5, 1, N).
+    third, third_bias, fourth, fourth_bias, last, last_bias
+        (5, N, N), (5, 1, N), the same again, (5, N, 2), (5, 1, 2).
+    """
+
+    table: Tensor
+    hidden_bias: Tensor
+    shared: Tensor
+    ends: Tensor
+    second_bias: Tensor
+    third: Tensor
+    third_bias: Tensor
+    fourth: Tensor
+    fourth_bias: Tensor
+    last: Tensor
+    last_bias: Tensor
+
+
+class _Kept(NamedTuple):
+    """What the backward pass needs of a block: (3, k, H), then three times (5, k, N), all after their ReLU."""
+
+    hidden: Tensor
+    second: Tensor
+    third: Tensor
+    fourth: Tensor
+
+
+def run_heads(z: Tensor, weights: HeadWeights, blocks: Sequence[Block], *, wants_shared: bool) -> tuple[Tensor, Tensor]:
+    """Evaluate every proposal.
+
+    Parameters
+    ----------
+    z
+        (B, T, C) reduced features.
+    blocks
+        Of all videos, in order.
+    wants_shared
+        Return the shared hidden layer too, for whoever builds on it.
+
+    Returns
+    -------
+    chains, shared
+        (5, proposals, 2) before any activation, and (proposals, H) after its ReLU, or empty.
+    """
+    return _Heads.apply(blocks, wants_shared, z, *weights)
+
+
+class _Heads(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, blocks: Sequence[Block], wants_shared: bool, z: Tensor, *tensors: Tensor) -> Any:
+        weights = HeadWeights(*tensors)
+        keeps = any(ctx.needs_input_grad)
+        width, num_proposals = weights.shared.shape[0], sum(block.gather.num_proposals for block in blocks)
+        chains = z.new_empty(5, num_proposals, 2)
+        shared = z.new_empty(num_proposals if wants_shared else 0, width)
+        table, of_video, start = z.new_empty(z.shape[1], weights.table.shape[1]), None, 0
+        kept: list[_Kept] = []
+        for block in blocks:
+            if block.video != of_video:
+                torch.mm(z[block.video], weights.table, out=table)
+                of_video = block.video
+            part = _forward(block.gather.sums(table.view(-1, width)), weights)
+            rows = slice(start, start + block.gather.num_proposals)
+            torch.baddbmm(weights.last_bias, part.fourth, weights.last, out=chains[:, rows])
+            if wants_shared:
+                shared[rows] = part.hidden[0]
+            if keeps:
+                kept.append(part)
+            start = rows.stop
+        ctx.save_for_backward(z, *tensors, *(each for part in kept for each in part))
+        ctx.blocks, ctx.wants_shared = blocks, wants_shared
+        return chains, shared
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        z, *saved = ctx.saved_tensors
+        tensors, activations = saved[: len(HeadWeights._fields)], iter(saved[len(HeadWeights._fields) :])
+        weights = HeadWeights(*tensors)
+        sums = HeadWeights(*(torch.zeros_like(each) for each in tensors))
+        grad_z = torch.zeros_like(z)
+        width = weights.shared.shape[0]
+        num_rows = z.shape[1] * weights.table.shape[1] // width
+        start, grad_table, of_video = 0, None, None
+        for block, kept in zip(ctx.blocks, map(_Kept._make, zip(*[activations] * len(_Kept._fields)))):
+            rows = slice(start, start + block.gather.num_proposals)
+            start = rows.stop
+            grad_shared = grads[1][rows] if ctx.wants_shared else None
+            grad_hidden = _backward(grads[0][:, rows], grad_shared, kept, weights, sums)
+            spread = block.gather.spread(grad_hidden, num_rows).view(z.shape[1], -1)
+            if block.video != of_video:
+                _finish(of_video, grad_table, z, grad_z, weights, sums)
+                grad_table, of_video = spread, block.video
+            else:
+                grad_table += spread
+        _finish(of_video, grad_table, z, grad_z, weights, sums)
+        return None, None, grad_z, *sums
+
+
+def _forward(hidden: Tensor, weights: HeadWeights) -> _Kept:
+    """From the gathered sums to the last hidden layer; `hidden` is overwritten."""
+    hidden.add_(weights.hidden_bias).relu_()
+    narrow = weights.ends.shape[2]
+    second = hidden.new_empty(5, hidden.shape[1], narrow)
+    second[:3] = torch.mm(hidden[0], weights.shared).view(-1, 3, narrow).transpose(0, 1)
+    torch.bmm(hidden[1:], weights.ends, out=second[3:])
+    second.add_(weights.second_bias).relu_()
+    third = torch.baddbmm(weights.third_bias, second, weights.third).relu_()
+    fourth = torch.baddbmm(weights.fourth_bias, third, weights.fourth).relu_()
+    return _Kept(hidden, second, third, fourth)
+
+
+def _backward(grad: Tensor, grad_shared: Tensor | None, kept: _Kept, weights: HeadWeights, sums: HeadWeights) -> Tensor:
+    """From the chains' gradient (5, k, 2) to that of the gathered sums (3, k, H); adds up the weights' gradients."""
+
+    def through(grad: Tensor, below: Tensor, weight: Tensor, grad_weight: Tensor, grad_bias: Tensor) -> Tensor:
+        grad_weight.baddbmm_(below.transpose(1, 2), grad)
+        grad_bias.add_(grad.sum(1, keepdim=True))
+        return _before_relu(torch.bmm(grad, weight.transpose(1, 2)), below)
+
+    grad = through(grad, kept.fourth, weights.last, sums.last, sums.last_bias)
+    grad = through(grad, kept.third, weights.fourth, sums.fourth, sums.fourth_bias)
+    grad = through(grad, kept.second, weights.third, sums.third, sums.third_bias)
+    sums.second_bias.add_(grad.sum(1, keepdim=True))
+    by_proposal = grad[:3].transpose(0, 1).flatten(1)  # [k, 3 N]
+    sums.shared.addmm_(kept.hidden[0].t(), by_proposal)
+    sums.ends.baddbmm_(kept.hidden[1:].transpose(1, 2), grad[3:])
+    grad_hidden = torch.empty_like(kept.hidden)
+    torch.mm(by_proposal, weights.shared.t(), out=grad_hidden[0])
+    torch.bmm(grad[3:], weights.ends.transpose(1, 2), out=grad_hidden[1:])
+    if grad_shared is not None:
+        grad_hidden[0] += grad_shared
+    grad_hidden = _before_relu(grad_hidden, kept.hidden)
+    sums.hidden_bias.add_(grad_hidden.sum(1, keepdim=True))
+    return grad_hidden
+
+
+def _before_relu(grad: Tensor, after: Tensor) -> Tensor:
+    return torch.ops.aten.threshold_backward.grad_input(grad, after, 0, grad_input=grad)
+
+
+def _finish(
+    video: int | None, grad_table: Tensor | None, z: Tensor, grad_z: Tensor, weights: HeadWeights, sums: HeadWeights
+) -> None:
+    """A video's last block is done: send the gradient of its table on."""
+    if video is None or grad_table is None:
+        return
+    torch.mm(grad_table, weights.table.t(), out=grad_z[video])
+    sums.table.addmm_(z[video].t(), grad_table)
