@@ -1,17 +1,21 @@
-"""Decoding 640x360 H.264 to 228x128 RGB: PyAV the plain way against ours, in turn, in one process.
+"""Decoding 640x360 H.264 to 228x128 RGB: PyAV the plain way against ours, in frames per processor second.
 
-python tests/benchmarks/bench_decode.py [--frames 4500] [--repeats 3]
+The ceiling is the same decoder that converts nothing.
+
+Run as `python tests/benchmarks/bench_decode.py [--frames 4500] [--repeats 3]`.
 """
 
 import argparse
-import sys
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
+from measure import Row, compare, in_turn, report
 
 from etad.data.video import open_video, write_video
 
@@ -64,14 +68,31 @@ def _runs(wanted: np.ndarray) -> list[tuple[int, int]]:
     return [(int(wanted[start]), int(wanted[end])) for start, end in zip(starts, ends)]
 
 
-def measure(
-    read: Callable[[Path, np.ndarray], Iterator[np.ndarray]], path: Path, wanted: np.ndarray
-) -> tuple[float, float, tuple[int, int]]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    count, total = 0, 0
-    for frame in read(path, wanted):
-        count, total = count + 1, total + int(frame[64, 114, 0])
-    return time.perf_counter() - wall, time.process_time() - cpu, (count, total)
+def decode_alone(path: Path) -> None:
+    with av.open(str(path)) as container:
+        for _ in container.decode(video=0):
+            pass
+
+
+def go_through(read: Callable[[Path, np.ndarray], Iterator[np.ndarray]], path: Path, wanted: np.ndarray) -> list[int]:
+    """One pixel of each frame, so that both ways are seen to read the same."""
+    return [int(frame[64, 114, 0]) for frame in read(path, wanted)]
+
+
+def rows(path: Path, gop: int, num_frames: int, repeats: int) -> list[Row]:
+    starts = np.round(np.linspace(0, num_frames - CLIP_FRAMES, NUM_CLIPS)).astype(int)
+    clips = np.unique(starts[:, None] + np.arange(CLIP_FRAMES))
+    found = []
+    for what, wanted in (("all frames", np.arange(num_frames)), (f"{NUM_CLIPS} clips of {CLIP_FRAMES}", clips)):
+        ways = {read.__name__: functools.partial(go_through, read, path, wanted) for read in (plain, ours)}
+        assert ways["plain"]() == ways["ours"]()
+        how = dict(unit="frames/s", items=len(wanted), repeats=repeats)
+        cpu = compare(f"{what}, key frame every {gop}, by processor", **ways, **how, clock=time.process_time)
+        if what == "all frames":
+            decoding = in_turn({"alone": lambda: decode_alone(path)}, repeats, clock=time.process_time)["alone"]
+            cpu = replace(cpu, ceiling=cpu.ours * decoding / num_frames, ceiling_of="decoding alone")
+        found += [cpu, compare(f"{what}, key frame every {gop}, by the clock", **ways, **how, headline=False)]
+    return found
 
 
 def main() -> None:
@@ -79,27 +100,13 @@ def main() -> None:
     arguments.add_argument("--frames", type=int, default=4500)
     arguments.add_argument("--repeats", type=int, default=3)
     options = arguments.parse_args()
-    starts = np.round(np.linspace(0, options.frames - CLIP_FRAMES, NUM_CLIPS)).astype(int)
-    clips = np.unique(starts[:, None] + np.arange(CLIP_FRAMES))
+    table = []
     with tempfile.TemporaryDirectory() as folder:
         for gop in (12, 250):
             path = Path(folder) / f"gop{gop}.mp4"
             write_video(path, film(options.frames), fps=FPS, crf=23, gop=gop)
-            for what, wanted in (("sequential", np.arange(options.frames)), (f"{NUM_CLIPS} x {CLIP_FRAMES}", clips)):
-                times: dict[str, list[tuple[float, float]]] = {"plain": [], "ours": []}
-                for _ in range(options.repeats):
-                    results = {}
-                    for name, read in (("plain", plain), ("ours", ours)):
-                        wall, cpu, results[name] = measure(read, path, wanted)
-                        times[name].append((wall, cpu))
-                    assert results["plain"] == results["ours"], results
-                (plain_wall, plain_cpu), (our_wall, our_cpu) = (min(times[name]) for name in ("plain", "ours"))
-                plain_rate, our_rate = len(wanted) / plain_cpu, len(wanted) / our_cpu
-                sys.stdout.write(
-                    f"{what:>10}, GOP {gop:>3}: plain {plain_wall:6.2f} s, ours {our_wall:6.2f} s, "
-                    f"{plain_wall / our_wall:.2f} x; frames per CPU second {plain_rate:5.0f} and {our_rate:5.0f}, "
-                    f"{our_rate / plain_rate:.2f} x\n"
-                )
+            table += rows(path, gop, options.frames, options.repeats)
+    report(table, title="Decoding 640x360 H.264 to 228x128 RGB")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,22 @@
 """How fast encoders run: as their publishers write them, and as ours, in turn in one process.
 
 The publishers' way: channels first in memory, batch norms as passes of their own, and 3-D kernels for R(2+1)D and
-SlowOnly. Memory is what a forward pass that keeps a graph adds to the process.
+SlowOnly, in float32. Times are of the processor, which other work on the machine sways less than the clock.
 
 Run as `python tests/benchmarks/bench_encoders.py [--encoders tsm_r50 r2plus1d_34] [--clips 2] [--side 112]`.
 """
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
+from measure import Row, compare, matrix_share, report
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from etad.extract.convnorm import ConvNorm
 from etad.extract.encoders import ENCODERS, Encoder, build_encoder
@@ -60,19 +64,19 @@ def plainly(name: str) -> Encoder:
     return encoder
 
 
-def seconds(encoder: Encoder, clips: Tensor, *, train: bool, autocast: bool, repeats: int) -> float:
-    """Best of some repeats, per clip: processor seconds, which other work on the machine sways less than the clock."""
-    best = float("inf")
-    for repeat in range(repeats + 1):
-        started = time.process_time()
-        with torch.set_grad_enabled(train), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            features = encoder(clips)
-        if train:
-            features.float().sum().backward()
-            encoder.zero_grad()
-        if repeat > 0:
-            best = min(best, time.process_time() - started)
-    return best / len(clips)
+def step(encoder: Encoder, clips: Tensor, *, train: bool, autocast: bool = False) -> None:
+    with torch.set_grad_enabled(train), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        features = encoder(clips)
+    if train:
+        features.float().sum().backward()
+        encoder.zero_grad()
+
+
+def gflop(encoder: Encoder, clips: Tensor, *, train: bool) -> float:
+    """Multiplications and additions of one step, as the plain way does them."""
+    with FlopCounterMode(display=False) as counter:
+        step(encoder, clips, train=train)
+    return counter.get_total_flops() / 1e9
 
 
 def graph_mebibytes(encoder: Encoder, clips: Tensor) -> float:
@@ -92,6 +96,31 @@ def graph_mebibytes(encoder: Encoder, clips: Tensor) -> float:
     return total / len(clips) / 2**20
 
 
+def rows(name: str, num_clips: int, side: int, repeats: int) -> list[Row]:
+    frames = torch.randint(0, 256, (num_clips, ENCODERS[name].clip_frames, side, side, 3))
+    ours, plain = build_encoder(name).freeze(2), plainly(name).freeze(2)
+    plain.load_state_dict(ours.state_dict())
+    clips = ours.normalise(frames.to(torch.uint8))
+    first = clips.contiguous()
+    how = dict(unit="ms a clip", items=num_clips, repeats=repeats, clock=time.process_time)
+    kept = f"{name}, kept for the way back, two stages frozen"
+    found = [Row(kept, graph_mebibytes(ours, clips), "MiB a clip", graph_mebibytes(plain, first))]
+    for train in (False, True):
+        done = "forward and backward, two stages frozen" if train else "forward"
+        work = gflop(plain, first, train=train)
+        publishers = functools.partial(step, plain, first, train=train)
+        for autocast in (False, True):
+            what = f"{name}, {done}, {'bfloat16' if autocast else 'float32'}"
+            mine = functools.partial(step, ours, clips, train=train, autocast=autocast)
+            row = compare(what, plain=publishers, ours=mine, headline=not autocast, **how)
+            if not autocast:
+                # Processor seconds are of all threads together, the rate of products is of all at once.
+                seconds = row.ours * num_clips / 1e3 / torch.get_num_threads()
+                row = replace(row, **matrix_share(work, seconds))
+            found.append(row)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoders", nargs="*", default=list(ENCODERS), choices=list(ENCODERS))
@@ -101,22 +130,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    for name in asked.encoders:
-        frames = torch.randint(0, 256, (asked.clips, ENCODERS[name].clip_frames, asked.side, asked.side, 3))
-        ours, plain = build_encoder(name).freeze(2), plainly(name).freeze(2)
-        plain.load_state_dict(ours.state_dict())
-        clips = ours.normalise(frames.to(torch.uint8))
-        first = clips.contiguous()
-        theirs_mib, mine_mib = graph_mebibytes(plain, first), graph_mebibytes(ours, clips)
-        print(f"{name}, kept for the way back: plain {theirs_mib:.1f}, ours {mine_mib:.1f} MiB a clip", flush=True)
-        for train in (False, True):
-            for autocast in (False, True):
-                how = dict(train=train, autocast=autocast, repeats=asked.repeats)
-                theirs, mine = seconds(plain, first, **how), seconds(ours, clips, **how)
-                done = "forward and backward, two stages frozen" if train else "forward"
-                number = "bfloat16" if autocast else "float32"
-                print(f"{name}, {done}, {number}: plain {1e3 * theirs:.0f}, ours {1e3 * mine:.0f} ms a clip", end="")
-                print(f", {theirs / mine:.2f} x", flush=True)
+    table = [row for name in asked.encoders for row in rows(name, asked.clips, asked.side, asked.repeats)]
+    report(table, title=f"Encoders, {asked.side} x {asked.side}")
 
 
 if __name__ == "__main__":

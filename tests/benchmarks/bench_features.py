@@ -1,16 +1,19 @@
-"""How fast the feature cache opens and reads: an epoch the plain way (h5py alone) and ours, in turn in one process.
+"""How fast the feature cache opens, reads and writes: the plain way (h5py alone) and ours.
+
+The files are in the system's cache. The ceiling is a copy of what is read, in memory.
 
 Run as `python tests/benchmarks/bench_features.py [--videos 2000] [--opened 20000]`.
 """
 
 import argparse
+import itertools
 import tempfile
-import time
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
+from measure import Row, compare, copy_share, in_turn, report
 
 from etad.data.feature_index import write_index
 from etad.data.feature_item import Header, create_file, digest, write_item
@@ -26,28 +29,47 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=2000, help="videos of the epoch (128 x 512, float16)")
     parser.add_argument("--opened", type=int, default=20000, help="videos of the cache that is only opened")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder) / "features.h5"
-        build(cache, videos=asked.videos, snippets=SNIPPETS, channels=CHANNELS)
-        for name in ("first", "second"):
-            plain = timed(lambda: read_plainly(cache))
-            ours = timed(lambda: read_ours(cache))
-            report(f"{name} epoch over the packed file", plain, ours, asked.videos)
-        window = timed(lambda: read_ours(cache, stop=32))
-        print(f"windows of 32 snippets: {asked.videos / window:.0f} videos/s")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        table = [*reading(folder, asked.videos), opening(folder, asked.opened), *parts(folder, min(asked.videos, 500))]
+    report(table, title="Feature cache")
 
-        build(cache, videos=asked.opened, snippets=1, channels=8)
-        plain, ours = timed(lambda: open_plainly(cache)), timed(lambda: FeatureCache(cache).close())
-        print(f"opening {asked.opened} videos: attributes {plain:.2f} s, index {ours:.3f} s, {plain / ours:.0f} x")
 
-        parts = Path(folder) / "parts.h5"
-        count = min(asked.videos, 500)
-        steps = [
-            ("written", timed(lambda: write_parts(parts, count))),
-            ("opened", timed(lambda: FeatureCache(parts))),
-            ("packed", timed(lambda: pack(parts))),
-        ]
-        print(f"{count} parts:", ", ".join(f"{done} {count / seconds:.0f}/s" for done, seconds in steps))
+def reading(folder: Path, videos: int) -> list[Row]:
+    cache = folder / "features.h5"
+    build(cache, videos=videos, snippets=SNIPPETS, channels=CHANNELS)
+    how = dict(unit="videos/s", items=videos)
+    whole = compare("an epoch", plain=lambda: read_plainly(cache), ours=lambda: read_ours(cache), **how)
+    read = copy_share(videos * SNIPPETS * CHANNELS * 2 / 1e9, videos / whole.ours)
+    windows = compare("an epoch, windows of 32 of 128 snippets", ours=lambda: read_ours(cache, stop=32), **how)
+    return [replace(whole, **read), windows]
+
+
+def opening(folder: Path, videos: int) -> Row:
+    cache = folder / "many.h5"
+    build(cache, videos=videos, snippets=1, channels=8)
+    ours, plain = lambda: FeatureCache(cache).close(), lambda: open_plainly(cache)
+    return compare(f"opening {videos} videos", plain=plain, ours=ours)
+
+
+def parts(folder: Path, count: int) -> list[Row]:
+    """Writing part by part, which survives a kill, beside one file written at once; packing once."""
+    numbers = itertools.count()
+
+    def written() -> None:
+        write_parts(folder / f"parts{next(numbers)}.h5", count)
+
+    def at_once() -> None:
+        build(folder / f"whole{next(numbers)}.h5", videos=count, snippets=SNIPPETS, channels=CHANNELS)
+
+    how = dict(unit="videos/s", items=count, repeats=1, headline=False)
+    last = folder / "last.h5"
+    write_parts(last, count)
+    packing = in_turn({"pack": lambda: pack(last)}, 1, warm_up=False)["pack"]
+    return [
+        compare(f"writing {count} videos (plain: one file at once)", plain=at_once, ours=written, **how),
+        Row(f"packing {count} videos", count / packing, "videos/s", headline=False),
+    ]
 
 
 def build(path: Path, *, videos: int, snippets: int, channels: int) -> None:
@@ -91,16 +113,6 @@ def write_parts(path: Path, count: int) -> None:
     features, meta = np.zeros((SNIPPETS, CHANNELS), np.float32), make_meta(SNIPPETS)
     for number in range(count):
         write_part(path, f"v_{number:06d}", features, meta)
-
-
-def timed(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
-
-
-def report(name: str, plain: float, ours: float, videos: int) -> None:
-    print(f"{name}: plain {videos / plain:.0f} videos/s, ours {videos / ours:.0f} videos/s, {plain / ours:.1f} x")
 
 
 if __name__ == "__main__":

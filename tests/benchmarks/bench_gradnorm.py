@@ -5,6 +5,8 @@ videos, the gradient that each snippet alone sends into the encoder is computed.
 sum of those, so that many draws cost nothing. Without weights of their own, samples are scaled by 1 / gamma: unscaled
 ones have the same direction, and an error of about 1 - gamma.
 
+The table's plain way is sampling at random.
+
 Run as `python tests/benchmarks/bench_gradnorm.py [--epochs 3] [--draws 200] [--weights encoder.pt]`.
 """
 
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure import Row, compare, report
 from torch import Tensor
 
 from etad.data.annotations import read_annotations
@@ -94,7 +97,7 @@ def unevenness(norms: Tensor) -> str:
     return f"standard deviation / mean {deviation:.2f}, largest tenth has {share:.0%} of the sum"
 
 
-def measured(trainer: E2eTrainer, videos: Sequence[int], draws: int, when: str) -> None:
+def measured(trainer: E2eTrainer, videos: Sequence[int], draws: int, when: str) -> list[Row]:
     trainer.encoder.eval(), trainer.detector.train()
     alone = [snippets_alone(trainer, number) for number in videos]
     snippets = len(alone[0][0])
@@ -104,6 +107,7 @@ def measured(trainer: E2eTrainer, videos: Sequence[int], draws: int, when: str) 
     print(f"{'':>28}" + "".join(f"{f'gamma {ratio:.0%}':>18}" for ratio in RATIOS))
     print(f"{'':>28}" + f"{'cosine':>10}{'error':>8}" * len(RATIOS))
     ways: dict[str, Weigh] = {name: scaled(name) for name in ("random", "grid", "block", "fps", "dpp")}
+    errors: dict[str, list[float]] = {}
     for name, weigh in (*ways.items(), ("gradnorm", by_norm), ("the best norms to go by", by_norm)):
         found = defaultdict(list)
         for ratio in RATIOS:
@@ -114,8 +118,27 @@ def measured(trainer: E2eTrainer, videos: Sequence[int], draws: int, when: str) 
                 repeats = 1 if name == "grid" else draws if weigh is by_norm or name in ("random", "block") else 20
                 for _ in range(repeats):
                     found[ratio].append(closeness(products, weigh(used, features, count, generator)))
-        cells = "".join(f"{c:>10.3f}{e:>8.2f}" for c, e in (np.mean(found[ratio], axis=0) for ratio in RATIOS))
-        print(f"{name:>28}{cells}", flush=True)
+        means = [np.mean(found[ratio], axis=0) for ratio in RATIOS]
+        errors[name] = [error for _, error in means]
+        print(f"{name:>28}" + "".join(f"{cosine:>10.3f}{error:>8.2f}" for cosine, error in means), flush=True)
+    return [
+        Row(f"relative error of the encoder's gradient, gamma {ratio:.0%}, by norm, {when}", ours, "", plain)
+        for ratio, ours, plain in zip(RATIOS, errors["gradnorm"], errors["random"])
+    ] + [choosing(*alone[0])]
+
+
+def choosing(norms: Tensor, own: Tensor, products: Tensor, features: Tensor) -> Row:
+    generator = torch.Generator().manual_seed(0)
+    count = sample_size(len(norms), ratio=RATIOS[-1])
+    at_random = scaled("random")
+    return compare(
+        f"choosing {count} of {len(norms)} snippets by norm",
+        plain=lambda: at_random(norms, features, count, generator),
+        ours=lambda: by_norm(norms, features, count, generator),
+        unit="ms",
+        repeats=20,
+        headline=False,
+    )
 
 
 def main() -> None:
@@ -140,10 +163,11 @@ def main() -> None:
         setup = E2eSetup(config, run, sources, annotations, torch.device("cpu"), E2eOutcome(run.e2e))
         trainer = setup.trainer(encoder, sha256, None)
         videos = [n for n, window in enumerate(trainer.clips.windows) if len(window.labels)][:4]
-        measured(trainer, videos, asked.draws, "before training")
+        table = measured(trainer, videos, asked.draws, "before training")
         if asked.epochs:
             trainer.run()
-            measured(trainer, videos, asked.draws, f"after {asked.epochs} epochs")
+            table += measured(trainer, videos, asked.draws, f"after {asked.epochs} epochs")
+    report(table, title="Sampled gradients of the encoder")
 
 
 if __name__ == "__main__":

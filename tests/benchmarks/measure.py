@@ -35,7 +35,7 @@ class Row:
     ours, plain
         Cost of our way and of the plain one. A unit that ends in "/s" is a rate, the more the better.
     unit
-        "s", "ms a video", "videos/s".
+        "s", "ms a video", "videos/s"; empty for a plain number.
     peak_mib, plain_peak_mib
         Memory above where the call began.
     ceiling, ceiling_of
@@ -68,7 +68,7 @@ class Row:
         """The row as text, one cell for each of `HEADS`."""
         share = "" if self.ceiling is None else f"{100 * self.ceiling:.0f} % of {self.ceiling_of}"
         ratio = "" if self.ratio is None else f"{digits(self.ratio)} x"
-        costs = ["" if cost is None else f"{digits(cost)} {self.unit}" for cost in (self.plain, self.ours)]
+        costs = ["" if cost is None else f"{digits(cost)} {self.unit}".rstrip() for cost in (self.plain, self.ours)]
         peaks = ["" if peak is None else f"{peak:.0f}" for peak in (self.plain_peak_mib, self.peak_mib)]
         return [self.what, *costs, ratio, *peaks, share, self.aim]
 
@@ -173,7 +173,7 @@ def report(rows: Sequence[Row], *, title: str) -> None:
     used = [column for column in range(len(HEADS)) if any(cells[column] for cells in table[1:])]
     widths = {column: max(len(cells[column]) for cells in table) for column in used}
     ceilings = {"threads": torch.get_num_threads(), "matrix_gflops": matrix_rate(), "copy_gbs": copy_rate()}
-    print(f"{title}\n{ceilings['threads']} threads, ", end="")
+    print(f"{title}\nthreads: {ceilings['threads']}; ", end="")
     print(f"float32 products {matrix_rate():.0f} GFLOP/s, memory copies {copy_rate():.1f} GB/s")
     for cells in table:
         print(" | ".join(cells[column].ljust(widths[column]) for column in used).rstrip())
@@ -200,14 +200,14 @@ def digits(value: float) -> str:
 @functools.cache
 def _matrix_rate(num_threads: int) -> float:
     a, out = torch.randn(2048, 2048), torch.empty(2048, 2048)
-    return 2 * 2048**3 / in_turn({"product": lambda: torch.mm(a, a, out=out)}, 5)["product"] / 1e9
+    return 2 * 2048**3 / in_turn({"product": lambda: torch.mm(a, a, out=out)}, 10)["product"] / 1e9
 
 
 @functools.cache
 def _copy_rate(num_threads: int) -> float:
     a = torch.zeros(2**26)
     b = torch.zeros_like(a)
-    return 4 * 2**26 / in_turn({"copy": lambda: b.copy_(a)}, 5)["copy"] / 1e9
+    return 4 * 2**26 / in_turn({"copy": lambda: b.copy_(a)}, 10)["copy"] / 1e9
 
 
 def _mebibytes(field: str) -> float:
