@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .. import __version__
 from ..data.checkpoint import load_checkpoint
 from ..data.errors import EtadError
 from .model import Detector
+from .schedule import TrainState
 from .settings import DetectSettings
 
 FORMAT = "etad-detector"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a detector is trained for and from, which goes into each of its checkpoints.
+
+    Parameters
+    ----------
+    in_channels
+        Of its features.
+    classes
+        Class names in the order of its class branch and labels.
+    source
+        The kind of its features: encoder, layout and so on.
+    config_digest
+        Digest of all that the training depends on.
+    seed
+        Where its randomness comes from.
+    """
+
+    in_channels: int
+    classes: Sequence[str]
+    source: Mapping[str, Any]
+    config_digest: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +102,35 @@ def load_detector(path: Path) -> Trained:
     except RuntimeError as error:
         raise EtadError(f"{path}: the weights do not fit the sizes that the checkpoint states: {error}") from error
     return Trained(detector, settings, classes, state["source"], state)
+
+
+def detector_checkpoint(
+    detector: Detector,
+    optimizer: torch.optim.Optimizer,
+    position: TrainState,
+    *,
+    settings: DetectSettings,
+    origin: Origin,
+) -> dict[str, Any]:
+    """What a checkpoint must hold, among anything else, for `load_detector` to take it and for training to go on."""
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "settings": settings.model_dump(mode="json"),
+        **vars(origin),
+        "classes": list(origin.classes),
+        "source": dict(origin.source),
+        "position": vars(position).copy(),
+        "model": detector.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+
+
+def go_on(saved: Mapping[str, Any], detector: Detector, optimizer: torch.optim.Optimizer) -> TrainState:
+    """Put weights and optimiser back to where a checkpoint was written, and tell where that was."""
+    detector.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return TrainState(**saved["position"])
 
 
 def check_channels(settings: DetectSettings, found: int, where: Path | str) -> int:

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import __version__
 from ..data.atomic import remove_leftovers
 from ..data.checkpoint import load_checkpoint, save_checkpoint
 from ..data.errors import EtadError
 from ..data.feature_source import FeatureSource
-from .build import FORMAT, build_detector
+from .build import Origin, build_detector, detector_checkpoint, go_on
 from .loading import Batches
 from .model import Detector
 from .objective import Objective
@@ -63,7 +62,9 @@ class Trainer:
         if not train_windows:
             raise EtadError("no training window is left: see the list of what was left out and why.")
         self.settings, self.folder, self.device, self.seed = settings, folder, device, seed
-        self.classes, self.source, self.config_digest = tuple(classes), source, config_digest
+        self.origin = Origin(
+            in_channels=cache.channels, classes=classes, source=source, config_digest=config_digest, seed=seed
+        )
         self.train_windows, self.val_windows = train_windows, val_windows
         self.detector = build_detector(settings, in_channels=cache.channels, num_classes=len(classes), seed=seed).to(
             device
@@ -72,7 +73,6 @@ class Trainer:
         self.optimizer = build_optimizer(self.detector, settings)
         self.state = TrainState()
         self.objective = Objective(settings)
-        self.in_channels = cache.channels
         self.train_batches = Batches(
             train_windows, cache, settings=settings, workers=workers, memory_gib=training.memory_gib
         )
@@ -88,14 +88,12 @@ class Trainer:
         if not self.last.exists():
             return False
         saved = load_checkpoint(self.last)
-        if saved["config_digest"] != self.config_digest:
+        if saved["config_digest"] != self.origin.config_digest:
             raise EtadError(
                 f"{self.last}: this checkpoint comes from another config, other annotations or other features. "
                 "Choose another run folder, or remove it."
             )
-        self.detector.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.state = TrainState(**saved["position"])
+        self.state = go_on(saved, self.detector, self.optimizer)
         return True
 
     def run(self, progress: Progress = lambda step, steps, loss: None) -> Detector:
@@ -199,20 +197,10 @@ class Trainer:
         self._save(self.last)
 
     def _save(self, path: Path) -> None:
-        state = {
-            "format": FORMAT,
-            "version": __version__,
-            "settings": self.settings.model_dump(mode="json"),
-            "in_channels": self.in_channels,
-            "classes": list(self.classes),
-            "source": self.source,
-            "config_digest": self.config_digest,
-            "seed": self.seed,
-            "position": vars(self.state).copy(),
-            "model": self.detector.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        save_checkpoint(path, state)
+        save_checkpoint(
+            path,
+            detector_checkpoint(self.detector, self.optimizer, self.state, settings=self.settings, origin=self.origin),
+        )
 
 
 def build_optimizer(detector: Detector, settings: DetectSettings) -> torch.optim.Optimizer:

@@ -12,7 +12,7 @@ import torch
 
 from ..data.annotations import Annotations
 from ..data.errors import EtadError
-from ..detect.build import Trained, build_detector, load_detector
+from ..detect.build import Origin, Trained, build_detector, load_detector
 from ..detect.model import Detector
 from ..detect.objective import Objective
 from ..detect.settings import DetectSettings
@@ -130,16 +130,15 @@ class E2eSetup:
             ),
             failed=failed,
             validation_loss=lambda: self.validation_loss(encoder, detector, detect, classes),
-            about={
-                "in_channels": encoder.channels,
-                "classes": list(classes),
-                "source": {"encoder": config.encoder.name, "weights_sha256": weights_sha256, "clips": clips},
-                "config_digest": digest(made_from),
-                "encoder_name": config.encoder.name,
-            },
+            origin=Origin(
+                in_channels=encoder.channels,
+                classes=classes,
+                source={"encoder": config.encoder.name, "weights_sha256": weights_sha256, "clips": clips},
+                config_digest=digest(made_from),
+                seed=config.seed,
+            ),
             folder=self.outcome.folder,
             device=self.device,
-            seed=config.seed,
             autocast=autocast,
         )
 

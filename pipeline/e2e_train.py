@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import __version__
 from ..data.atomic import remove_leftovers
 from ..data.checkpoint import load_checkpoint, save_checkpoint
 from ..data.errors import EtadError
-from ..detect.build import FORMAT
+from ..detect.build import Origin, detector_checkpoint, go_on
 from ..detect.model import Detector
 from ..detect.objective import Objective
 from ..detect.schedule import Progress, TrainState, epoch_order, log_epoch, place_generator
@@ -47,8 +45,8 @@ class E2eTrainer:
         Training videos that could not even be opened.
     validation_loss
         Measures the loss on videos that are not trained on, if there are any.
-    about
-        What else goes into the checkpoints: the detector's classes and so on.
+    origin
+        What the detector is trained for and from; goes into the checkpoints.
     folder
         Where `checkpoints/` and `log.jsonl` go.
     autocast
@@ -65,15 +63,14 @@ class E2eTrainer:
         clips: TrainingClips,
         failed: Sequence[Failure],
         validation_loss: Callable[[], float | None],
-        about: dict[str, Any],
+        origin: Origin,
         folder: Path,
         device: torch.device,
-        seed: int,
         autocast: torch.dtype | None,
     ) -> None:
-        self.settings, self.detect, self.folder, self.device, self.seed = settings, detect, folder, device, seed
+        self.settings, self.detect, self.folder, self.device, self.seed = settings, detect, folder, device, origin.seed
         self.encoder, self.detector, self.clips, self.autocast = encoder, detector, clips, autocast
-        self.validation_loss, self.about = validation_loss, about
+        self.validation_loss, self.origin = validation_loss, origin
         self.failed = {failure.video_id: failure for failure in failed}
         self.num_videos = len({window.cache_id for window in clips.windows} | set(self.failed))
         self.objective = Objective(detect)
@@ -99,15 +96,13 @@ class E2eTrainer:
         if not self.last.exists():
             return False
         saved = load_checkpoint(self.last)
-        if saved["config_digest"] != self.about["config_digest"]:
+        if saved["config_digest"] != self.origin.config_digest:
             raise EtadError(
                 f"{self.last}: this checkpoint comes from another config, other videos, or another encoder or detector "
                 "to start from. Choose another run folder, or remove it."
             )
         self.encoder.load_state_dict(saved["encoder"])
-        self.detector.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.state = TrainState(**saved["position"])
+        self.state = go_on(saved, self.detector, self.optimizer)
         self.failed |= {id: Failure(id, Path(path), reason) for id, path, reason in saved["failed"]}
         return True
 
@@ -229,17 +224,9 @@ class E2eTrainer:
         self._save(self.last)
 
     def _save(self, path: Path) -> None:
-        state = {
-            "format": FORMAT,
-            "version": __version__,
-            "settings": self.detect.model_dump(mode="json"),
-            "seed": self.seed,
-            "position": vars(self.state).copy(),
-            "failed": [[id, str(failure.path), failure.reason] for id, failure in self.failed.items()],
-            "model": self.detector.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        save_checkpoint(path, state | self.about | encoder_checkpoint(self.encoder, name=self.about["encoder_name"]))
+        state = detector_checkpoint(self.detector, self.optimizer, self.state, settings=self.detect, origin=self.origin)
+        state["failed"] = [[id, str(failure.path), failure.reason] for id, failure in self.failed.items()]
+        save_checkpoint(path, state | encoder_checkpoint(self.encoder, name=self.origin.source["encoder"]))
 
 
 def build_optimizer(encoder: Encoder, detector: Detector, settings: E2eSettings) -> torch.optim.Optimizer:

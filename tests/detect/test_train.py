@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import miniature
@@ -125,6 +126,6 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence(data: tuple[Path, Path]
 def test_a_checkpoint_of_another_config_is_refused(data: tuple[Path, Path], tmp_path: Path) -> None:
     trainer(data, tmp_path, settings()).run()
     other = trainer(data, tmp_path, settings())
-    other.config_digest = "1"
+    other.origin = replace(other.origin, config_digest="1")
     with pytest.raises(EtadError, match="comes from another config, other annotations or other features"):
         other.resume()
