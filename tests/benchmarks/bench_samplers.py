@@ -1,7 +1,7 @@
 """FPS and k-DPP on snippets (128) and on proposals (8256): the plain way and ours.
 
-The plain k-DPP is only its projection part, given the eigenvectors: less than ours does. No ceiling is given: both of
-ours do less than one pass over all items for each pick.
+The plain k-DPP is only its projection part, given the eigenvectors: less than ours does. There is no ceiling to name:
+FPS brings only few items up to date for each pick.
 """
 
 import math
