@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import EtadError, listing
+from .errors import EtadError, counted, listing
 from .json_file import read_json
 
 # Real annotations end up to 0.85 s after their video does: measured durations differ by the container's rounding.
@@ -70,7 +70,7 @@ class Annotations:
         videos = [video for video in self.videos.values() if video.subset.lower() in wanted]
         if not videos:
             counts = Counter(video.subset for video in self.videos.values())
-            there = ", ".join(f"'{subset}' ({count} videos)" for subset, count in counts.items()) or "none"
+            there = ", ".join(f"'{subset}' ({counted(count, 'video')})" for subset, count in counts.items()) or "none"
             raise EtadError(f"{self.source}: subset '{name}' is empty. Subsets in this file: {there}.")
         return videos
 

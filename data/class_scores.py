@@ -11,7 +11,7 @@ import numpy as np
 
 from .annotations import match_ids
 from .atomic import write_json
-from .errors import EtadError, listing, nearest
+from .errors import EtadError, counted, listing, nearest
 from .json_file import read_json
 from .ucf101 import UCF101_LABELS
 
@@ -66,14 +66,15 @@ class ClassScores:
         lost = [label for label in labels if label not in place]
         if lost:
             raise EtadError(
-                f"{self.source}: has no class '{lost[0]}' ({len(lost)} of {len(labels)} labels are missing)."
+                f"{self.source}: has no class '{lost[0]}' (missing: {len(lost)} of {counted(len(labels), 'label')})."
                 f"{nearest(lost[0], self.labels)} Name the scores of this data set's classes."
             )
         matches = match_ids(video_ids, self.scores, where=str(self.source))
         missing = [video_id for video_id in video_ids if video_id not in matches]
         if missing:
             raise EtadError(
-                f"{self.source}: has no class scores of {len(missing)} of {len(video_ids)} videos: {listing(missing)}. "
+                f"{self.source}: has no class scores of {len(missing)} of {counted(len(video_ids), 'video')}: "
+                f"{listing(missing)}. "
                 f"Name a file with all of them, or leave these videos out."
             )
         columns = [place[label] for label in labels]
@@ -151,7 +152,7 @@ def _checked(path: Path, video_id: str, row: Any, labels: Sequence[str]) -> np.n
     if scores.shape != (len(labels),):
         raise EtadError(
             f"{path}: video '{video_id}' has scores of shape {list(scores.shape)}, expected one for each of "
-            f"{len(labels)} classes."
+            f"{counted(len(labels), 'class')}."
         )
     if not np.isfinite(scores).all() or scores.min() < 0:
         worst = int(np.argmax(~np.isfinite(scores) | (scores < 0)))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from .errors import EtadError
+from .errors import EtadError, counted
 from .timeline import Timing
 
 _TIMING_FLOATS = ("duration_seconds", "fps", "first_center_seconds", "center_step_seconds")
@@ -72,7 +72,8 @@ class FeatureMeta:
                 raise EtadError(f"{name} is {getattr(timing, name)}, expected more than 0")
         if timing.centers_seconds is not None:
             if len(timing.centers_seconds) != num_snippets:
-                raise EtadError(f"{len(timing.centers_seconds)} snippet centres are listed for {num_snippets} snippets")
+                listed = counted(len(timing.centers_seconds), "snippet centre")
+                raise EtadError(f"{listed} listed for {counted(num_snippets, 'snippet')}")
             if not np.isfinite(timing.centers_seconds).all():
                 raise EtadError("a listed snippet centre is not finite")
 

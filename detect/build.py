@@ -11,7 +11,7 @@ import torch
 
 from .. import __version__
 from ..data.checkpoint import load_checkpoint
-from ..data.errors import EtadError
+from ..data.errors import EtadError, counted
 from .model import Detector
 from .schedule import TrainState
 from .settings import DetectSettings
@@ -156,6 +156,6 @@ def checkpoint_source(classes: Sequence[str], expected: Trained, path: Path) -> 
     if tuple(classes) != expected.classes:
         strangers = sorted(set(classes) - set(expected.classes)) or sorted(set(expected.classes) - set(classes))
         raise EtadError(
-            f"{path}: trained for {len(expected.classes)} classes, the annotations have {len(classes)}; "
+            f"{path}: trained for {counted(len(expected.classes), 'class')}, the annotations have {len(classes)}; "
             f"'{strangers[0]}' is in one list alone. Use the annotations it was trained on."
         )

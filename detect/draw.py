@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..data.errors import EtadError
+from ..data.errors import EtadError, counted
 from .proposals import boundaries, lattice
 from .roi import gather_sum, incidence
 from .sampling import GUIDED, sample_lattice
@@ -28,7 +28,7 @@ class ProposalDraw:
         for name, ratio in (("ratio", self.sampling.ratio), ("inference_ratio", self.sampling.inference_ratio)):
             if len(self.all) * ratio < 1:
                 raise EtadError(
-                    f"detect.sampling.{name}={ratio:g} of {len(self.all)} proposals is none. "
+                    f"detect.sampling.{name}={ratio:g} of {counted(len(self.all), 'proposal')} is none. "
                     f"Set it to {1 / len(self.all):.2g} or more."
                 )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..data.errors import EtadError
+from ..data.errors import EtadError, counted
 from ..data.feature_source import FeatureSource
 from .settings import DetectSettings
 from .windows import Window, collate, read_window
@@ -66,8 +66,8 @@ class Batches:
         self.workers = workers
         size = len(windows) * settings.num_snippets * cache.channels * 4
         self.held: dict[int, tuple[np.ndarray, np.ndarray]] | None = {} if size <= memory_gib * 2**30 else None
-        place = "in memory" if self.held is not None else f"read by {workers} workers"
-        log.info("%d windows, %.2f GiB, %s", len(windows), size / 2**30, place)
+        place = "in memory" if self.held is not None else f"read by {counted(workers, 'worker')}"
+        log.info("%s, %.2f GiB, %s", counted(len(windows), "window"), size / 2**30, place)
 
     def of(self, order: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield (B, C, T) features and an optional (B, 1, T) mask for each list of window numbers."""

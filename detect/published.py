@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..data.errors import EtadError, listing
+from ..data.errors import EtadError, counted, listing
 
 _ENHANCE = {
     "layer1": "project",
@@ -62,6 +62,7 @@ def from_published(published: dict[str, Tensor], *, num_stages: int = 3) -> dict
                 ours[f"{to}.{mine}.biases.{layer}"] = torch.stack(biases)
     if left:
         raise EtadError(
-            f"the checkpoint holds {len(left)} tensors that the detector has no place for: {listing(sorted(left))}."
+            f"the checkpoint holds {counted(len(left), 'tensor')} that the detector has no place for: "
+            f"{listing(sorted(left))}."
         )
     return ours

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.errors import EtadError, listing
+from ..data.errors import EtadError, counted, listing
 from .convnorm import ConvNorm
 from .encoders import ENCODERS, Encoder, build_encoder, encoder_spec
 from .layouts import NORM_PARTS, Source, published_as, recognise
@@ -97,7 +97,7 @@ def load_weights(encoder: Encoder, path: Path | str, *, name: str) -> WeightsRep
     source = recognise(file.tensors)
     if source is None:
         raise EtadError(
-            f"{path}: holds {len(file.tensors)} tensors ({listing(file.tensors, 3)}), which are not the weights of an "
+            f"{path}: holds {counted(len(file.tensors), 'tensor')} ({listing(file.tensors, 3)}), not the weights of an "
             f"encoder that etad knows. For {name}, get {encoder_spec(name).published}."
         )
     found, report = _match(encoder, file, source, name)
@@ -132,7 +132,7 @@ def describe(path: Path | str) -> str:
     lines = [
         f"{file.path}",
         f"  {file.num_bytes / 2**20:.1f} MiB, sha256 {file.sha256}",
-        f"  {len(file.tensors)} tensors, {millions:.2f} million numbers",
+        f"  {counted(len(file.tensors), 'tensor')}, {millions:.2f} million numbers",
     ]
     source = recognise(file.tensors)
     if source is None:

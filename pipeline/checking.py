@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from ..data.annotations import Annotations, clean, match_ids, subset_aliases
-from ..data.errors import EtadError, listing
+from ..data.errors import EtadError, counted, listing
 from ..data.features import FeatureCache, parts_folder
 from ..data.video import probe
 from ..extract.encoders import encoder_spec
 from .config import Config
 from .detecting import check_cache
-from .extracting import find_sources, packaged_weights
+from .extracting import describe_missing, find_sources, packaged_weights
 from .inputs import read_data
 from .run_folder import RunFolder
 
@@ -73,7 +73,8 @@ def _of_annotations(annotations: Annotations, config: Config) -> Iterator[Findin
             yield Finding("problem", where, str(error), "set data.train_subset or data.test_subset")
     unknown = [video.id for video in annotations.videos.values() if video.duration_seconds is None]
     if unknown:
-        yield Finding("note", where, f"{len(unknown)} videos state no duration", "the video files' own are taken")
+        what = f"no duration stated for {counted(len(unknown), 'video')}"
+        yield Finding("note", where, what, "the video files' own are taken")
     for video in annotations.videos.values():
         if video.duration_seconds is not None:
             for repair in clean(video, video.duration_seconds)[1]:
@@ -84,12 +85,11 @@ def _of_videos(config: Config, annotations: Annotations | None, *, probe_videos:
     sources = find_sources(config, annotations, None)
     folder = str(config.data.videos)
     if sources.missing:
-        what = f"{len(sources.missing)} annotated videos have no file: {listing(sources.missing)}"
-        yield Finding("problem", folder, what, "get the files, or list the ids in data.blocked")
+        yield Finding("problem", folder, describe_missing(sources), "get the files, or list the ids in data.blocked")
     if annotations is not None:
         strangers = sorted(set(sources.files) - set(annotations.videos))
         if strangers:
-            what = f"{len(strangers)} videos are not annotated: {listing(strangers)}"
+            what = f"{counted(len(strangers), 'video')} without annotations: {listing(strangers)}"
             yield Finding("note", folder, what, "they are extracted, not trained on")
     if not probe_videos:
         return
@@ -133,5 +133,5 @@ def _of_cache(config: Config, run: RunFolder, annotations: Annotations | None) -
         yield Finding("problem", str(run.cache), str(error), "see the sentence")
         return
     if lost:
-        what = f"{len(lost)} annotated videos are not in the cache: {listing(lost)}"
+        what = f"{counted(len(lost), 'annotated video')} not in the cache: {listing(lost)}"
         yield Finding("problem", str(run.cache), what, "run `extract` again; it does what is missing")

@@ -23,6 +23,7 @@ def verify(cache: Path, repair: bool, as_json: bool) -> int:
     Example:
       etad verify runs/demo/features.h5
     """
+    from ..data.errors import counted
     from ..data.features import FeatureCache
     from ..data.features import verify as find_problems
     from .report import table
@@ -36,9 +37,10 @@ def verify(cache: Path, repair: bool, as_json: bool) -> int:
         click.echo(json.dumps({"problems": [dict(zip(names, row)) for row in rows]}))
     elif rows:
         click.echo(table(rows, heads=("problem", "video", "what was found", "moved to")))
-        click.echo(f"{len(rows)} problems in {cache}" + ("" if repair else "; `--repair` moves what is bad aside"))
+        hint = "" if repair else "; `--repair` moves what is bad aside"
+        click.echo(f"{counted(len(rows), 'problem')} in {cache}{hint}")
     else:
-        click.echo(f"{cache}: {len(FeatureCache(cache))} videos, all sound")
+        click.echo(f"{cache}: {counted(len(FeatureCache(cache)), 'video')}, all sound")
     return 1 if problems else 0
 
 
@@ -52,11 +54,12 @@ def merge(sources: tuple[Path, ...], cache: Path) -> int:
     Example:
       etad merge --into runs/demo/features.h5
     """
+    from ..data.errors import counted
     from ..data.features import FeatureCache
     from ..data.features import merge as join
 
     path = join(cache, sources)
-    click.echo(f"wrote {path}: {len(FeatureCache(path))} videos")
+    click.echo(f"wrote {path}: {counted(len(FeatureCache(path)), 'video')}")
     return 0
 
 

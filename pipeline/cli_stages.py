@@ -23,6 +23,7 @@ def check(common: Common, videos: Path | None, annotations: Path | None, probe: 
     Example:
       etad check -c thumos14 --annotations thumos14.json --videos videos
     """
+    from ..data.errors import counted
     from .checking import check as find
     from .report import table
     from .run_folder import RunFolder
@@ -33,7 +34,7 @@ def check(common: Common, videos: Path | None, annotations: Path | None, probe: 
         rows = [(f.kind, f.where, f.what, f.advice) for f in sorted(findings, key=lambda f: f.kind != "problem")]
         click.echo(table(rows, heads=("kind", "where", "what was found", "what to do, or what is done")))
     problems = sum(finding.kind == "problem" for finding in findings)
-    click.echo(f"{problems} problems, {len(findings) - problems} notes")
+    click.echo(f"{counted(problems, 'problem')}, {counted(len(findings) - problems, 'note')}")
     return 1 if problems else 0
 
 
@@ -78,6 +79,7 @@ def extract(
     Example:
       etad extract -c thumos14 -o runs/t14 --videos videos --weights tsp.pth
     """
+    from ..data.errors import counted
     from .device import choose_device
     from .extracting import describe_missing, find_sources, parse_shard, run_extract
     from .inputs import read_data
@@ -100,7 +102,8 @@ def extract(
     if report.failed:
         rows = [(failure.video_id, failure.path.name, failure.reason) for failure in report.failed]
         click.echo(table(rows, heads=("video", "file", "why not")))
-    counts = f"{len(report.done)} videos extracted, {len(report.skipped)} there already, {len(report.failed)} failed"
+    made = f"{counted(len(report.done), 'video')} extracted"
+    counts = f"{made}, {len(report.skipped)} there already, {len(report.failed)} failed"
     hint = f" (a shard: join all with `etad merge --into {report.cache}`)" if shard else ""
     click.echo(f"{counts} -> {report.cache}{hint}")
     missing = describe_missing(sources)

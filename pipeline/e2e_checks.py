@@ -137,8 +137,8 @@ def check_sampling(config: Config, counts: Sequence[int]) -> None:
         sample_size(count, ratio=settings.ratio, chunk=settings.chunk) for count in counts
     ):
         raise EtadError(
-            f"e2e.ratio={settings.ratio:g} of {max(counts)} snippets is none, so nothing would reach the encoder. Set "
-            f"it to {1 / max(counts):.2g} or more, or to 0 to train the detector alone."
+            f"e2e.ratio={settings.ratio:g} of {counted(max(counts), 'snippet')} is none, so nothing would reach the "
+            f"encoder. Set it to {1 / max(counts):.2g} or more, or to 0 to train the detector alone."
         )
 
 

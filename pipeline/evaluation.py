@@ -10,7 +10,7 @@ import numpy as np
 
 from ..data.annotations import Annotations, Video, match_ids
 from ..data.detections import Detections
-from ..data.errors import EtadError, listing, nearest
+from ..data.errors import EtadError, counted, listing, nearest
 from ..detect.metrics import GroundTruth, Predictions, average_recall, mean_average_precision
 
 RECALL_AT = (1, 5, 10, 50, 100)
@@ -62,13 +62,14 @@ class Evaluation:
         values = [f"{100 * value:.1f}" for value in (*self.mAP, self.average_mAP)]
         lines = [_row("tIoU", heads), _row("mAP %", values), ""]
         lines += [_row("AN", self.recall), _row("AR %", [f"{100 * value:.1f}" for value in self.recall.values()]), ""]
-        lines.append(f"{self.found} of {self.asked} annotated videos have results.")
+        have = "has" if self.asked == 1 else "have"
+        lines.append(f"{self.found} of {counted(self.asked, 'annotated video')} {have} results.")
         if self.missing:
-            lines.append(f"{len(self.missing)} without results count as misses: {listing(self.missing)}.")
+            misses = "a miss" if len(self.missing) == 1 else "misses"
+            lines.append(f"{len(self.missing)} without results, counted as {misses}: {listing(self.missing)}.")
         if self.strangers:
-            lines.append(
-                f"{len(self.strangers)} with results are not in the subset, left out: {listing(self.strangers)}."
-            )
+            found = counted(len(self.strangers), "video")
+            lines.append(f"{found} with results, but not in the subset, left out: {listing(self.strangers)}.")
         return "\n".join(lines)
 
 
@@ -91,7 +92,7 @@ def evaluate(
     missing = tuple(video.id for video in videos if video.id not in matches)
     if not matches:
         raise EtadError(
-            f"{source}: has no result for any of the {len(videos)} videos of subset '{subset}' "
+            f"{source}: has no result for any of the {counted(len(videos), 'video')} of subset '{subset}' "
             f"(results: {listing(detections.video_ids, most=3)}). Name the subset with --subset."
         )
     strangers = tuple(sorted(set(detections.video_ids) - set(matches.values())))
@@ -119,7 +120,7 @@ def _check_labels(annotations: Annotations, detections: Detections, source: str)
     unknown = sorted(set(detections.labels) - set(known))
     if unknown:
         raise EtadError(
-            f"{source}: label '{unknown[0]}' is none of the {len(known)} labels of {annotations.source}."
+            f"{source}: label '{unknown[0]}' is none of the {counted(len(known), 'label')} of {annotations.source}."
             f"{nearest(unknown[0], known)} Unknown labels: {listing(unknown)}."
         )
 

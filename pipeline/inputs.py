@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..data.annotations import Annotations, match_ids, read_annotations, read_ids
-from ..data.errors import EtadError, listing
+from ..data.errors import EtadError, counted, listing
 from .config import Config
 
 
@@ -21,8 +21,8 @@ def block(annotations: Annotations, path: Path) -> Annotations:
     matches = match_ids(listed, annotations.videos, where=str(path))
     if listed and not matches:
         raise EtadError(
-            f"{path}: none of its {len(listed)} ids is a video of {annotations.source} ({listing(listed, most=3)}). "
-            "Name another list, or correct the ids."
+            f"{path}: none of its {counted(len(listed), 'id')} is a video of {annotations.source} "
+            f"({listing(listed, most=3)}). Name another list, or correct the ids."
         )
     return annotations.without(set(matches.values()))
 

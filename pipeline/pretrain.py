@@ -18,7 +18,7 @@ from tqdm import tqdm
 from .. import __version__
 from ..data.atomic import write_json
 from ..data.checkpoint import load_checkpoint, save_checkpoint
-from ..data.errors import EtadError
+from ..data.errors import EtadError, counted
 from ..extract.clips import Failure
 from ..extract.encoders import Encoder
 from ..extract.prefetch import in_order
@@ -59,7 +59,7 @@ class PretrainReport:
 
     def text(self) -> str:
         """Tell it in one line."""
-        told = f"{self.path}: {len(self.labels)} classes"
+        told = f"{self.path}: {counted(len(self.labels), 'class')}"
         if self.accuracy is not None and self.chance is not None:
             told += f", {self.accuracy:.1%} of held-out clips right (one class for all: {self.chance:.1%})"
         return told + ("" if self.steps else "; done before")

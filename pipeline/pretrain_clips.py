@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data import transforms
 from ..data.annotations import Video, clean
-from ..data.errors import EtadError, listing
+from ..data.errors import EtadError, counted, listing
 from ..data.synthetic import SyntheticSpec, draw_clips
 from ..data.video import Video as VideoFile
 from ..data.video import open_video
@@ -141,8 +141,8 @@ class AnnotatedClips:
         self._held_out = self._stretches(held_out, background)
         if not any(self._training.get(label) for label in classes):
             raise EtadError(
-                f"no clip to pretrain on: none of {len(training)} training videos has both a file and an action. "
-                "Name the folder of the videos with --videos, or check data.train_subset."
+                f"no clip to pretrain on: none of {counted(len(training), 'training video')} has both a file and "
+                "an action. Name the folder of the videos with --videos, or check data.train_subset."
             )
 
     @property

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..data.errors import counted
 from ..detect.build import build_detector
 from ..detect.draw import ProposalDraw
 from ..detect.model import Detector
@@ -124,7 +125,7 @@ def _of_encoder(
     part = _part("encoder", encoder, counter.get_total_flops(), "snippet")
     seconds, peak = _measure(forward, device)
     both_seconds, both_peak = _measure(backward, device)
-    encode = Phase(f"encode {micro_batch} snippets", seconds, peak, passes)
+    encode = Phase(f"encode {counted(micro_batch, 'snippet')}", seconds, peak, passes)
     # The step measured here encodes without gradient first, which is the phase above.
     again = Phase(f"encode {micro_batch} again and go back", max(both_seconds - seconds, 0.0), both_peak, back)
     return part, [encode, again]
@@ -147,8 +148,8 @@ def _of_detector(
         detector.eval()(features, proposals[None])
     part = _part("detector", detector, counter.get_total_flops(), "video, inferred")
     phases = [
-        Phase(f"train the detector on {batch} videos", *_measure(learn, device), 1),
-        Phase(f"infer a video ({len(proposals)} proposals)", *_measure(infer, device), 0),
+        Phase(f"train the detector on {counted(batch, 'video')}", *_measure(learn, device), 1),
+        Phase(f"infer a video ({counted(len(proposals), 'proposal')})", *_measure(infer, device), 0),
     ]
     return [part], phases
 

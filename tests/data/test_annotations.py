@@ -82,7 +82,7 @@ def test_a_file_that_is_missing_or_no_json_gets_a_sentence(tmp_path: Path) -> No
 
 def test_an_empty_subset_lists_those_there_are(tmp_path: Path) -> None:
     annotations = read_annotations(write(tmp_path / "a.json", {"x": entry()}))
-    with pytest.raises(EtadError, match=r"subset 'validation' is empty. Subsets in this file: 'training' \(1 videos\)"):
+    with pytest.raises(EtadError, match=r"subset 'validation' is empty. Subsets in this file: 'training' \(1 video\)"):
         annotations.subset("validation")
 
 

@@ -47,7 +47,7 @@ def test_scores_can_be_put_in_order_for_a_data_set(tmp_path: Path) -> None:
     assert (
         aligned.labels == ("c", "a") and aligned.of("x").tolist() == [0.3, 0.1] and aligned.of("v_y").tolist() == [0, 1]
     )
-    with pytest.raises(EtadError, match=r"has no class 'bb' \(1 of 2 labels are missing\)\. Did you mean 'b'\?"):
+    with pytest.raises(EtadError, match=r"has no class 'bb' \(missing: 1 of 2 labels\)\. Did you mean 'b'\?"):
         small(tmp_path / "s.json").aligned(["a", "bb"], [])
     with pytest.raises(EtadError, match=r"no class scores of 1 of 2 videos: v_z\."):
         small(tmp_path / "s.json").aligned(["a"], ["x", "v_z"])

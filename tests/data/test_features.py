@@ -173,7 +173,7 @@ def test_features_that_no_cache_should_hold_are_refused(tmp_path: Path, features
 def test_timing_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     timing = make_meta().timing
     for changed, message in [
-        (replace(timing, centers_seconds=(1.0, 2.0)), "2 snippet centres are listed for 4 snippets"),
+        (replace(timing, centers_seconds=(1.0, 2.0)), "2 snippet centres listed for 4 snippets"),
         (replace(timing, duration_seconds=float("nan")), "duration_seconds is nan"),
         (replace(timing, fps=0.0), "fps is 0.0, expected more than 0"),
     ]:

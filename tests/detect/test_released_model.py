@@ -164,7 +164,7 @@ def test_the_projected_and_the_direct_way_agree_forward_and_backward(
 
 def test_a_foreign_checkpoint_gets_a_sentence(shapes: dict[str, tuple[int, ...]]) -> None:
     published = {key: torch.zeros(shape) for key, shape in shapes.items()}
-    with pytest.raises(EtadError, match="1 tensors that the detector has no place for: extra"):
+    with pytest.raises(EtadError, match="1 tensor that the detector has no place for: extra"):
         from_published({**published, "extra": torch.zeros(1)})
     with pytest.raises(EtadError, match=r"no tensor 'tem.0.bias'"):
         from_published({key: value for key, value in published.items() if key != "tem.0.bias"})

@@ -240,7 +240,7 @@ def test_files_that_are_no_checkpoints_are_told_in_one_sentence(
         (
             "other.pth",
             {"a.weight": torch.zeros(2), "b.weight": torch.zeros(2)},
-            "2 tensors .a.weight, b.weight., which",
+            "2 tensors .a.weight, b.weight., not",
         ),
     ):
         torch.save(content, tmp_path / name, _use_new_zipfile_serialization="old" not in name)

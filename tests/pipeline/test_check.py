@@ -32,8 +32,8 @@ def test_check_lists_every_problem_with_what_to_do(folder: Path, capsys: pytest.
     arguments = ["check", "--annotations", str(folder / "annotations.json"), "--videos", str(folder / "videos")]
     assert run(arguments) == 1
     out = capsys.readouterr().out
-    assert "1 annotated videos have no file: lost" in out
-    assert "1 videos are not annotated: stranger" in out
+    assert "1 annotated video has no file: lost" in out
+    assert "1 video without annotations: stranger" in out
     assert "lasts 2.00 s, the annotations say 9.00 s" in out
     assert "segment starts at 8 s, after the video's end at 2 s" in out
     assert "run 0.5-2.4 s to 0-2 s" in out

@@ -46,14 +46,14 @@ def test_missing_videos_are_misses_and_strangers_are_listed(
     out = capsys.readouterr().out
     assert "mAP %    50.0    50.0" in out
     assert "1 of 2 annotated videos have results." in out
-    assert "1 without results count as misses: b." in out
-    assert "1 with results are not in the subset, left out: c." in out
+    assert "1 without results, counted as a miss: b." in out
+    assert "1 video with results, but not in the subset, left out: c." in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--subset", "val"], "subset 'val' is empty. Subsets in this file: 'test' (2 videos), 'train' (1 videos)"),
+        (["--subset", "val"], "subset 'val' is empty. Subsets in this file: 'test' (2 videos), 'train' (1 video)"),
         (["--subset", "test", "--tiou", "x"], "--tiou x: expected FIRST:STEP:LAST"),
         (["--subset", "test", "--tiou", "0:0.5:1"], "thresholds lie above 0"),
     ],
