@@ -38,6 +38,7 @@ _COMMANDS = {
     "evaluate": "cli_tools",
     "plot": "cli_tools",
     "profile": "cli_e2e",
+    "reproduce": "cli_reproduce",
     "verify": "cli_cache",
     "merge": "cli_cache",
     "weights": "cli_cache",

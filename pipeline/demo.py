@@ -14,14 +14,13 @@ from ..data.annotations import Annotations
 from ..data.atomic import write_json
 from ..data.detections import Detections, read_detections, write_detections
 from ..data.features import FeatureCache
-from ..data.synthetic import SyntheticSpec, make_dataset
 from .config import Config, override
 from .detecting import detect
 from .device import choose_device
+from .drawn import draw_set
 from .evaluation import Evaluation, evaluate
 from .extracting import find_sources, run_extract
 from .inputs import read_data
-from .options import toml_path
 from .plots import plot_curves, plot_qualitative, plot_yardsticks, qualitative_strips
 from .pretraining import run_pretrain
 from .run_folder import RunFolder
@@ -59,21 +58,7 @@ def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoRep
     run = RunFolder(folder)
 
     with _part("draw the videos", report, say):
-        settings = config.demo
-        spec = SyntheticSpec(
-            num_videos=settings.videos,
-            validation_share=settings.validation_share,
-            size=settings.size,
-            fps=settings.fps,
-            shortest_seconds=settings.shortest_seconds,
-            longest_seconds=settings.longest_seconds,
-            difficulty=settings.difficulty,
-            seed=config.seed,
-        )
-        path = make_dataset(folder / "data", spec, workers=config.workers)
-        config = override(
-            config, f"data.annotations={toml_path(path)}", f"data.videos={toml_path(path.parent / 'videos')}"
-        )
+        config = draw_set(config, folder / "data")
     annotations = read_data(config)
 
     with _part("pretrain the encoder on the source set", report, say):

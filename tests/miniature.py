@@ -86,3 +86,21 @@ def make(folder: Path, *, num_videos: int = 12, seed: int = 0) -> tuple[Path, Pa
 def set_options(*more: str) -> list[str]:
     """Options that make `etad detect` fit the miniature."""
     return [word for value in [*SETS, *more] for word in ("--set", value)]
+
+
+# The demo in a few seconds: what it finds is of no interest here, that it goes the whole way is.
+SMALL_DEMO = [
+    "demo.videos=8",
+    "demo.shortest_seconds=8",
+    "demo.longest_seconds=10",
+    "demo.size=32",
+    "pretrain.steps=2",
+    "pretrain.held_out_clips=8",
+    "clips.num_snippets=12",
+    "detect.num_snippets=12",
+    "detect.max_duration=12",
+    "detect.sampling.ratio=0.3",
+    "detect.training.batch=2",
+    "detect.training.epochs=1",
+    "detect.training.decay_after=1",
+]

@@ -2,26 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
+from miniature import SMALL_DEMO
 
 from etad.pipeline.cli import run
 
-# The demo in a few seconds: what it finds is of no interest here, that it goes the whole way is.
-SMALL = [
-    "demo.videos=8",
-    "demo.shortest_seconds=8",
-    "demo.longest_seconds=10",
-    "demo.size=32",
-    "pretrain.steps=2",
-    "pretrain.held_out_clips=8",
-    "clips.num_snippets=12",
-    "detect.num_snippets=12",
-    "detect.max_duration=12",
-    "detect.sampling.ratio=0.3",
-    "detect.training.batch=2",
-    "detect.training.epochs=1",
-    "detect.training.decay_after=1",
-]
-SETS = [word for value in SMALL for word in ("--set", value)]
+SETS = [word for value in SMALL_DEMO for word in ("--set", value)]
 
 
 def stamps(folder: Path) -> dict[str, int]:
