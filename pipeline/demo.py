@@ -18,6 +18,7 @@ from .config import Config, override
 from .detecting import detect
 from .device import choose_device
 from .drawn import draw_set
+from .e2e import run_e2e
 from .evaluation import Evaluation, evaluate
 from .extracting import find_sources, run_extract
 from .inputs import read_data
@@ -47,7 +48,7 @@ class DemoReport:
 
 
 def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoReport:
-    """Draw the set, pretrain, extract, detect, evaluate, plot; then the same detector on poorer features.
+    """Draw the set, pretrain, extract, detect, train end to end, evaluate, plot; the same detector on poorer features.
 
     Parameters
     ----------
@@ -78,8 +79,11 @@ def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoRep
             weights = None if "untrained" in name else run.encoder
             report.evaluations[name] = _leg(override(config, *sets), leg, annotations, weights=weights)
 
+    with _part("train end to end from there", report, say):
+        report.evaluations["the same, then trained end to end"] = _end_to_end(config, run, annotations)
+
     with _part("draw the pictures", report, say):
-        found = read_detections(run.detect / "detections.json")
+        found = read_detections(run.e2e / "detections.json")
         tested = Annotations(
             annotations.source, {video.id: video for video in annotations.subset(config.data.test_subset)}
         )
@@ -87,6 +91,7 @@ def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoRep
         report.pictures = [
             plot_qualitative(qualitative_strips(tested, found), run.plots / "qualitative.png"),
             plot_curves(run.detect / "log.jsonl", run.plots / "curves.png"),
+            plot_curves(run.e2e / "log.jsonl", run.plots / "e2e_curves.png"),
             plot_yardsticks(average, run.plots / "yardsticks.png", title="The same detector on the same videos"),
         ]
     write_json(folder / "demo.json", {name: e.as_json() for name, e in report.evaluations.items()}, indent=1)
@@ -110,6 +115,22 @@ def _leg(config: Config, run: RunFolder, annotations: Annotations, *, weights: P
         device=device,
     )
     assert outcome.evaluation is not None
+    return outcome.evaluation
+
+
+def _end_to_end(config: Config, run: RunFolder, annotations: Annotations) -> Evaluation:
+    """Train encoder and detector together, from what the stages before have left."""
+    outcome = run_e2e(
+        config,
+        run,
+        sources=find_sources(config, annotations, None),
+        annotations=annotations,
+        init_detector=None,
+        weights=None,
+        scores=None,
+        device=choose_device(config.device),
+    )
+    assert outcome.evaluation is not None and not outcome.failed, outcome.failed
     return outcome.evaluation
 
 

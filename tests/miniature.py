@@ -103,4 +103,7 @@ SMALL_DEMO = [
     "detect.training.batch=2",
     "detect.training.epochs=1",
     "detect.training.decay_after=1",
+    "e2e.batch=2",
+    "e2e.epochs=1",
+    "e2e.decay_after=1",
 ]

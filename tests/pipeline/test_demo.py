@@ -24,15 +24,16 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
     assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
     printed = capsys.readouterr().out
     methods = ["random proposals", "clips of one repeated frame", "untrained encoder", "pretrained motion features"]
+    methods.append("the same, then trained end to end")
     for name in methods:
         assert name in printed
     found = json.loads((out / "demo.json").read_text())
     assert [name for name in found if name in methods] == methods
-    for picture in ("qualitative", "curves", "yardsticks"):
+    for picture in ("qualitative", "curves", "e2e_curves", "yardsticks"):
         assert (out / "plots" / f"{picture}.png").stat().st_size > 5000
         assert f"{picture}.png" in printed
     before = stamps(out)
-    assert len(before) == 8 + 1 + 3 * 3
+    assert len(before) == 8 + 1 + 3 * 3 + 3
     assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
     assert stamps(out) == before
     assert json.loads((out / "demo.json").read_text()) == found
