@@ -207,6 +207,8 @@ def _sentence(error: ValidationError, *, where: str) -> str:
         return f"{where}: unknown key '{key}'.{nearest(str(first['loc'][-1]), known)} Known here: {', '.join(known)}."
     if not key:
         return f"{where}: {first['msg'].removeprefix('Value error, ')}."
+    if isinstance(first["input"], Mapping):  # keys that do not go together; the sentence names them
+        return f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}."
     return f"{where}: {key}={first['input']!r}: {first['msg'].removeprefix('Value error, ')}."
 
 

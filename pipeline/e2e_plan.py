@@ -124,8 +124,19 @@ def plan_step(
     raise EtadError(
         f"e2e.memory_budget_gib={settings.memory_budget_gib:g} does not hold one micro-batch of one snippet: that "
         f"takes {found.total / GIB:.3f} GiB, {(found.total - budget) / GIB:.3f} more. "
-        f"Raise the budget, or lower e2e.batch={settings.batch} or clips.crop. {found.text()}."
+        f"Raise the budget, or {_advice(found, settings)}. {found.text()}."
     )
+
+
+def _advice(plan: StepPlan, settings: E2eSettings) -> str:
+    """What makes the largest piece smaller."""
+    largest = max(("weights", "frames", "detector", "snippets"), key=lambda name: getattr(plan, name))
+    return {
+        "weights": "freeze more of the encoder (encoder.frozen_stages), or take a smaller one",
+        "frames": f"lower e2e.batch={settings.batch}, clips.crop or --workers",
+        "detector": f"lower e2e.batch={settings.batch}",
+        "snippets": "lower clips.crop or clips.clip_frames",
+    }[largest]
 
 
 def snippets_bytes(

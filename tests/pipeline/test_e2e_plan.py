@@ -87,3 +87,10 @@ def test_a_micro_batch_is_as_large_as_planned_and_does_not_grow_with_the_video()
 
     assert taken(32) == pytest.approx(four, rel=0.05)
     assert taken(128) <= 1.15 * taken(32)
+
+
+def test_the_advice_names_what_takes_most() -> None:
+    with pytest.raises(EtadError, match=r"Raise the budget, or freeze more of the encoder \(encoder\.frozen_stages\)"):
+        plan("e2e.memory_budget_gib=0.0001", "e2e.batch=1")
+    with pytest.raises(EtadError, match=r"Raise the budget, or lower e2e\.batch=40, clips\.crop or --workers"):
+        plan("e2e.memory_budget_gib=0.0001", "e2e.batch=40")
