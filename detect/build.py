@@ -77,6 +77,7 @@ def build_detector(settings: DetectSettings, *, in_channels: int, num_classes: i
             num_stages=settings.num_stages,
             bins=settings.roi_bins,
             num_classes=num_classes if settings.labels.source == "branch" else 0,
+            precision=settings.heads_precision,
         )
 
 

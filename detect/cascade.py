@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..data.precision import choose_training_dtype
 from .enhance import GROUPS, WIDTH
 from .heads import BLOCK, Block, HeadWeights, run_heads
 from .projection import gather_of
@@ -84,12 +85,15 @@ class CascadeStage(nn.Module):
         R, a multiple of 4: the first and last quarter are the start and end feature.
     num_classes
         Classes of the class branch; 0 for none.
+    precision
+        Number format of the products over many proposals: `float32` (or the features'), `bfloat16`, or `auto`, which
+        takes the shorter one where the device gains by it.
     """
 
-    def __init__(self, *, bins: int, num_classes: int = 0) -> None:
+    def __init__(self, *, bins: int, num_classes: int = 0, precision: str = "float32") -> None:
         super().__init__()
         assert bins % 4 == 0, bins
-        self.bins = bins
+        self.bins, self.precision = bins, precision
         self.context = nn.Conv1d(WIDTH, WIDTH, 3, padding=1, groups=GROUPS)
         self.reduce = nn.Conv1d(WIDTH, ROI_CHANNELS, 3, padding=1)
         # Start and end offset, each on its own feature.
@@ -155,7 +159,9 @@ class CascadeStage(nn.Module):
             placed = in_snippets[videos[0] : videos[-1] + 1].flatten(0, 1)
             touching = incidence(placed, bins=self.bins, num_snippets=z.shape[1]).split(sizes * len(videos))
             blocks += [Block(int(videos[n // len(sizes)]), gather_of(each)) for n, each in enumerate(touching)]
-        chains, shared = run_heads(z, self._head_weights(), blocks, wants_shared=self.classes is not None)
+        short = choose_training_dtype(self.precision, z.device)
+        dtype = z.dtype if short == torch.float32 else short
+        chains, shared = run_heads(z, self._head_weights(), blocks, wants_shared=self.classes is not None, dtype=dtype)
         return tuple(chains), shared
 
     def _head_weights(self) -> HeadWeights:

@@ -2,6 +2,9 @@
 
 A whole batch's activations are hundreds of MB: written, read again for every bias, ReLU and copy, and given back to the
 system. Block by block they stay in the processor's cache, and the weights' gradients add up in place.
+
+Products may be of a shorter number format. Then everything between the float32 features and the float32 last layer is
+short, and the weights' gradients still add up in float32.
 """
 
 from __future__ import annotations
@@ -79,7 +82,9 @@ class _Kept(NamedTuple):
     fourth: Tensor
 
 
-def run_heads(z: Tensor, weights: HeadWeights, blocks: Sequence[Block], *, wants_shared: bool) -> tuple[Tensor, Tensor]:
+def run_heads(
+    z: Tensor, weights: HeadWeights, blocks: Sequence[Block], *, wants_shared: bool, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Evaluate every proposal.
 
     Parameters
@@ -90,23 +95,28 @@ def run_heads(z: Tensor, weights: HeadWeights, blocks: Sequence[Block], *, wants
         Of all videos, in order.
     wants_shared
         Return the shared hidden layer too, for whoever builds on it.
+    dtype
+        Number format of the products.
 
     Returns
     -------
     chains, shared
         (5, proposals, 2) before any activation, and (proposals, H) after its ReLU, or empty.
     """
-    return _Heads.apply(blocks, wants_shared, z, *weights)
+    return _Heads.apply(blocks, wants_shared, dtype, z, *weights)
 
 
 class _Heads(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, blocks: Sequence[Block], wants_shared: bool, z: Tensor, *tensors: Tensor) -> Any:
-        weights = HeadWeights(*tensors)
+    def forward(
+        ctx: Any, blocks: Sequence[Block], wants_shared: bool, dtype: torch.dtype, z: Tensor, *tensors: Tensor
+    ) -> Any:
+        last, last_bias = tensors[-2:]
+        z, weights = z.to(dtype), HeadWeights(*(each.to(dtype) for each in tensors))
         keeps = any(ctx.needs_input_grad)
         width, num_proposals = weights.shared.shape[0], sum(block.gather.num_proposals for block in blocks)
-        chains = z.new_empty(5, num_proposals, 2)
-        shared = z.new_empty(num_proposals if wants_shared else 0, width)
+        chains = last.new_empty(5, num_proposals, 2)
+        shared = last.new_empty(num_proposals if wants_shared else 0, width)
         table, of_video, start = z.new_empty(z.shape[1], weights.table.shape[1]), None, 0
         kept: list[_Kept] = []
         for block in blocks:
@@ -115,14 +125,14 @@ class _Heads(torch.autograd.Function):
                 of_video = block.video
             part = _forward(block.gather.sums(table.view(-1, width)), weights)
             rows = slice(start, start + block.gather.num_proposals)
-            torch.baddbmm(weights.last_bias, part.fourth, weights.last, out=chains[:, rows])
+            torch.baddbmm(last_bias, part.fourth.to(last.dtype), last, out=chains[:, rows])
             if wants_shared:
                 shared[rows] = part.hidden[0]
             if keeps:
                 kept.append(part)
             start = rows.stop
-        ctx.save_for_backward(z, *tensors, *(each for part in kept for each in part))
-        ctx.blocks, ctx.wants_shared = blocks, wants_shared
+        ctx.save_for_backward(z, *weights, *(each for part in kept for each in part))
+        ctx.blocks, ctx.wants_shared, ctx.dtype = blocks, wants_shared, last.dtype
         return chains, shared
 
     @staticmethod
@@ -130,7 +140,7 @@ class _Heads(torch.autograd.Function):
         z, *saved = ctx.saved_tensors
         tensors, activations = saved[: len(HeadWeights._fields)], iter(saved[len(HeadWeights._fields) :])
         weights = HeadWeights(*tensors)
-        sums = HeadWeights(*(torch.zeros_like(each) for each in tensors))
+        sums = HeadWeights(*(torch.zeros_like(each, dtype=ctx.dtype) for each in tensors))
         grad_z = torch.zeros_like(z)
         width = weights.shared.shape[0]
         num_rows = z.shape[1] * weights.table.shape[1] // width
@@ -138,8 +148,8 @@ class _Heads(torch.autograd.Function):
         for block, kept in zip(ctx.blocks, map(_Kept._make, zip(*[activations] * len(_Kept._fields)))):
             rows = slice(start, start + block.gather.num_proposals)
             start = rows.stop
-            grad_shared = grads[1][rows] if ctx.wants_shared else None
-            grad_hidden = _backward(grads[0][:, rows], grad_shared, kept, weights, sums)
+            grad_shared = grads[1][rows].to(z.dtype) if ctx.wants_shared else None
+            grad_hidden = _backward(grads[0][:, rows].to(z.dtype), grad_shared, kept, weights, sums)
             spread = block.gather.spread(grad_hidden, num_rows).view(z.shape[1], -1)
             if block.video != of_video:
                 _finish(of_video, grad_table, z, grad_z, weights, sums)
@@ -147,7 +157,7 @@ class _Heads(torch.autograd.Function):
             else:
                 grad_table += spread
         _finish(of_video, grad_table, z, grad_z, weights, sums)
-        return None, None, grad_z, *sums
+        return None, None, None, grad_z.to(ctx.dtype), *sums
 
 
 def _forward(hidden: Tensor, weights: HeadWeights) -> _Kept:
@@ -167,7 +177,7 @@ def _backward(grad: Tensor, grad_shared: Tensor | None, kept: _Kept, weights: He
     """From the chains' gradient (5, k, 2) to that of the gathered sums (3, k, H); adds up the weights' gradients."""
 
     def through(grad: Tensor, below: Tensor, weight: Tensor, grad_weight: Tensor, grad_bias: Tensor) -> Tensor:
-        grad_weight.baddbmm_(below.transpose(1, 2), grad)
+        _add_product(grad_weight, below.transpose(1, 2), grad)
         grad_bias.add_(grad.sum(1, keepdim=True))
         return _before_relu(torch.bmm(grad, weight.transpose(1, 2)), below)
 
@@ -176,8 +186,8 @@ def _backward(grad: Tensor, grad_shared: Tensor | None, kept: _Kept, weights: He
     grad = through(grad, kept.second, weights.third, sums.third, sums.third_bias)
     sums.second_bias.add_(grad.sum(1, keepdim=True))
     by_proposal = grad[:3].transpose(0, 1).flatten(1)  # [k, 3 N]
-    sums.shared.addmm_(kept.hidden[0].t(), by_proposal)
-    sums.ends.baddbmm_(kept.hidden[1:].transpose(1, 2), grad[3:])
+    _add_product(sums.shared, kept.hidden[0].t(), by_proposal)
+    _add_product(sums.ends, kept.hidden[1:].transpose(1, 2), grad[3:])
     grad_hidden = torch.empty_like(kept.hidden)
     torch.mm(by_proposal, weights.shared.t(), out=grad_hidden[0])
     torch.bmm(grad[3:], weights.ends.transpose(1, 2), out=grad_hidden[1:])
@@ -199,4 +209,14 @@ def _finish(
     if video is None or grad_table is None:
         return
     torch.mm(grad_table, weights.table.t(), out=grad_z[video])
-    sums.table.addmm_(z[video].t(), grad_table)
+    _add_product(sums.table, z[video].t(), grad_table)
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add a b to a sum, of matrices or of as many matrices each."""
+    if total.dtype != a.dtype:
+        total.add_(a @ b)
+    elif a.dim() == 2:
+        total.addmm_(a, b)
+    else:
+        total.baddbmm_(a, b)

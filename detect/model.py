@@ -51,17 +51,27 @@ class Detector(nn.Module):
         RoI bins R.
     num_classes
         Classes of the last stage's class branch; 0 for none.
+    precision
+        Number format of proposal evaluation; see `CascadeStage`.
     """
 
     def __init__(
-        self, *, in_channels: int, enhancement: Variant, num_stages: int, bins: int, num_classes: int = 0
+        self,
+        *,
+        in_channels: int,
+        enhancement: Variant,
+        num_stages: int,
+        bins: int,
+        num_classes: int = 0,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         self.enhance = Enhancement(in_channels=in_channels, variant=enhancement)
         self.boundary = BoundaryEvaluation()
         last = num_stages - 1
         self.stages = nn.ModuleList(
-            CascadeStage(bins=bins, num_classes=num_classes if number == last else 0) for number in range(num_stages)
+            CascadeStage(bins=bins, num_classes=num_classes if number == last else 0, precision=precision)
+            for number in range(num_stages)
         )
         _initialise(self)
 

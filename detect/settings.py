@@ -114,6 +114,9 @@ class DetectSettings(Settings):
         RoI bins R; none: the preset's (32 or 24).
     windows
         `rescale`: the whole video becomes T snippets; `sliding`: windows of T snippets, `window_stride` apart.
+    precision
+        Number format of the products over many proposals, in which most of the time goes; `auto` takes bfloat16 where
+        the device gains by it. The preset `release` computes in float32.
     tious
         Thresholds of the reported mAP.
     """
@@ -127,6 +130,7 @@ class DetectSettings(Settings):
     bins: int | None = Field(default=None, ge=4, multiple_of=4)
     windows: Literal["rescale", "sliding"] = "rescale"
     window_stride: int = Field(default=64, ge=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     tious: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         default=tuple(round(0.5 + 0.05 * i, 2) for i in range(10)), min_length=1
     )
@@ -144,6 +148,10 @@ class DetectSettings(Settings):
     @property
     def roi_bins(self) -> int:
         return self.bins or (32 if self.preset == "paper" else 24)
+
+    @property
+    def heads_precision(self) -> str:
+        return "float32" if self.preset == "release" else self.precision
 
     @property
     def scores_boundaries(self) -> bool:

@@ -11,15 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.errors import EtadError
 from ..data.timeline import Timeline
 from .clips import ClipBatch, Failure
 from .encoders import Encoder
 
 # Batches that a GPU may have before it: enough never to wait, few enough for its memory.
 _LAUNCHED_AHEAD = 2
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,28 +33,6 @@ class EncodedVideo:
     path: Path
     features: np.ndarray
     timeline: Timeline
-
-
-def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Settle the number format that an encoder computes in; `auto` takes the shorter one where the device gains by it.
-
-    Raises
-    ------
-    EtadError
-        The format is none that is known.
-
-    Examples
-    --------
-    >>> choose_dtype("float32", torch.device("cpu"))
-    torch.float32
-    """
-    if precision != "auto":
-        if precision not in _DTYPES:
-            raise EtadError(f"encoder.precision={precision!r} is none of auto, {', '.join(_DTYPES)}.")
-        return _DTYPES[precision]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.bfloat16 if device.type == "cpu" and _cpu_multiplies_bfloat16() else torch.float32
 
 
 def encode_clips(encoder: Encoder, clips: Tensor, dtype: torch.dtype) -> Tensor:
@@ -123,13 +98,3 @@ def encode_batches(
 
 def _fetch(last: ClipBatch, features: Tensor) -> EncodedVideo:
     return EncodedVideo(video_id=last.video_id, path=last.path, features=features.cpu().numpy(), timeline=last.timeline)
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions that multiply bfloat16; emulated, it is slower than float32."""
-    capabilities = getattr(torch.cpu, "get_capabilities", None)
-    if capabilities is not None:
-        found = capabilities()
-        return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
-    asks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-    return any(ask() for ask in asks if ask is not None)

@@ -16,10 +16,11 @@ from ..data.errors import EtadError, listing
 from ..data.feature_meta import Kind, check_same_kind
 from ..data.feature_parts import part_id, part_paths
 from ..data.features import FeatureCache, FeatureMeta, finished_ids, pack, write_part
+from ..data.precision import choose_dtype
 from ..data.timeline import Timeline, Timing
 from ..data.video import file_sha256
 from .clips import ClipPlan, Failure, clip_batches
-from .encode import EncodedVideo, choose_dtype, encode_batches
+from .encode import EncodedVideo, encode_batches
 from .encoders import Encoder
 from .settings import ClipSettings, ExtractSettings
 

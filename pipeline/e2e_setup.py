@@ -12,6 +12,7 @@ import torch
 
 from ..data.annotations import Annotations
 from ..data.errors import EtadError
+from ..data.precision import choose_dtype, choose_training_dtype
 from ..detect.build import Origin, Trained, build_detector, load_detector
 from ..detect.model import Detector
 from ..detect.objective import Objective
@@ -19,7 +20,6 @@ from ..detect.settings import DetectSettings
 from ..detect.windows import make_windows, training_classes
 from ..extract.augment import ColourJitter, RandAugment
 from ..extract.clips import Augmentation, ClipPlan, Failure
-from ..extract.encode import choose_dtype
 from ..extract.encoders import Encoder
 from .config import Config, digest
 from .e2e_checks import check_detector, check_failing, check_sampling
@@ -202,9 +202,8 @@ def _folder(config: Config, files: Mapping[str, Path]) -> Path:
 
 
 def _autocast(precision: str, device: torch.device) -> torch.dtype | None:
-    """Number format of training; float16 would need its losses scaled, so `auto` never takes it."""
-    dtype = choose_dtype(precision, device)
-    return torch.bfloat16 if dtype == torch.bfloat16 else None
+    dtype = choose_training_dtype(precision, device)
+    return None if dtype == torch.float32 else dtype
 
 
 def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:

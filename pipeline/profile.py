@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..data.errors import counted
+from ..data.precision import choose_dtype
 from ..detect.build import build_detector
 from ..detect.draw import ProposalDraw
 from ..detect.model import Detector
 from ..detect.settings import DetectSettings
-from ..extract.encode import choose_dtype, encode_clips
+from ..extract.encode import encode_clips
 from ..extract.encoders import ENCODERS, Encoder, build_encoder, encoder_spec
 from .config import Config
 from .device import threads_for

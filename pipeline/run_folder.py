@@ -29,6 +29,7 @@ _DETECTOR = (
     "detect.bins",
     "detect.windows",
     "detect.window_stride",
+    "detect.precision",
     "detect.sampling.strategy",
     "detect.sampling.ratio",
     "detect.labels.source",

@@ -1,6 +1,8 @@
-"""The detector: a training step and inference, plain and ours in turn, beside the machine's matrix rate.
+"""The detector: training steps and inference, plain and ours in turn, beside the machine's matrix rate.
 
-python tests/benchmarks/bench_detector.py [--repeats 3] [--full]
+The floor is what the least arithmetic takes at the rate of float32 products: every layer on features projected first.
+
+python tests/benchmarks/bench_detector.py [--repeats 3] [--case NAME]
 """
 
 import os
@@ -8,14 +10,13 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
-import resource
-import statistics
+import dataclasses
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measure import Row, compare, matrix_share, report
 from torch import Tensor
 
 from etad.detect.losses import LossRules, detection_loss
@@ -26,34 +27,11 @@ from etad.detect.targets import Actions, boundary_targets, match
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from reference import detector as plain
 
-NUM_SNIPPETS, CHANNELS, BINS = 128, 512, 24
+NUM_SNIPPETS, CHANNELS, BINS, STAGES = 128, 512, 24, 3
 
 
-def rate() -> float:
-    """Matrix product of float32, GFLOP/s."""
-    a = torch.randn(2048, 2048)
-    a @ a
-    begin = time.perf_counter()
-    for _ in range(4):
-        a @ a
-    return 4 * 2 * 2048**3 / (time.perf_counter() - begin) / 1e9
-
-
-def in_turn(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each way, one after the other, round by round."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for way in ways.values():
-        way()  # warm up
-    for _ in range(repeats):
-        for name, way in ways.items():
-            begin = time.perf_counter()
-            way()
-            times[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def training(batch: int, proposals: Tensor) -> dict[str, Callable[[], object]]:
-    detector = Detector(in_channels=CHANNELS, enhancement="lstm", num_stages=3, bins=BINS)
+def training(batch: int, proposals: Tensor, precision: str) -> dict[str, Callable[[], object]]:
+    detector = Detector(in_channels=CHANNELS, enhancement="lstm", num_stages=STAGES, bins=BINS, precision=precision)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-5, fused=True)
     features = torch.randn(batch, CHANNELS, NUM_SNIPPETS)
     actions = Actions.of([torch.tensor([[0.2, 0.5], [0.6, 0.7]])] * batch, [torch.tensor([1, 2])] * batch)
@@ -75,8 +53,9 @@ def training(batch: int, proposals: Tensor) -> dict[str, Callable[[], object]]:
     return {"plain": lambda: step(lambda *a: plain.detect(detector, *a)), "ours": lambda: step(detector)}
 
 
-def inference(proposals: Tensor) -> dict[str, Callable[[], object]]:
-    detector = Detector(in_channels=CHANNELS, enhancement="lstm", num_stages=3, bins=BINS).eval()
+def inference(proposals: Tensor, precision: str) -> dict[str, Callable[[], object]]:
+    detector = Detector(in_channels=CHANNELS, enhancement="lstm", num_stages=STAGES, bins=BINS, precision=precision)
+    detector.eval()
     features = torch.randn(1, CHANNELS, NUM_SNIPPETS)
     run = torch.inference_mode()
     return {
@@ -85,26 +64,47 @@ def inference(proposals: Tensor) -> dict[str, Callable[[], object]]:
     }
 
 
+def least_gflop(batch: int, num_proposals: int, *, trained: bool) -> float:
+    """Arithmetic of a step in which features are projected first; the LSTMs, convolutions and linear layers."""
+    table = NUM_SNIPPETS * 128 * (BINS + BINS // 2) * 512
+    heads = num_proposals * (5 * 512 * 128 + 5 * 2 * 128 * 128 + 5 * 128 * 2)
+    stage_convolutions = NUM_SNIPPETS * 3 * (64 * 256 + 256 * 128)
+    lstms = 2 * NUM_SNIPPETS * 4 * 256 * 512
+    convolutions = NUM_SNIPPETS * (3 * (CHANNELS // 4 * 256 + 3 * 64 * 256) + 128 * 256)
+    products = STAGES * (table + heads + stage_convolutions) + lstms + convolutions
+    return 2 * batch * products * (3 if trained else 1) / 1e9
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--full", action="store_true", help="also train on all proposals (needs 8 GiB)")
-    arguments = parser.parse_args()
+    parser.add_argument("--case", help="only the cases whose name holds this")
+    asked = parser.parse_args()
     every = boundaries(lattice(NUM_SNIPPETS, NUM_SNIPPETS), NUM_SNIPPETS)
-    some = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:495].sort().values]
+    drawn = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))
+    some, few = (every[drawn[:count].sort().values] for count in (495, 165))
     cases = {
-        "training, 6 %, batch 16": lambda: training(16, some),
-        "training, 2 %, batch 16": lambda: training(16, some[::3]),
-        "inference, 8256 proposals": lambda: inference(every),
+        "training step, 6 %, batch 16": (16, some, True, {"float32": "5 x", "bfloat16": "8 x"}),
+        "training step, 2 %, batch 16": (16, few, True, {"float32": ""}),
+        "training step, 100 %, batch 2": (
+            2,
+            every,
+            True,
+            {"float32": "7 x, a third of the memory", "bfloat16": "10 x"},
+        ),
+        "inference, 8256 proposals": (1, every, False, {"float32": "5 x", "bfloat16": "8 x"}),
     }
-    if arguments.full:
-        cases["training, 100 %, batch 2"] = lambda: training(2, every)
-    print(f"{torch.get_num_threads()} threads, float32 product {rate():.0f} GFLOP/s")
-    print("case | plain s | ours s | ratio")
-    for name, make in cases.items():
-        seconds = in_turn(make(), arguments.repeats)
-        print(f"{name} | {seconds['plain']:.2f} | {seconds['ours']:.2f} | {seconds['plain'] / seconds['ours']:.1f} x")
-    print(f"peak memory of both {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    rows: list[Row] = []
+    for name, (batch, proposals, trained, aims) in cases.items():
+        for precision, aim in aims.items():
+            if asked.case and asked.case not in f"{name}, {precision}":
+                continue
+            torch.manual_seed(0)
+            ways = training(batch, proposals, precision) if trained else inference(proposals, precision)
+            row = compare(f"detector: {name}, {precision}", **ways, repeats=asked.repeats, aim=aim)
+            share = matrix_share(least_gflop(batch, len(proposals), trained=trained), row.ours)
+            rows.append(dataclasses.replace(row, **share))
+    report(rows, title="The detector, T = D = 128, C = 512, R = 24, three stages")
 
 
 if __name__ == "__main__":

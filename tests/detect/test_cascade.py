@@ -29,3 +29,27 @@ def test_the_detector_equals_the_plain_one_forward_and_backward(num_proposals: i
     assert ours[1].keys() == expected[1].keys()
     for key, gradient in expected[1].items():
         assert (ours[1][key] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-7, key
+
+
+def test_short_products_give_nearly_the_same_and_their_gradients_point_the_same_way() -> None:
+    torch.manual_seed(0)
+    detector = Detector(in_channels=16, enhancement="conv", num_stages=1, bins=8, num_classes=3)
+    stage = detector.stages[0]
+    x = torch.randn(2, 256, 16)
+    start = torch.rand(2, 40, 1) * 0.8
+    proposals = torch.cat([start, start + torch.rand(2, 40, 1) * 0.4], dim=2)
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        stage.precision = precision
+        output = stage(x, proposals)
+        loss = output.offsets.square().mean() + output.iou.mean() + output.class_logits.square().mean()
+        found[precision] = (output, torch.autograd.grad(loss, list(stage.parameters()), allow_unused=True))
+    (ours, ours_grads), (expected, grads) = found["bfloat16"], found["float32"]
+    for name in ("offsets", "iou", "boundary", "class_logits"):
+        short, whole = getattr(ours, name), getattr(expected, name)
+        assert short.dtype == torch.float32
+        assert 0 < (short - whole).norm() <= 0.02 * whole.norm(), name
+    for short, whole in zip(ours_grads, grads):
+        if whole is not None and whole.any():
+            assert torch.nn.functional.cosine_similarity(short.flatten(), whole.flatten(), dim=0) > 0.995
+            assert short.norm() / whole.norm() == pytest.approx(1, abs=0.02)
