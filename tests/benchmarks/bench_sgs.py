@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 import torch
-from measure import Row, compare, report
+from measure import Row, in_turn, peak_mebibytes, report
 from torch import Tensor
 
 from etad.extract.encoders import ENCODERS, build_encoder
@@ -57,21 +57,25 @@ def main() -> None:
             how = dict(samples=[sample], micro_batch=asked.micro_batch, keep=keep, autocast=autocast)
             sgs_step(encoder, [video], loss_of, **how)
 
-        ways: dict[str, Callable[[], None]] = {"checkpointing": lambda: whole(True)}
+        ways: dict[str, Callable[[], None]] = {"plain": lambda: whole(False), "checkpointing": lambda: whole(True)}
         for keep, told in KEPT.items():
             ways[f"{100 * asked.ratio:g} % sampled, {told}"] = lambda keep=keep: sampled(keep)
-        for name, way in ways.items():
-            row = compare(
+        peaks = {name: peak_mebibytes(way) for name, way in ways.items()}
+        seconds = in_turn(ways, asked.repeats, warm_up=False)
+        rows += [
+            Row(
                 f"end-to-end step, {asked.encoder}, {count} snippets: {name}",
-                plain=lambda: whole(False),
-                ours=way,
-                repeats=asked.repeats,
-                headline=name.endswith("maps kept"),
+                plain=seconds["plain"],
+                ours=seconds[name],
+                plain_peak_mib=peaks["plain"],
+                peak_mib=peaks[name],
+                aim="memory flat in the snippets" if "nothing" in name else "",
+                headline="graphs" not in name and count in (asked.snippets[0], asked.snippets[-1]),
             )
-            rows.append(row)
-    report(
-        rows, title=f"{asked.encoder}, {asked.side} pixels, stem and {asked.frozen} stages frozen; plain: no sampling"
-    )
+            for name in list(ways)[1:]
+        ]
+    frozen = f"stem and {asked.frozen} stages frozen"
+    report(rows, title=f"{asked.encoder}, {asked.side} pixels, {frozen}; plain: no sampling, no checkpoints")
 
 
 if __name__ == "__main__":
