@@ -1,0 +1,96 @@
+"""A whole `etad detect` on synthetic features of ActivityNet's size: training, inference, evaluation; where time goes.
+
+A part's floor is the least arithmetic of its products at the rate of the machine's float32 products. There is no plain
+way to compare with; `bench_detector.py` has one for the steps.
+
+Run as `python tests/benchmarks/bench_run.py [--videos 1000] [--epochs 6]`.
+"""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from bench_detector import least_gflop
+from bench_features import CHANNELS, SNIPPETS, build
+from measure import Row, matrix_share, report
+
+from etad.data.annotations import read_annotations
+from etad.data.features import FeatureCache
+from etad.pipeline.config import load_config
+from etad.pipeline.detecting import detect
+
+SETS = ["encoder.name=tsm_r50", "clips.fps=30", "detect.training.keep_negatives=true", "detect.bins=24"]
+CLASSES = 20
+
+
+def annotate(path: Path, ids: list[str], duration: float) -> Path:
+    """One to three actions a video; every fifth video is there to test on."""
+    rng, database = np.random.default_rng(0), {}
+    for number, id in enumerate(ids):
+        edges = np.sort(rng.random((rng.integers(1, 4), 2)), axis=1) * duration
+        actions = [{"segment": edge.tolist(), "label": f"class {number // 5 % CLASSES}"} for edge in edges]
+        subset = "validation" if number % 5 == 4 else "training"
+        database[id] = {"subset": subset, "duration": duration, "annotations": actions}
+    path.write_text(json.dumps({"database": database}))
+    return path
+
+
+def class_scores(path: Path, ids: list[str]) -> Path:
+    rng = np.random.default_rng(1)
+    results = {id: rng.dirichlet(np.ones(CLASSES)).tolist() for id in ids}
+    path.write_text(json.dumps({"class": [f"class {number}" for number in range(CLASSES)], "results": results}))
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--videos", type=int, default=200, help="a fifth of them to test on")
+    parser.add_argument("--epochs", type=int, default=6)
+    asked = parser.parse_args()
+    sets = [*SETS, f"detect.training.epochs={asked.epochs}", f"detect.training.decay_after={max(asked.epochs - 1, 1)}"]
+    config = load_config("activitynet-tsp", [*sets, "clips.layout=spread", f"clips.num_snippets={SNIPPETS}"])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        build(folder / "features.h5", videos=asked.videos, snippets=SNIPPETS, channels=CHANNELS)
+        cache = FeatureCache(folder / "features.h5")
+        duration = cache.timing(cache.ids[0]).duration_seconds
+        annotations = read_annotations(annotate(folder / "annotations.json", list(cache.ids), duration))
+        scores = class_scores(folder / "scores.json", list(cache.ids))
+        how = dict(cache=cache, annotations=annotations, scores=scores, device=torch.device("cpu"))
+        begin = time.perf_counter()
+        detect(config, folder / "run", checkpoint=None, **how)
+        whole = time.perf_counter() - begin
+        last = folder / "run" / "checkpoints" / "last.pt"
+        begin = time.perf_counter()
+        detect(config, folder / "again", checkpoint=last, **how)
+        rest = time.perf_counter() - begin
+        lines = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+    steps = sum(line["seconds"] for line in lines)
+    learned, tested = asked.videos - asked.videos // 5, asked.videos // 5
+    batch, drawn = config.detect.training.batch, int(8256 * config.detect.sampling.ratio)
+    in_steps = asked.epochs * (learned // batch) * least_gflop(batch, drawn, trained=True)
+    in_checks = asked.epochs * least_gflop(tested, drawn, trained=False)
+    in_rest = least_gflop(tested, 8256, trained=False)
+    parts = f"{asked.epochs} epochs on {learned} videos"
+    between = max(whole - steps - rest, 1e-9)
+    rows = [
+        Row(
+            f"etad detect, {parts}, inference on {tested}", whole, **matrix_share(in_steps + in_checks + in_rest, whole)
+        ),
+        Row("of which training steps", steps, headline=False, **matrix_share(in_steps, steps)),
+        Row("of which validation losses, checkpoints", between, headline=False, **matrix_share(in_checks, between)),
+        Row("of which inference, thinning, evaluation", rest, headline=False, **matrix_share(in_rest, rest)),
+    ]
+    report(rows, title="A whole run on features of T = 128, C = 512")
+
+
+if __name__ == "__main__":
+    main()
