@@ -137,7 +137,7 @@ def plot_seeds(values: Mapping[str, Sequence[float]], path: Path, *, title: str)
     axes.set(title=title, ylabel="average mAP, %")
     axes.margins(x=0.15)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", markerscale=0.4)
     return _save(figure, path)
 
 

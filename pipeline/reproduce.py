@@ -29,7 +29,23 @@ from .inputs import read_data
 from .pretraining import run_pretrain
 from .run_folder import RunFolder
 
-RATIOS = (0.0, 0.1, 0.3, 1.0)
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train: which share of the snippets' gradients reaches the encoder, and how these are chosen."""
+
+    ratio: float
+    strategy: str = "grid"
+
+    @property
+    def name(self) -> str:
+        if self.ratio == 0:
+            return "frozen encoder, gamma 0 %"
+        return f"end to end, gamma {100 * self.ratio:g} %" + (f", {self.strategy}" if self.ratio < 1 else "")
+
+
+FROZEN = Arm(0.0)
+ARMS = (FROZEN, Arm(0.1), Arm(0.3), Arm(0.3, "random"), Arm(1.0))
 # Average mAP, per cent, on THUMOS-14 (Table 6).
 PAPER = {
     "TSM": {0.0: 33.26, 0.1: 38.28, 0.3: 38.67, 1.0: 38.79},
@@ -45,20 +61,21 @@ class Job:
     ----------
     folder
         Of the seed; its data set and all its runs lie there.
-    ratio
-        Sampling ratio gamma; none: the run that all the others start from.
+    arm
+        How it trains; none: the run that all the others start from.
     weights
         Encoder weights; none: pretrained on the synthetic source set.
     """
 
     config: Config
     folder: Path
-    ratio: float | None
+    arm: Arm | None
     weights: Path | None
 
     @property
     def run(self) -> RunFolder:
-        return RunFolder(self.folder / ("base" if self.ratio is None else f"gamma{100 * self.ratio:g}"))
+        arm = self.arm
+        return RunFolder(self.folder / ("base" if arm is None else f"gamma{100 * arm.ratio:g}-{arm.strategy}"))
 
 
 @dataclass(frozen=True)
@@ -80,37 +97,33 @@ class Table6:
     before
         (seeds,) of the detector that every run starts from.
     found
-        (seeds,) by sampling ratio.
+        (seeds,) of each arm.
     seconds
-        Mean time of a run by sampling ratio, beside other runs on the same machine.
+        Mean time of a run, beside other runs on the same machine.
     """
 
     seeds: tuple[int, ...]
     before: np.ndarray
-    found: dict[float, np.ndarray]
-    seconds: dict[float, float]
+    found: dict[Arm, np.ndarray]
+    seconds: dict[Arm, float]
 
-    def gain(self, ratio: float) -> tuple[float, float, float | None]:
+    def gain(self, arm: Arm) -> tuple[float, float, float | None]:
         """Mean and spread of the gain over the frozen encoder, and the p-value of a paired t-test over the seeds."""
-        differences = self.found[ratio] - self.found[0.0]
+        differences = self.found[arm] - self.found[FROZEN]
         if len(differences) < 2:
             return float(differences.mean()), 0.0, None
-        p = float(ttest_rel(self.found[ratio], self.found[0.0]).pvalue) if differences.any() else 1.0
+        p = float(ttest_rel(self.found[arm], self.found[FROZEN]).pvalue) if differences.any() else 1.0
         return float(differences.mean()), float(differences.std(ddof=1)), p
 
     def rows(self) -> list[tuple[str, ...]]:
         """Cells of the printed table, in per cent."""
         rows = [("detector to start from", *_cells(self.before), "-", "-", "-", "-", "-")]
-        for ratio, values in self.found.items():
-            mean, spread, p = self.gain(ratio)
-            gain = (
-                ("-", "-")
-                if ratio == 0
-                else (f"{100 * mean:+.1f} +- {100 * spread:.1f}", "-" if p is None else f"{p:.2f}")
-            )
-            name = "frozen encoder, gamma 0 %" if ratio == 0 else f"end to end, gamma {100 * ratio:g} %"
-            paper = tuple(f"{PAPER[encoder][ratio]:.1f}" for encoder in PAPER)
-            rows.append((name, *_cells(values), *gain, f"{self.seconds[ratio]:.0f}", *paper))
+        for arm, values in self.found.items():
+            mean, spread, p = self.gain(arm)
+            gain = "-" if arm == FROZEN else f"{100 * mean:+.1f} +- {100 * spread:.1f}"
+            significance = "-" if arm == FROZEN or p is None else f"{p:.2f}"
+            paper = tuple(f"{PAPER[encoder][arm.ratio]:.1f}" for encoder in PAPER)
+            rows.append((arm.name, *_cells(values), gain, significance, f"{self.seconds[arm]:.0f}", *paper))
         return rows
 
     @property
@@ -122,14 +135,14 @@ class Table6:
         return {
             "seeds": list(self.seeds),
             "before": self.before.tolist(),
-            "average_mAP": {f"{ratio:g}": values.tolist() for ratio, values in self.found.items()},
-            "gain_mean_sd_p": {f"{ratio:g}": self.gain(ratio) for ratio in self.found if ratio > 0},
-            "seconds": {f"{ratio:g}": seconds for ratio, seconds in self.seconds.items()},
+            "average_mAP": {arm.name: values.tolist() for arm, values in self.found.items()},
+            "gain_mean_sd_p": {arm.name: self.gain(arm) for arm in self.found if arm != FROZEN},
+            "seconds": {arm.name: seconds for arm, seconds in self.seconds.items()},
         }
 
 
 def reproduce_table6(config: Config, folder: Path, *, seeds: Sequence[int], weights: Path | None, jobs: int) -> Table6:
-    """Train a detector on frozen features, then go on from it with each sampling ratio, for each seed.
+    """Train a detector on frozen features, then go on from it in every way of `ARMS`, for each seed.
 
     The frozen encoder goes through the same training as the others, so that what they gain is not merely longer
     training. Done runs are not done again.
@@ -154,16 +167,15 @@ def reproduce_table6(config: Config, folder: Path, *, seeds: Sequence[int], weig
     with _pool(jobs) as submit:
         before = _gather(submit, bases, title="detectors to start from")
         # The longest first, so that no core idles at the end.
-        arms = [
-            Job(base.config, base.folder, ratio, weights) for ratio in sorted(RATIOS, reverse=True) for base in bases
-        ]
-        found = _gather(submit, arms, title="frozen and end to end")
-    of_ratio = {ratio: [each for job, each in zip(arms, found) if job.ratio == ratio] for ratio in RATIOS}
+        arms = sorted(ARMS, key=lambda arm: -arm.ratio)
+        runs = [Job(base.config, base.folder, arm, weights) for arm in arms for base in bases]
+        found = _gather(submit, runs, title="frozen and end to end")
+    of_arm = {arm: [each for job, each in zip(runs, found) if job.arm == arm] for arm in ARMS}
     table = Table6(
         seeds=tuple(seeds),
         before=np.array([each.average_mAP for each in before]),
-        found={ratio: np.array([each.average_mAP for each in of_ratio[ratio]]) for ratio in RATIOS},
-        seconds={ratio: float(np.mean([each.seconds for each in of_ratio[ratio]])) for ratio in RATIOS},
+        found={arm: np.array([each.average_mAP for each in of_arm[arm]]) for arm in ARMS},
+        seconds={arm: float(np.mean([each.seconds for each in of_arm[arm]])) for arm in ARMS},
     )
     write_json(folder / "table6.json", table.as_json(), indent=1)
     return table
@@ -174,7 +186,7 @@ def run_job(job: Job) -> Measured:
     started = time.monotonic()
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / f"{job.run.path.name}.log").open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
-        average_mAP = _base(job) if job.ratio is None else _arm(job, job.ratio)
+        average_mAP = _base(job) if job.arm is None else _arm(job, job.arm)
     return Measured(average_mAP, time.monotonic() - started)
 
 
@@ -202,9 +214,10 @@ def _base(job: Job) -> float:
     return outcome.evaluation.average_mAP
 
 
-def _arm(job: Job, ratio: float) -> float:
+def _arm(job: Job, arm: Arm) -> float:
     """Go on from the base's encoder and detector, with gradients of a share of the snippets."""
-    config, base = override(_with_data(job), f"e2e.ratio={ratio:g}"), Job(job.config, job.folder, None, job.weights).run
+    config = override(_with_data(job), f"e2e.ratio={arm.ratio:g}", f"e2e.strategy={arm.strategy}")
+    base = Job(job.config, job.folder, None, job.weights).run
     annotations = read_data(config)
     outcome = run_e2e(
         config,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from miniature import SMALL_DEMO
 
 from etad.data.checkpoint import save_checkpoint
 from etad.data.class_scores import write_class_scores
@@ -35,6 +36,7 @@ SMALL = [
     "pretrain.steps=2",
     "pretrain.batch_clips=4",
     "pretrain.held_out_clips=4",
+    "e2e.epochs=1",
 ]
 
 
@@ -68,6 +70,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def small(line: str) -> list[str]:
     words = shlex.split(line)[1:]
     stage = words[0] if not words[0].startswith("-") else "chain"
+    if stage == "reproduce":
+        return [*(word for value in SMALL_DEMO for word in ("--set", value)), *words, "--seeds", "1", "--jobs", "1"]
     if stage in ("evaluate", "plot", "verify", "merge", "weights"):
         return words
     own = "efficientnet_lite0" in line

@@ -6,30 +6,27 @@ import pytest
 from miniature import SMALL_DEMO
 
 from etad.pipeline.cli import run
-from etad.pipeline.reproduce import RATIOS, Table6
+from etad.pipeline.reproduce import ARMS, Table6
 
 SETS = [word for value in SMALL_DEMO for word in ("--set", value)]
 
 
 def test_gains_are_paired_seed_by_seed() -> None:
     frozen = np.array([0.3, 0.5, 0.4])
-    found = {
-        0.0: frozen,
-        0.1: frozen + np.array([0.1, 0.1, 0.13]),
-        0.3: frozen,
-        1.0: frozen + np.array([0.2, -0.2, 0.0]),
-    }
-    table = Table6((0, 1, 2), frozen - 0.05, found, dict.fromkeys(RATIOS, 1.0))
-    mean, spread, p = table.gain(0.1)
+    none, ten, thirty, random, every = ARMS
+    found = {none: frozen, ten: frozen + np.array([0.1, 0.1, 0.13]), thirty: frozen, random: frozen}
+    found[every] = frozen + np.array([0.2, -0.2, 0.0])
+    table = Table6((0, 1, 2), frozen - 0.05, found, dict.fromkeys(ARMS, 1.0))
+    mean, spread, p = table.gain(ten)
     assert mean == pytest.approx(0.11)
     assert spread == pytest.approx(0.0173, abs=1e-4)
     assert p is not None and p == pytest.approx(0.0082, abs=1e-4)  # t = 11, two degrees of freedom
-    assert table.gain(0.3) == (0.0, 0.0, 1.0)
-    assert table.gain(1.0)[0] == pytest.approx(0.0)
+    assert table.gain(thirty) == (0.0, 0.0, 1.0)
+    assert table.gain(every)[0] == pytest.approx(0.0)
     rows = {row[0]: row for row in table.rows()}
     assert all(len(row) == len(table.heads) for row in rows.values())
-    assert rows["end to end, gamma 10 %"][1:6] == ("40.0", "60.0", "53.0", "51.0 +- 10.1", "+11.0 +- 1.7")
-    assert rows["end to end, gamma 10 %"][-2:] == ("38.3", "42.2")
+    assert rows["end to end, gamma 10 %, grid"][1:6] == ("40.0", "60.0", "53.0", "51.0 +- 10.1", "+11.0 +- 1.7")
+    assert rows["end to end, gamma 10 %, grid"][-2:] == ("38.3", "42.2")
 
 
 @pytest.mark.slow
@@ -42,10 +39,10 @@ def test_table_6_runs_side_by_side_from_one_command_and_does_nothing_twice(
     for text in ("frozen encoder, gamma 0 %", "end to end, gamma 100 %", "seed 1", "38.7", "table6.png"):
         assert text in printed
     found = json.loads((tmp_path / "t6" / "table6.json").read_text())
-    assert found["seeds"] == [0, 1] and set(found["average_mAP"]) == {"0", "0.1", "0.3", "1"}
+    assert found["seeds"] == [0, 1] and set(found["average_mAP"]) == {arm.name for arm in ARMS}
     assert (tmp_path / "t6" / "table6.png").stat().st_size > 5000
     weights = {p: p.stat().st_mtime_ns for p in (tmp_path / "t6").rglob("last.pt")}
-    assert len(weights) == 2 * (1 + 4)
+    assert len(weights) == 2 * (1 + len(ARMS))
     assert run(command) == 0
     assert {p: p.stat().st_mtime_ns for p in weights} == weights
     assert json.loads((tmp_path / "t6" / "table6.json").read_text())["average_mAP"] == found["average_mAP"]
