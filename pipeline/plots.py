@@ -107,7 +107,7 @@ def plot_qualitative(strips: Sequence[Strip], path: Path) -> Path:
     rows = np.atleast_1d(figure.subplots(len(strips), 1))
     for axes, strip in zip(rows, strips):
         _draw_strip(axes, strip)
-    rows[-1].set_xlabel("seconds")
+    rows[-1].set_xlabel(f"seconds; above the line: annotated actions, below it: the best {TOP} detections, best on top")
     scale = matplotlib.cm.ScalarMappable(cmap=_COLOURS)
     figure.colorbar(scale, ax=list(rows), label="largest tIoU with an action", fraction=0.03)
     return _save(figure, path)
