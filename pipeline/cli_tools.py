@@ -66,7 +66,7 @@ def plot(common: Common, kind: str, results: Path | None, annotations: Path | No
 
     \b
     Example:
-      etad plot qualitative -o runs/demo --video target_0045
+      etad plot qualitative -o runs/demo --video target_0041
     """
     from ..data.detections import read_detections
     from .inputs import read_data
