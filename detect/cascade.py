@@ -118,7 +118,7 @@ class CascadeStage(nn.Module):
         num_snippets = z.shape[1]
         in_snippets = extend(proposals.detach() * num_snippets)
         # The table of projected snippets costs the same for any number of proposals: few are cheaper without it.
-        evaluate = self._by_table if num_proposals > 2 * num_snippets else self._by_roi
+        evaluate = self._by_table if num_proposals > num_snippets else self._by_roi
         (by_center, iou, boundary, start, end), shared = evaluate(z, in_snippets)
         offsets = torch.cat([start[:, :1], end[:, :1], by_center / 2], dim=1).view(batch, num_proposals, 4)
         logits = None

@@ -145,10 +145,10 @@ def test_the_projected_and_the_direct_way_agree_forward_and_backward(
     x = torch.randn(2, 256, 16, generator=generator, dtype=torch.float64, requires_grad=True)
     start = torch.rand(2, 40, 1, generator=generator, dtype=torch.float64) * 0.9
     proposals = torch.cat([start, start + 0.2], dim=2)
-    few = proposals[:, :30]
-    by_table, by_roi = stage(x, proposals), stage(x, few)  # more than two proposals a snippet take the table
+    few = proposals[:, :16]
+    by_table, by_roi = stage(x, proposals), stage(x, few)  # more proposals than snippets take the table
     for name in ("offsets", "iou", "boundary", "class_logits"):
-        ours, expected = getattr(by_table, name)[:, :30], getattr(by_roi, name)
+        ours, expected = getattr(by_table, name)[:, :16], getattr(by_roi, name)
         torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
         weight = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
         wanted = [x, *stage.parameters()]
