@@ -103,17 +103,24 @@ def run_heads(
     chains, shared
         (5, proposals, 2) before any activation, and (proposals, H) after its ReLU, or empty.
     """
-    return _Heads.apply(blocks, wants_shared, dtype, z, *weights)
+    # Asked out here: inside, parameters look as if they wanted a gradient even where none is recorded.
+    keeps = torch.is_grad_enabled() and any(each.requires_grad for each in (z, *weights))
+    return _Heads.apply(blocks, wants_shared, keeps, dtype, z, *weights)
 
 
 class _Heads(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, blocks: Sequence[Block], wants_shared: bool, dtype: torch.dtype, z: Tensor, *tensors: Tensor
+        ctx: Any,
+        blocks: Sequence[Block],
+        wants_shared: bool,
+        keeps: bool,
+        dtype: torch.dtype,
+        z: Tensor,
+        *tensors: Tensor,
     ) -> Any:
         last, last_bias = tensors[-2:]
         z, weights = z.to(dtype), HeadWeights(*(each.to(dtype) for each in tensors))
-        keeps = any(ctx.needs_input_grad)
         width, num_proposals = weights.shared.shape[0], sum(block.gather.num_proposals for block in blocks)
         chains = last.new_empty(5, num_proposals, 2)
         shared = last.new_empty(num_proposals if wants_shared else 0, width)
@@ -157,7 +164,7 @@ class _Heads(torch.autograd.Function):
             else:
                 grad_table += spread
         _finish(of_video, grad_table, z, grad_z, weights, sums)
-        return None, None, None, grad_z.to(ctx.dtype), *sums
+        return None, None, None, None, grad_z.to(ctx.dtype), *sums
 
 
 def _forward(hidden: Tensor, weights: HeadWeights) -> _Kept:

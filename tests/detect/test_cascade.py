@@ -1,6 +1,11 @@
+import weakref
+from typing import Any
+
 import pytest
 import torch
 
+from etad.detect import heads
+from etad.detect.cascade import CascadeStage
 from etad.detect.model import Detector
 from reference import detector as plain
 
@@ -53,3 +58,25 @@ def test_short_products_give_nearly_the_same_and_their_gradients_point_the_same_
         if whole is not None and whole.any():
             assert torch.nn.functional.cosine_similarity(short.flatten(), whole.flatten(), dim=0) > 0.995
             assert short.norm() / whole.norm() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(("trains", "most"), [(True, 4), (False, 1)])
+def test_activations_are_kept_only_where_gradients_are_wanted(
+    trains: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, forward = CascadeStage(bins=8), heads._forward
+    made: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    def watched(*arguments: Any) -> Any:
+        alive.append(sum(each() is not None for each in made))
+        part = forward(*arguments)
+        made.append(weakref.ref(part.hidden))
+        return part
+
+    monkeypatch.setattr("etad.detect.cascade.BLOCK", 10)
+    monkeypatch.setattr(heads, "_forward", watched)
+    proposals = torch.rand(1, 50, 2).sort(dim=2).values
+    with torch.set_grad_enabled(trains):
+        stage(torch.randn(1, 256, 16), proposals)
+    assert len(alive) == 5 and max(alive) == most
