@@ -93,6 +93,7 @@ def infer_tuned(
     if features is None or not any(video.id in features.ids for video in tested):
         outcome.notes.append(f"no inference: none of {counted(len(tested), 'test video')} could be encoded")
         return outcome
+    stamp.unlink(missing_ok=True)  # or, stopped on the way, it would vouch for detections that are not its own
     infer_and_evaluate(
         config,
         outcome,

@@ -140,6 +140,20 @@ def test_what_is_measured_follows_the_annotations_and_thresholds(dataset: Path, 
     assert not any("inference skipped" in note for note in run(annotations, tmp_path / "run", "e2e.epochs=1").notes)
 
 
+def test_detections_of_an_inference_that_stopped_half_way_never_pass_for_others(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "e2e" / "detections.json"
+    run(dataset, tmp_path, "e2e.epochs=1")
+    before = results.read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("etad.pipeline.inferring.measure", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        run(dataset, tmp_path, "e2e.epochs=1", "detect.inference.keep=3")
+    assert results.read_bytes() != before
+    run(dataset, tmp_path, "e2e.epochs=1")
+    assert results.read_bytes() == before
+
+
 def test_the_tuned_encoders_features_are_kept_on_request_for_the_other_stages(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
