@@ -75,6 +75,12 @@ class Detector(nn.Module):
         )
         _initialise(self)
 
+    def compute_in(self, precision: str) -> None:
+        """Change the number format of proposal evaluation; see `CascadeStage`."""
+        for stage in self.stages:
+            assert isinstance(stage, CascadeStage)
+            stage.precision = precision
+
     def forward(self, features: Tensor, proposals: Tensor, mask: Tensor | None = None) -> DetectorOutput:
         """Detect.
 

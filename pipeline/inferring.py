@@ -67,6 +67,7 @@ def inference_settings(trained: Trained, config: Config, scores: Path | None) ->
             "inference": config.detect.inference,
             "labels": LabelSettings(source=labels, top=config.detect.labels.top),
             "sampling": config.detect.sampling,
+            "precision": config.detect.precision,
             "tious": config.detect.tious,
         }
     )
@@ -107,6 +108,7 @@ def infer_and_evaluate(
     if predictions_digest(raw) == model_digest:
         outcome.notes.append("inference skipped: raw.h5 is up to date")
     else:
+        trained.detector.compute_in(settings.heads_precision)
         bar = tqdm(
             infer(
                 trained.detector.to(device), windows, features, settings=settings, device=device, workers=config.workers
@@ -197,5 +199,5 @@ def _model_digest(
     for name, tensor in sorted(trained.state["model"].items()):
         total.update(name.encode() + tensor.contiguous().numpy().tobytes())
     total.update(features.digest.encode() + windows_digest(windows).encode())
-    total.update(repr(settings.sampling.inference_ratio).encode())
+    total.update(repr((settings.sampling.inference_ratio, settings.heads_precision)).encode())
     return total.hexdigest()
