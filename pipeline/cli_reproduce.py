@@ -39,12 +39,18 @@ def reproduce(
     """
     import os
 
+    from ..data.errors import EtadError
     from .device import choose_device
     from .plots import plot_seeds
     from .report import table
     from .reproduce import reproduce_table6
 
     config = common.load(*path_sets(annotations=annotations, videos=videos), default="table6")
+    if config.data.videos is not None and config.data.annotations is None:
+        raise EtadError(
+            f"{config.data.videos}: nothing says which actions these videos show. Name their --annotations, or leave "
+            "--videos out: then a synthetic set is drawn."
+        )
     folder = common.run_folder(f"runs/{name}")
     on_gpu = choose_device(config.device).type != "cpu"
     found = reproduce_table6(

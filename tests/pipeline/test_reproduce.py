@@ -53,3 +53,9 @@ def test_a_data_set_of_ones_own_needs_weights(tmp_path: Path, capsys: pytest.Cap
     annotations.write_text("{}")
     assert run(["reproduce", "table6", "-o", str(tmp_path / "t6"), "--annotations", str(annotations)]) == 2
     assert "name it with --weights" in capsys.readouterr().err
+
+
+def test_videos_without_annotations_are_not_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["reproduce", "table6", "-o", str(tmp_path / "t6"), "--videos", str(tmp_path)]) == 2
+    assert "Name their --annotations" in capsys.readouterr().err
+    assert not (tmp_path / "t6").exists()
