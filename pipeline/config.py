@@ -120,8 +120,8 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str
 
     Examples
     --------
-    >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
-    ['a.b is 2, was 1']
+    >>> differences({"a": {"b": 1}}, {"a": {"b": 2, "c": 3}})
+    ['a.b is 2, was 1', 'a.c is 3, was not set']
     """
     found = []
     for key in sorted(before.keys() | after.keys()):
@@ -129,7 +129,8 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += differences(old, new, f"{prefix}{key}.")
         elif old != new:
-            found.append(f"{prefix}{key} is {new}, was {old}")
+            now, then = ("not set" if value is None else value for value in (new, old))
+            found.append(f"{prefix}{key} is {now}, was {then}")
     return found
 
 
