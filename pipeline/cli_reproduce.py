@@ -17,7 +17,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--annotations", type=_FILE, help="Annotations of these videos.")
 @click.option("--weights", type=_FILE, help="Encoder weights to start from, for videos of your own.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Seeds, from --seed on.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time; one a core by default, one on a GPU.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time, one thread each; one a core by default.")
 @common_options
 def reproduce(
     common: Common,
@@ -39,7 +39,7 @@ def reproduce(
     """
     import os
 
-    from ..data.errors import EtadError
+    from ..data.errors import EtadError, counted, listing
     from .device import choose_device
     from .plots import plot_seeds
     from .report import table
@@ -66,4 +66,8 @@ def reproduce(
     picture = plot_seeds(named, folder / "table6.png", title="Gradients of so many snippets reach the encoder")
     click.echo(f"picture -> {picture}")
     click.echo(f"all runs, and table6.json -> {folder}")
-    return 0
+    if found.left_out:
+        click.echo(
+            f"{counted(len(found.left_out), 'video')} left out, missing or unreadable: {listing(found.left_out)}"
+        )
+    return 1 if found.left_out else 0

@@ -13,15 +13,12 @@ import numpy as np
 from ..data.annotations import Annotations
 from ..data.atomic import write_json
 from ..data.detections import Detections, read_detections, write_detections
-from ..data.features import FeatureCache
 from .config import Config, override
-from .detecting import detect
 from .device import choose_device
 from .drawn import draw_set
-from .e2e import run_e2e
 from .evaluation import Evaluation, evaluate
-from .extracting import find_sources, run_extract
 from .inputs import read_data
+from .legs import extract_and_detect, train_end_to_end
 from .plots import plot_curves, plot_qualitative, plot_yardsticks, qualitative_strips
 from .pretraining import run_pretrain
 from .run_folder import RunFolder
@@ -77,61 +74,28 @@ def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoRep
     for name, (leg, sets) in legs.items():
         with _part(f"extract and detect: {name}", report, say):
             weights = None if "untrained" in name else run.encoder
-            report.evaluations[name] = _leg(override(config, *sets), leg, annotations, weights=weights)
+            found = extract_and_detect(override(config, *sets), leg, annotations, weights=weights)
+            assert not found.left_out, found.left_out
+            report.evaluations[name] = found.evaluation
 
     with _part("train end to end from there", report, say):
-        report.evaluations["the same, then trained end to end"] = _end_to_end(config, run, annotations)
+        tuned = train_end_to_end(config, run, annotations, weights=None, init_detector=None)
+        report.evaluations["the same, then trained end to end"] = tuned.evaluation
 
     with _part("draw the pictures", report, say):
-        found = read_detections(run.e2e / "detections.json")
+        detections = read_detections(run.e2e / "detections.json")
         tested = Annotations(
             annotations.source, {video.id: video for video in annotations.subset(config.data.test_subset)}
         )
         average = {name: evaluation.average_mAP for name, evaluation in report.evaluations.items()}
         report.pictures = [
-            plot_qualitative(qualitative_strips(tested, found), run.plots / "qualitative.png"),
+            plot_qualitative(qualitative_strips(tested, detections), run.plots / "qualitative.png"),
             plot_curves(run.detect / "log.jsonl", run.plots / "curves.png"),
             plot_curves(run.e2e / "log.jsonl", run.plots / "e2e_curves.png"),
             plot_yardsticks(average, run.plots / "yardsticks.png", title="The same detector on the same videos"),
         ]
     write_json(folder / "demo.json", {name: e.as_json() for name, e in report.evaluations.items()}, indent=1)
     return report
-
-
-def _leg(config: Config, run: RunFolder, annotations: Annotations, *, weights: Path | None) -> Evaluation:
-    """Extract and detect, as the two commands do."""
-    device = choose_device(config.device)
-    sources = find_sources(config, annotations, None)
-    extracted, _ = run_extract(config, run, sources=sources, weights=weights, shard=None, device=device)
-    assert not extracted.failed, extracted.failed
-    run.claim("detect", config)
-    outcome = detect(
-        config,
-        run.detect,
-        cache=FeatureCache(run.cache),
-        annotations=annotations,
-        scores=None,
-        checkpoint=None,
-        device=device,
-    )
-    assert outcome.evaluation is not None
-    return outcome.evaluation
-
-
-def _end_to_end(config: Config, run: RunFolder, annotations: Annotations) -> Evaluation:
-    """Train encoder and detector together, from what the stages before have left."""
-    outcome = run_e2e(
-        config,
-        run,
-        sources=find_sources(config, annotations, None),
-        annotations=annotations,
-        init_detector=None,
-        weights=None,
-        scores=None,
-        device=choose_device(config.device),
-    )
-    assert outcome.evaluation is not None and not outcome.failed, outcome.failed
-    return outcome.evaluation
 
 
 def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluation:

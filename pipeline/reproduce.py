@@ -13,44 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import ttest_rel
 from tqdm import tqdm
 
 from ..data.atomic import write_json
 from ..data.errors import EtadError
-from ..data.features import FeatureCache
 from .config import Config, override
-from .detecting import detect
 from .device import choose_device
 from .drawn import draw_set
-from .e2e import run_e2e
-from .extracting import find_sources, run_extract
 from .inputs import read_data
+from .legs import Leg, extract_and_detect, train_end_to_end
 from .pretraining import run_pretrain
 from .run_folder import RunFolder
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to train: which share of the snippets' gradients reaches the encoder, and how these are chosen."""
-
-    ratio: float
-    strategy: str = "grid"
-
-    @property
-    def name(self) -> str:
-        if self.ratio == 0:
-            return "frozen encoder, gamma 0 %"
-        return f"end to end, gamma {100 * self.ratio:g} %" + (f", {self.strategy}" if self.ratio < 1 else "")
-
-
-FROZEN = Arm(0.0)
-ARMS = (FROZEN, Arm(0.1), Arm(0.3), Arm(0.3, "random"), Arm(1.0))
-# Average mAP, per cent, on THUMOS-14 (Table 6).
-PAPER = {
-    "TSM": {0.0: 33.26, 0.1: 38.28, 0.3: 38.67, 1.0: 38.79},
-    "SlowOnly": {0.0: 34.32, 0.1: 42.23, 0.3: 42.63, 1.0: 43.03},
-}
+from .table6 import ARMS, Arm, Table6
 
 
 @dataclass(frozen=True)
@@ -80,65 +54,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a training run came to: average mAP as a fraction, and the seconds it took now."""
+    """What a training run came to: average mAP as a fraction, the seconds it took, the videos it went without."""
 
     average_mAP: float
     seconds: float
-
-
-@dataclass(frozen=True)
-class Table6:
-    """Average mAP, as fractions, seed by seed.
-
-    Parameters
-    ----------
-    seeds
-        What data, encoder and detector were drawn from.
-    before
-        (seeds,) of the detector that every run starts from.
-    found
-        (seeds,) of each arm.
-    seconds
-        Mean time of a run, beside other runs on the same machine.
-    """
-
-    seeds: tuple[int, ...]
-    before: np.ndarray
-    found: dict[Arm, np.ndarray]
-    seconds: dict[Arm, float]
-
-    def gain(self, arm: Arm) -> tuple[float, float, float | None]:
-        """Mean and spread of the gain over the frozen encoder, and the p-value of a paired t-test over the seeds."""
-        differences = self.found[arm] - self.found[FROZEN]
-        if len(differences) < 2:
-            return float(differences.mean()), 0.0, None
-        p = float(ttest_rel(self.found[arm], self.found[FROZEN]).pvalue) if differences.any() else 1.0
-        return float(differences.mean()), float(differences.std(ddof=1)), p
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Cells of the printed table, in per cent."""
-        rows = [("detector to start from", *_cells(self.before), "-", "-", "-", "-", "-")]
-        for arm, values in self.found.items():
-            mean, spread, p = self.gain(arm)
-            gain = "-" if arm == FROZEN else f"{100 * mean:+.1f} +- {100 * spread:.1f}"
-            significance = "-" if arm == FROZEN or p is None else f"{p:.2f}"
-            paper = tuple(f"{PAPER[encoder][arm.ratio]:.1f}" for encoder in PAPER)
-            rows.append((arm.name, *_cells(values), gain, significance, f"{self.seconds[arm]:.0f}", *paper))
-        return rows
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        seeds = tuple(f"seed {seed}" for seed in self.seeds)
-        return ("average mAP, %", *seeds, "mean +- sd", "gain", "p", "seconds", *(f"paper, {name}" for name in PAPER))
-
-    def as_json(self) -> dict[str, object]:
-        return {
-            "seeds": list(self.seeds),
-            "before": self.before.tolist(),
-            "average_mAP": {arm.name: values.tolist() for arm, values in self.found.items()},
-            "gain_mean_sd_p": {arm.name: self.gain(arm) for arm in self.found if arm != FROZEN},
-            "seconds": {arm.name: seconds for arm, seconds in self.seconds.items()},
-        }
+    left_out: tuple[str, ...]
 
 
 def reproduce_table6(config: Config, folder: Path, *, seeds: Sequence[int], weights: Path | None, jobs: int) -> Table6:
@@ -154,7 +74,7 @@ def reproduce_table6(config: Config, folder: Path, *, seeds: Sequence[int], weig
     weights
         Encoder weights; needed unless the set is synthetic.
     jobs
-        Training runs at a time, each in a process of its own with one thread; 1: in this process.
+        Training runs at a time, each in a process of its own with one thread; 1: in this process, with all threads.
 
     Raises
     ------
@@ -163,6 +83,11 @@ def reproduce_table6(config: Config, folder: Path, *, seeds: Sequence[int], weig
     """
     if config.data.annotations is not None and weights is None:
         raise EtadError("table6 on a data set of your own needs the encoder to start from: name it with --weights.")
+    if config.detect.labels.source == "scores":
+        raise EtadError(
+            "table6 takes no file of class scores. Set detect.labels.source to branch, which the detector trains, or "
+            "to classifier, which is trained on the features."
+        )
     bases = [Job(override(config, f"seed={seed}"), folder / f"seed{seed}", None, weights) for seed in seeds]
     with _pool(jobs) as submit:
         before = _gather(submit, bases, title="detectors to start from")
@@ -176,6 +101,7 @@ def reproduce_table6(config: Config, folder: Path, *, seeds: Sequence[int], weig
         before=np.array([each.average_mAP for each in before]),
         found={arm: np.array([each.average_mAP for each in of_arm[arm]]) for arm in ARMS},
         seconds={arm: float(np.mean([each.seconds for each in of_arm[arm]])) for arm in ARMS},
+        left_out=tuple(sorted({id for each in [*before, *found] for id in each.left_out})),
     )
     write_json(folder / "table6.json", table.as_json(), indent=1)
     return table
@@ -186,51 +112,30 @@ def run_job(job: Job) -> Measured:
     started = time.monotonic()
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / f"{job.run.path.name}.log").open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
-        average_mAP = _base(job) if job.arm is None else _arm(job, job.arm)
-    return Measured(average_mAP, time.monotonic() - started)
+        leg = _base(job) if job.arm is None else _arm(job, job.arm)
+    took = job.folder / f"{job.run.path.name}.seconds.json"
+    if not took.exists():  # a run that is there already takes no time, which is no news
+        write_json(took, time.monotonic() - started)
+    return Measured(leg.evaluation.average_mAP, float(took.read_text(encoding="utf-8")), leg.left_out)
 
 
-def _base(job: Job) -> float:
+def _base(job: Job) -> Leg:
     """Draw, pretrain, extract, detect."""
-    config, run = _with_data(job), job.run
-    device, annotations = choose_device(config.device), read_data(config)
-    weights = job.weights
+    config, weights = _with_data(job), job.weights
+    annotations = read_data(config)
     if weights is None:
-        run_pretrain(config, run, weights=None, device=device)
-        weights = run.encoder
-    sources = find_sources(config, annotations, None)
-    run_extract(config, run, sources=sources, weights=weights, shard=None, device=device)
-    run.claim("detect", config)
-    outcome = detect(
-        config,
-        run.detect,
-        cache=FeatureCache(run.cache),
-        annotations=annotations,
-        scores=None,
-        checkpoint=None,
-        device=device,
-    )
-    assert outcome.evaluation is not None
-    return outcome.evaluation.average_mAP
+        run_pretrain(config, job.run, weights=None, device=choose_device(config.device))
+        weights = job.run.encoder
+    return extract_and_detect(config, job.run, annotations, weights=weights)
 
 
-def _arm(job: Job, arm: Arm) -> float:
+def _arm(job: Job, arm: Arm) -> Leg:
     """Go on from the base's encoder and detector, with gradients of a share of the snippets."""
     config = override(_with_data(job), f"e2e.ratio={arm.ratio:g}", f"e2e.strategy={arm.strategy}")
     base = Job(job.config, job.folder, None, job.weights).run
-    annotations = read_data(config)
-    outcome = run_e2e(
-        config,
-        job.run,
-        sources=find_sources(config, annotations, None),
-        annotations=annotations,
-        init_detector=base.detect / "checkpoints" / f"{config.detect.inference.checkpoint}.pt",
-        weights=job.weights or base.encoder,
-        scores=None,
-        device=choose_device(config.device),
-    )
-    assert outcome.evaluation is not None
-    return outcome.evaluation.average_mAP
+    detector = base.detect / "checkpoints" / f"{config.detect.inference.checkpoint}.pt"
+    weights = job.weights or base.encoder
+    return train_end_to_end(config, job.run, read_data(config), weights=weights, init_detector=detector)
 
 
 def _with_data(job: Job) -> Config:
@@ -262,18 +167,15 @@ def _pool(jobs: int) -> Iterator[Callable[[Job], Future[Measured]]]:
 
 def _gather(submit: Callable[[Job], Future[Measured]], jobs: Sequence[Job], *, title: str) -> list[Measured]:
     with tqdm(total=len(jobs), desc=title, unit="run") as bar:
-        futures = [submit(job) for job in jobs]
+        futures = []
+        for job in jobs:
+            futures.append(submit(job))
+            futures[-1].add_done_callback(lambda _: bar.update())
         for done in as_completed(futures):
             done.result()
-            bar.update()
     return [future.result() for future in futures]
 
 
 def _one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-
-
-def _cells(values: np.ndarray) -> tuple[str, ...]:
-    spread = f" +- {100 * values.std(ddof=1):.1f}" if len(values) > 1 else ""
-    return (*(f"{100 * value:.1f}" for value in values), f"{100 * values.mean():.1f}{spread}")
