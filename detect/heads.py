@@ -9,6 +9,7 @@ short, and the weights' gradients still add up in float32.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .projection import Gather
+from .threads import even_parts, side_by_side
 
 # Proposals of a block. More of them no longer make the products faster, and fall out of the cache.
 BLOCK = 1024
@@ -121,24 +123,30 @@ class _Heads(torch.autograd.Function):
     ) -> Any:
         last, last_bias = tensors[-2:]
         z, weights = z.to(dtype), HeadWeights(*(each.to(dtype) for each in tensors))
-        width, num_proposals = weights.shared.shape[0], sum(block.gather.num_proposals for block in blocks)
-        chains = last.new_empty(5, num_proposals, 2)
-        shared = last.new_empty(num_proposals if wants_shared else 0, width)
-        table, of_video, start = z.new_empty(z.shape[1], weights.table.shape[1]), None, 0
-        kept: list[_Kept] = []
-        for block in blocks:
-            if block.video != of_video:
-                torch.mm(z[block.video], weights.table, out=table)
-                of_video = block.video
-            part = _forward(block.gather.sums(table.view(-1, width)), weights)
-            rows = slice(start, start + block.gather.num_proposals)
-            torch.baddbmm(last_bias, part.fourth.to(last.dtype), last, out=chains[:, rows])
-            if wants_shared:
-                shared[rows] = part.hidden[0]
-            if keeps:
-                kept.append(part)
-            start = rows.stop
-        ctx.save_for_backward(z, *weights, *(each for part in kept for each in part))
+        width, starts = weights.shared.shape[0], _starts(blocks)
+        chains = last.new_empty(5, starts[-1], 2)
+        shared = last.new_empty(starts[-1] if wants_shared else 0, width)
+
+        def run(numbers: range) -> list[_Kept]:
+            table, of_video = z.new_empty(z.shape[1], weights.table.shape[1]), None
+            kept: list[_Kept] = []
+            for number in numbers:
+                block, rows = blocks[number], slice(*starts[number : number + 2])
+                if block.video != of_video:
+                    torch.mm(z[block.video], weights.table, out=table)
+                    of_video = block.video
+                part = _forward(block.gather.sums(table.view(-1, width)), weights)
+                torch.baddbmm(last_bias, part.fourth.to(last.dtype), last, out=chains[:, rows])
+                if wants_shared:
+                    shared[rows] = part.hidden[0]
+                if keeps:
+                    kept.append(part)
+            return kept
+
+        parts = even_parts(len(blocks), z.device)
+        ctx.save_for_backward(
+            z, *weights, *(each for kept in side_by_side(run, parts) for part in kept for each in part)
+        )
         ctx.blocks, ctx.wants_shared, ctx.dtype = blocks, wants_shared, last.dtype
         return chains, shared
 
@@ -147,24 +155,41 @@ class _Heads(torch.autograd.Function):
         z, *saved = ctx.saved_tensors
         tensors, activations = saved[: len(HeadWeights._fields)], iter(saved[len(HeadWeights._fields) :])
         weights = HeadWeights(*tensors)
-        sums = HeadWeights(*(torch.zeros_like(each, dtype=ctx.dtype) for each in tensors))
-        grad_z = torch.zeros_like(z)
+        kept = list(map(_Kept._make, zip(*[activations] * len(_Kept._fields))))
+        blocks, starts = ctx.blocks, _starts(ctx.blocks)
         width = weights.shared.shape[0]
         num_rows = z.shape[1] * weights.table.shape[1] // width
-        start, grad_table, of_video = 0, None, None
-        for block, kept in zip(ctx.blocks, map(_Kept._make, zip(*[activations] * len(_Kept._fields)))):
-            rows = slice(start, start + block.gather.num_proposals)
-            start = rows.stop
-            grad_shared = grads[1][rows].to(z.dtype) if ctx.wants_shared else None
-            grad_hidden = _backward(grads[0][:, rows].to(z.dtype), grad_shared, kept, weights, sums)
-            spread = block.gather.spread(grad_hidden, num_rows).view(z.shape[1], -1)
-            if block.video != of_video:
-                _finish(of_video, grad_table, z, grad_z, weights, sums)
-                grad_table, of_video = spread, block.video
-            else:
-                grad_table += spread
-        _finish(of_video, grad_table, z, grad_z, weights, sums)
-        return None, None, None, None, grad_z.to(ctx.dtype), *sums
+
+        def run(numbers: range) -> tuple[HeadWeights, dict[int, Tensor]]:
+            sums = HeadWeights(*(torch.zeros_like(each, dtype=ctx.dtype) for each in tensors))
+            grads_z: dict[int, Tensor] = {}
+            grad_table: Tensor | None = None
+            for number in numbers:
+                block, rows = blocks[number], slice(*starts[number : number + 2])
+                grad_shared = grads[1][rows].to(z.dtype) if ctx.wants_shared else None
+                grad_hidden = _backward(grads[0][:, rows].to(z.dtype), grad_shared, kept[number], weights, sums)
+                spread = block.gather.spread(grad_hidden, num_rows).view(z.shape[1], -1)
+                grad_table = spread if grad_table is None else grad_table.add_(spread)
+                if number + 1 == numbers.stop or blocks[number + 1].video != block.video:
+                    grads_z[block.video] = torch.mm(grad_table, weights.table.t())
+                    _add_product(sums.table, z[block.video].t(), grad_table)
+                    grad_table = None
+            return sums, grads_z
+
+        grad_z = torch.zeros_like(z, dtype=ctx.dtype)
+        totals: HeadWeights | None = None
+        # Added up in the order of the parts, so that a run repeats bit for bit.
+        for sums, grads_z in side_by_side(run, even_parts(len(blocks), z.device)):
+            totals = sums if totals is None else HeadWeights(*(a.add_(b) for a, b in zip(totals, sums)))
+            for video, grad in grads_z.items():
+                grad_z[video] += grad
+        assert totals is not None
+        return None, None, None, None, grad_z, *totals
+
+
+def _starts(blocks: Sequence[Block]) -> list[int]:
+    """Where each block's proposals begin, and the end."""
+    return list(itertools.accumulate((block.gather.num_proposals for block in blocks), initial=0))
 
 
 def _forward(hidden: Tensor, weights: HeadWeights) -> _Kept:
@@ -207,16 +232,6 @@ def _backward(grad: Tensor, grad_shared: Tensor | None, kept: _Kept, weights: He
 
 def _before_relu(grad: Tensor, after: Tensor) -> Tensor:
     return torch.ops.aten.threshold_backward.grad_input(grad, after, 0, grad_input=grad)
-
-
-def _finish(
-    video: int | None, grad_table: Tensor | None, z: Tensor, grad_z: Tensor, weights: HeadWeights, sums: HeadWeights
-) -> None:
-    """A video's last block is done: send the gradient of its table on."""
-    if video is None or grad_table is None:
-        return
-    torch.mm(grad_table, weights.table.t(), out=grad_z[video])
-    _add_product(sums.table, z[video].t(), grad_table)
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:

@@ -24,6 +24,7 @@ from measure import Row, matrix_share, report
 
 from etad.data.annotations import read_annotations
 from etad.data.features import FeatureCache
+from etad.data.precision import choose_training_dtype
 from etad.pipeline.config import load_config
 from etad.pipeline.detecting import detect
 
@@ -79,7 +80,8 @@ def main() -> None:
     in_steps = asked.epochs * (learned // batch) * least_gflop(batch, drawn, trained=True)
     in_checks = asked.epochs * least_gflop(tested, drawn, trained=False)
     in_rest = least_gflop(tested, 8256, trained=False)
-    parts = f"{asked.epochs} epochs on {learned} videos"
+    short = str(choose_training_dtype(config.detect.precision, torch.device("cpu"))).removeprefix("torch.")
+    parts = f"{short}: {asked.epochs} epochs on {learned} videos"
     between = max(whole - steps - rest, 1e-9)
     rows = [
         Row(
