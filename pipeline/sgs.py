@@ -104,26 +104,29 @@ def sgs_step(
     # 1. Encode every snippet, keeping no graph; those drawn beforehand apart, for what is kept of them.
     wanted = range(snippets.count) if drawn is None else drawn
     rest = sorted(set(range(snippets.count)) - set(wanted))
-    maps: dict[int, Tensor] = {}
+    # Room for what is kept is made once: small tensors that outlive big ones would break the memory into pieces.
+    maps: Tensor | None = None
+    place_of = {row: place for place, row in enumerate(wanted)}
     graphs: list[Tensor] = []
-    found: dict[int, Tensor] = {}
+    leaf = torch.empty(snippets.count, encoder.channels, device=encoder.mean.device, dtype=encoder.mean.dtype)
     for rows in _chunks(wanted, micro_batch):
         with torch.set_grad_enabled(keep == "graphs" and trains):
             middle = snippets.encode(rows, 0, split)
             features = snippets.pooled(snippets.run(middle, split, last))
         if keep == "maps" and split > 0 and trains:
-            maps |= zip(rows, middle.split(1))
+            maps = middle.new_empty(len(wanted), *middle.shape[1:]) if maps is None else maps
+            maps[[place_of[row] for row in rows]] = middle
         if features.requires_grad:
             graphs.append(features)
-        found |= zip(rows, features.detach())
+        leaf[rows] = features.detach()
     for rows in _chunks(rest, micro_batch):
         with torch.no_grad():
             features = snippets.pooled(snippets.run(snippets.encode(rows, 0, split), split, last))
-        found |= zip(rows, features)
-    kept_bytes = sum(map_.numel() * map_.element_size() for map_ in maps.values())
+        leaf[rows] = features
+    kept_bytes = 0 if maps is None else maps.numel() * maps.element_size()
 
     # 2. The detector's forward and backward pass, with the features as leaf.
-    leaf = torch.stack([found[row] for row in range(snippets.count)]).requires_grad_()
+    leaf.requires_grad_()
     of_videos = leaf.split(snippets.lengths)
     loss = loss_of(of_videos)
     loss.backward()
@@ -144,7 +147,8 @@ def sgs_step(
                 features.backward(gradients[rows])
         else:
             for rows in _chunks(rows_chosen, micro_batch):
-                middle = torch.cat([maps.pop(row) for row in rows]) if maps else snippets.encode(rows, 0, split)
+                kept = None if maps is None else maps[[place_of[row] for row in rows]]
+                middle = snippets.encode(rows, 0, split) if kept is None else kept
                 snippets.pooled(snippets.run(middle, split, last)).backward(gradients[rows])
     features_seen = tuple(part.detach() for part in of_videos)
     return SgsStep(loss.detach(), features_seen, tuple(chosen), kept_bytes)
