@@ -7,6 +7,7 @@ import torch
 from etad.detect import heads
 from etad.detect.cascade import CascadeStage
 from etad.detect.model import Detector
+from etad.detect.threads import one_thread
 from reference import detector as plain
 
 
@@ -77,6 +78,6 @@ def test_activations_are_kept_only_where_gradients_are_wanted(
     monkeypatch.setattr("etad.detect.cascade.BLOCK", 10)
     monkeypatch.setattr(heads, "_forward", watched)
     proposals = torch.rand(1, 50, 2).sort(dim=2).values
-    with torch.set_grad_enabled(trains):
+    with one_thread(), torch.set_grad_enabled(trains):
         stage(torch.randn(1, 256, 16), proposals)
     assert len(alive) == 5 and max(alive) == most
