@@ -52,6 +52,7 @@ def reproduce(
             "--videos out: then a synthetic set is drawn."
         )
     folder = common.run_folder(f"runs/{name}")
+    click.echo(f"what each run is at: {folder}/seed*/*.log", err=True)
     on_gpu = choose_device(config.device).type != "cpu"
     found = reproduce_table6(
         config,
