@@ -12,15 +12,12 @@ from torch import Tensor, nn
 from ..data.precision import choose_training_dtype
 from .enhance import GROUPS, WIDTH
 from .heads import BLOCK, Block, HeadWeights, run_heads
-from .projection import gather_of
 from .proposals import refine
-from .roi import extend, incidence, roi_align
+from .roi import extend, roi_align
 
 ROI_CHANNELS = 128
 HIDDEN = 512
 NARROW = 128
-# Proposals whose samples are placed at once: enough to keep overheads low, few enough to keep memory low.
-PLACED_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -142,23 +139,15 @@ class CascadeStage(nn.Module):
             What five chains give, (B K, 1 or 2), as `run_heads` orders them, and the shared hidden layer (B K, 512).
         """
         quarter = self.bins // 4
-        batch, num_proposals, _ = in_snippets.shape
-        touching = incidence(in_snippets.flatten(0, 1), bins=self.bins, num_snippets=z.shape[1])
-        by_video = touching.split([num_proposals] * batch)
-        roi = torch.cat([roi_align(z[video], each) for video, each in enumerate(by_video)]).transpose(1, 2)
+        by_video = [roi_align(*video, bins=self.bins) for video in zip(z, in_snippets)]
+        roi = torch.cat(by_video).transpose(1, 2)
         shared = self.shared(roi.flatten(1)[None]).relu()
         ends = self.ends(torch.stack([roi[:, :, :quarter].flatten(1), roi[:, :, -quarter:].flatten(1)]))
         return (*self.heads(shared.expand(3, -1, -1)), *ends), shared[0]
 
     def _by_table(self, z: Tensor, in_snippets: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """The same without building RoI features."""
-        batch, num_proposals, _ = in_snippets.shape
-        sizes = [len(part) for part in in_snippets[0].split(BLOCK)]
-        blocks: list[Block] = []
-        for videos in torch.arange(batch).split(max(1, PLACED_AT_ONCE // num_proposals)):
-            placed = in_snippets[videos[0] : videos[-1] + 1].flatten(0, 1)
-            touching = incidence(placed, bins=self.bins, num_snippets=z.shape[1]).split(sizes * len(videos))
-            blocks += [Block(int(videos[n // len(sizes)]), gather_of(each)) for n, each in enumerate(touching)]
+        blocks = [Block(number, part) for number, video in enumerate(in_snippets) for part in video.split(BLOCK)]
         short = choose_training_dtype(self.precision, z.device)
         dtype = z.dtype if short == torch.float32 else short
         chains, shared = run_heads(z, self._head_weights(), blocks, wants_shared=self.classes is not None, dtype=dtype)
@@ -167,9 +156,10 @@ class CascadeStage(nn.Module):
     def _head_weights(self) -> HeadWeights:
         """Lay the layers' weights out as `run_heads` takes them."""
         heads, ends = self.heads, self.ends
-        first = [self.shared.weights[0][0], *ends.weights[0]]
         return HeadWeights(
-            table=torch.cat([part.view(ROI_CHANNELS, -1) for part in first], dim=1),
+            extended=self.shared.weights[0][0].view(ROI_CHANNELS, -1),
+            start=ends.weights[0][0].view(ROI_CHANNELS, -1),
+            end=ends.weights[0][1].view(ROI_CHANNELS, -1),
             hidden_bias=torch.cat([self.shared.biases[0], ends.biases[0]]),
             shared=heads.weights[0].transpose(0, 1).flatten(1),
             ends=ends.weights[1],

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ..data.errors import EtadError, counted
+from .heads import BLOCK
 from .proposals import boundaries, lattice
-from .roi import gather_sum, incidence
+from .roi import Terms, gather_sum, place
 from .sampling import GUIDED, sample_lattice
 from .settings import DetectSettings
 
@@ -72,9 +73,8 @@ class ProposalDraw:
 
     def _features(self, enhanced: Tensor) -> Tensor:
         """Mean over bins of the RoI-aligned enhanced features (our choice), (B, K, 256)."""
-        in_snippets = self.all * self.num_snippets
-        touching = incidence(in_snippets.to(enhanced.device), bins=self.bins, num_snippets=self.num_snippets)
-        offsets = touching.per_proposal()
-        videos = enhanced.transpose(1, 2)
-        sums = [gather_sum(video, touching.position, touching.weight, offsets) for video in videos]
+        in_snippets = (self.all * self.num_snippets).to(enhanced.device)
+        placed = (place(part, bins=self.bins, num_snippets=self.num_snippets) for part in in_snippets.split(BLOCK))
+        terms = Terms.joined([part.by_proposal(slice(self.bins)) for part in placed])
+        sums = [gather_sum(video, terms.row, terms.weight, terms.offsets()) for video in enhanced.transpose(1, 2)]
         return torch.stack(sums) / self.bins

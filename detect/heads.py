@@ -10,14 +10,14 @@ short, and the weights' gradients still add up in float32.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .projection import Gather
+from .projection import PART, Gather, gather_of
 from .threads import even_parts, side_by_side
 
 # Proposals of a block. More of them no longer make the products faster, and fall out of the cache.
@@ -32,24 +32,24 @@ class Block:
     ----------
     video
         Number of the video in the batch.
-    gather
-        Which rows of the video's table they sum.
+    proposals
+        (k, 2) what they look at, in snippets.
     """
 
     video: int
-    gather: Gather
+    proposals: Tensor
 
 
 class HeadWeights(NamedTuple):
-    """Weights (in, out) and biases of all layers, S being the table's columns of `width` H.
+    """Weights (in, out) and biases of all layers, H being the first layers' width.
 
     The five chains are centre and width, IoU, startness and endness, start offset, end offset; the first three share
     their first layer, and every chain gives two numbers.
 
     Parameters
     ----------
-    table
-        (C, S H) of the extended, start and end layers, for each bin.
+    extended, start, end
+        (C, R H), (C, R/4 H), (C, R/4 H) first layers, for each bin.
     hidden_bias
         (3, 1, H).
     shared
@@ -62,7 +62,9 @@ class HeadWeights(NamedTuple):
         (5, N, N), (5, 1, N), the same again, (5, N, 2), (5, 1, 2).
     """
 
-    table: Tensor
+    extended: Tensor
+    start: Tensor
+    end: Tensor
     hidden_bias: Tensor
     shared: Tensor
     ends: Tensor
@@ -82,6 +84,31 @@ class _Kept(NamedTuple):
     second: Tensor
     third: Tensor
     fourth: Tensor
+
+
+class _Layout:
+    """The table of a video's projected snippets, (parts, rows, `PART`), and its layers; see `Gather`."""
+
+    def __init__(self, z: Tensor, weights: HeadWeights) -> None:
+        self.width, self.num_snippets = weights.shared.shape[0], z.shape[1]
+        self.bins = weights.extended.shape[1] // self.width
+        self.layers_bins = [layer.shape[1] // self.width for layer in weights[:3]]
+        self.shape = (self.width // PART, self.num_snippets * sum(self.layers_bins), PART)
+
+    def gather(self, block: Block) -> Gather:
+        return gather_of(block.proposals, bins=self.bins, num_snippets=self.num_snippets)
+
+    def tables(self, table: Iterable[Tensor]) -> Iterator[Tensor]:
+        """(bins, T, `PART`) of each layer, part by part."""
+        for part in table:
+            yield from part.view(-1, self.num_snippets, PART).split(self.layers_bins)
+
+    def weights(self, weights: HeadWeights) -> Iterator[Tensor]:
+        """(bins, C, `PART`) views of each layer's weights, part by part."""
+        layers = [layer.unflatten(1, (-1, self.width)).transpose(0, 1) for layer in weights[:3]]
+        for start in range(0, self.width, PART):
+            for layer in layers:
+                yield layer[:, :, start : start + PART]
 
 
 def run_heads(
@@ -123,31 +150,32 @@ class _Heads(torch.autograd.Function):
     ) -> Any:
         last, last_bias = tensors[-2:]
         z, weights = z.to(dtype), HeadWeights(*(each.to(dtype) for each in tensors))
-        width, starts = weights.shared.shape[0], _starts(blocks)
+        layout, starts = _Layout(z, weights), _starts(blocks)
         chains = last.new_empty(5, starts[-1], 2)
-        shared = last.new_empty(starts[-1] if wants_shared else 0, width)
+        shared = last.new_empty(starts[-1] if wants_shared else 0, layout.width)
 
-        def run(numbers: range) -> list[_Kept]:
-            table, of_video = z.new_empty(z.shape[1], weights.table.shape[1]), None
-            kept: list[_Kept] = []
+        def run(numbers: range) -> list[tuple[Gather, _Kept]]:
+            table, of_video = z.new_empty(layout.shape), None
+            kept: list[tuple[Gather, _Kept]] = []
             for number in numbers:
                 block, rows = blocks[number], slice(*starts[number : number + 2])
                 if block.video != of_video:
-                    torch.mm(z[block.video], weights.table, out=table)
+                    for layer, out in zip(layout.weights(weights), layout.tables(table)):
+                        torch.bmm(z[block.video].expand(len(layer), -1, -1), layer, out=out)
                     of_video = block.video
-                part = _forward(block.gather.sums(table.view(-1, width)), weights)
+                gather = layout.gather(block)
+                part = _forward(gather.sums(table.unbind()), weights)
                 torch.baddbmm(last_bias, part.fourth.to(last.dtype), last, out=chains[:, rows])
                 if wants_shared:
                     shared[rows] = part.hidden[0]
                 if keeps:
-                    kept.append(part)
+                    kept.append((gather, part))
             return kept
 
-        parts = even_parts(len(blocks), z.device)
-        ctx.save_for_backward(
-            z, *weights, *(each for kept in side_by_side(run, parts) for part in kept for each in part)
-        )
-        ctx.blocks, ctx.wants_shared, ctx.dtype = blocks, wants_shared, last.dtype
+        kept = list(itertools.chain(*side_by_side(run, even_parts(len(blocks), z.device))))
+        ctx.save_for_backward(z, *weights, *(each for _, part in kept for each in part))
+        ctx.gathers, ctx.blocks = [gather for gather, _ in kept], blocks
+        ctx.wants_shared, ctx.dtype = wants_shared, last.dtype
         return chains, shared
 
     @staticmethod
@@ -156,23 +184,26 @@ class _Heads(torch.autograd.Function):
         tensors, activations = saved[: len(HeadWeights._fields)], iter(saved[len(HeadWeights._fields) :])
         weights = HeadWeights(*tensors)
         kept = list(map(_Kept._make, zip(*[activations] * len(_Kept._fields))))
-        blocks, starts = ctx.blocks, _starts(ctx.blocks)
-        width = weights.shared.shape[0]
-        num_rows = z.shape[1] * weights.table.shape[1] // width
+        blocks, layout, starts = ctx.blocks, _Layout(z, weights), _starts(ctx.blocks)
 
         def run(numbers: range) -> tuple[HeadWeights, dict[int, Tensor]]:
             sums = HeadWeights(*(torch.zeros_like(each, dtype=ctx.dtype) for each in tensors))
             grads_z: dict[int, Tensor] = {}
-            grad_table: Tensor | None = None
+            grad_table: list[Tensor] | None = None
             for number in numbers:
                 block, rows = blocks[number], slice(*starts[number : number + 2])
                 grad_shared = grads[1][rows].to(z.dtype) if ctx.wants_shared else None
                 grad_hidden = _backward(grads[0][:, rows].to(z.dtype), grad_shared, kept[number], weights, sums)
-                spread = block.gather.spread(grad_hidden, num_rows).view(z.shape[1], -1)
-                grad_table = spread if grad_table is None else grad_table.add_(spread)
+                spread = ctx.gathers[number].spread(grad_hidden, layout.shape[1])
+                grad_table = spread if grad_table is None else [a.add_(b) for a, b in zip(grad_table, spread)]
                 if number + 1 == numbers.stop or blocks[number + 1].video != block.video:
-                    grads_z[block.video] = torch.mm(grad_table, weights.table.t())
-                    _add_product(sums.table, z[block.video].t(), grad_table)
+                    columns = z[block.video].t()
+                    grad_columns = torch.zeros_like(columns)
+                    layers = zip(layout.weights(weights), layout.weights(sums), layout.tables(grad_table))
+                    for layer, total, grad in layers:
+                        grad_columns.addbmm_(layer, grad.transpose(1, 2))
+                        _add_product(total, columns.expand(len(grad), -1, -1), grad)
+                    grads_z[block.video] = grad_columns.t()
                     grad_table = None
             return sums, grads_z
 
@@ -189,7 +220,7 @@ class _Heads(torch.autograd.Function):
 
 def _starts(blocks: Sequence[Block]) -> list[int]:
     """Where each block's proposals begin, and the end."""
-    return list(itertools.accumulate((block.gather.num_proposals for block in blocks), initial=0))
+    return list(itertools.accumulate((len(block.proposals) for block in blocks), initial=0))
 
 
 def _forward(hidden: Tensor, weights: HeadWeights) -> _Kept:

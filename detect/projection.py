@@ -2,23 +2,29 @@
 
 RoI-align and the layer after it are both linear: `W roi(z)` sums weight x (W_bin z_t) over bins and snippets. So each
 snippet is projected once for every bin, and a proposal sums the rows of that table that it touches. The table costs the
-same however many proposals there are, and stays in the processor's cache, video by video.
+same however many proposals there are, and stays in the processor's cache, video by video and some columns at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .roi import Incidence, bag_sum, transposed
+from .roi import Terms, bag_sum, place, transposed
+
+# Columns that are gathered at once: their part of the table fits into a core's own cache.
+PART = 128
 
 
 @dataclass(frozen=True)
 class Gather:
     """Which rows of a video's table each output row sums.
+
+    The table holds a row for each bin and snippet of the extended layer, (R, T), below it those of the start layer,
+    (R/4, T), and of the end layer, (R/4, T).
 
     Parameters
     ----------
@@ -32,31 +38,30 @@ class Gather:
     weight: Tensor
     offsets: Tensor
 
-    @property
-    def num_proposals(self) -> int:
-        return (len(self.offsets) - 1) // 3
+    def sums(self, table: Sequence[Tensor]) -> Tensor:
+        """Parts of (rows, `PART`) -> (3, k, parts `PART`): the extended, the start and the end layer."""
+        parts = [bag_sum(part, self.index, self.weight, self.offsets) for part in table]
+        return torch.cat(parts, dim=1).view(3, -1, len(table) * PART)
 
-    def sums(self, table: Tensor) -> Tensor:
-        """(rows of the table, width) -> (3, k, width): the extended, the start and the end layer."""
-        return bag_sum(table, self.index, self.weight, self.offsets).view(3, -1, table.shape[1])
-
-    def spread(self, grad: Tensor, num_rows: int) -> Tensor:
-        """Send the gradient of the sums, (3, k, width), back to the table's rows."""
-        return bag_sum(grad.flatten(0, 1), *transposed(self.index, self.weight, self.offsets, num_rows))
+    def spread(self, grad: Tensor, num_rows: int) -> list[Tensor]:
+        """Send the gradient of the sums, (3, k, parts `PART`), back to the table's parts, (rows, `PART`)."""
+        by_row = transposed(self.index, self.weight, self.offsets, num_rows)
+        return [bag_sum(part.contiguous(), *by_row) for part in grad.flatten(0, 1).split(PART, dim=1)]
 
 
-def gather_of(touching: Incidence) -> Gather:
-    """Lay out the terms of the extended, start and end layer in one table of T x (R + 2 R/4) rows.
+def gather_of(proposals: Tensor, *, bins: int, num_snippets: int) -> Gather:
+    """Place k proposals, (k, 2) in snippets, and lay out the terms of the three layers.
 
     Output rows are k of the extended layer, k of the start layer (the first quarter of the bins), k of the end layer.
     """
-    bins = touching.counts.shape[1]
-    quarter = bins // 4
-    row = touching.position * (bins + 2 * quarter) + touching.bins
-    in_start = touching.bins < quarter
-    in_end = touching.bins >= bins - quarter
-    index = torch.cat([row, row[in_start] + bins, row[in_end] + 2 * quarter])
-    weight = torch.cat([touching.weight, touching.weight[in_start], touching.weight[in_end]])
-    counts = touching.counts
-    terms = torch.cat([counts.sum(1), counts[:, :quarter].sum(1), counts[:, -quarter:].sum(1)])
-    return Gather(index, weight, F.pad(terms.cumsum(0), (1, 0)))
+    placed = place(proposals, bins=bins, num_snippets=num_snippets)
+    start, end = slice(bins // 4), slice(bins - bins // 4, bins)
+    # Each layer's rows lie below those of the layer before.
+    shifts = (num_snippets * before for before in (0, bins, bins + bins // 4))
+    terms = Terms.joined(
+        [
+            placed.by_proposal(layer, stride=num_snippets, shift=shift)
+            for layer, shift in zip((slice(bins), start, end), shifts)
+        ]
+    )
+    return Gather(terms.row, terms.weight, terms.offsets())

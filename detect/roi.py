@@ -7,9 +7,12 @@ them, so that the [K, channels, R] features need never be built.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.sparse import csr_matrix
@@ -19,37 +22,78 @@ from torch import Tensor
 FAR = 4
 
 
-@dataclass(frozen=True)
-class Incidence:
-    """Which snippets each bin of each proposal sums, and how much of them.
+class Terms(NamedTuple):
+    """Weighted rows to sum, bag by bag.
 
     Parameters
     ----------
-    counts
-        (K, R) number of snippets that a bin sums.
-    position
-        (nnz,) snippet of each term, ordered by proposal, then bin, then snippet.
-    bins
-        (nnz,) bin of each term.
-    weight
-        (nnz,) factor of each term.
+    row, weight
+        (nnz,) row and factor of each term.
+    ends
+        (bags,) how many terms there are up to each bag's end.
     """
 
-    counts: Tensor
-    position: Tensor
-    bins: Tensor
+    row: Tensor
+    weight: Tensor
+    ends: Tensor
+
+    @staticmethod
+    def joined(parts: Sequence[Terms]) -> Terms:
+        """All bags of the first part, then those of the next."""
+        before = itertools.accumulate((len(part.row) for part in parts), initial=0)
+        ends = [part.ends + already for part, already in zip(parts, before)]
+        rows, weights, _ = zip(*parts)
+        return Terms(torch.cat(rows), torch.cat(weights), torch.cat(ends))
+
+    def offsets(self) -> Tensor:
+        """(bags + 1,) where each bag's terms begin, and the end."""
+        return F.pad(self.ends, (1, 0))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which snippets each bin of each proposal sums, and how much of them.
+
+    A proposal's bins have a cell each for as many snippets in a row as any of them may touch. Cells of all proposals
+    lie one below the other, a column for each bin.
+
+    Parameters
+    ----------
+    first
+        (K, R) the snippet of a bin's first cell.
+    num_cells
+        (K,) cells of a proposal's bins.
+    weight
+        (cells of all, R) share of each snippet in the bin; 0 for those that it does not touch.
+    """
+
+    first: Tensor
+    num_cells: Tensor
     weight: Tensor
 
-    def per_proposal(self) -> Tensor:
-        """(K + 1,) where each proposal's terms begin, and the end."""
-        return _offsets(self.counts.sum(dim=1))
+    def by_proposal(self, bins: slice, *, stride: int = 0, shift: int = 0) -> Terms:
+        """List what a proposal's bins sum, one bag for each proposal.
 
-    def split(self, num_proposals: list[int]) -> list[Incidence]:
-        """Cut into parts of so many proposals each."""
-        counts = self.counts.split(num_proposals)
-        sizes = [int(part.sum()) for part in counts]
-        terms = zip(*(each.split(sizes) for each in (self.position, self.bins, self.weight)))
-        return [Incidence(part, *each) for part, each in zip(counts, terms)]
+        Parameters
+        ----------
+        bins
+            Bins to list.
+        stride, shift
+            The b-th of them reads snippet t in row `shift + b stride + t`.
+        """
+        first, cells = self.first[:, bins], self.weight[:, bins].flatten()
+        owner, number = _unrolled(self.num_cells)
+        start = torch.arange(first.shape[1], dtype=torch.int32, device=cells.device) * stride + shift
+        rows = (first + start).index_select(0, owner).add_(number[:, None]).flatten()
+        return _not_zero(rows, cells, self.num_cells.cumsum(0) * first.shape[1])
+
+    def by_bin(self) -> Terms:
+        """List what each bin sums in one bag, the first bin of every proposal, then the second; row t is snippet t."""
+        owner, number = _unrolled(self.num_cells)
+        rows = self.first.index_select(0, owner).add_(number[:, None])
+        starts = torch.arange(rows.shape[1], device=rows.device) * rows.shape[0]
+        ends = (self.num_cells.cumsum(0) + starts[:, None]).flatten()
+        return _not_zero(rows.t().flatten(), self.weight.t().flatten(), ends)
 
 
 def extend(proposals: Tensor, ratio: float = 0.5) -> Tensor:
@@ -72,7 +116,7 @@ def extend(proposals: Tensor, ratio: float = 0.5) -> Tensor:
     return torch.stack([start - margin, end + margin], dim=-1)
 
 
-def incidence(proposals: Tensor, *, bins: int, num_snippets: int) -> Incidence:
+def place(proposals: Tensor, *, bins: int, num_snippets: int) -> Placement:
     """Place every bin's samples and merge those that touch the same snippet (G-TAD's rules, SPEC section 2.2).
 
     Parameters
@@ -89,55 +133,55 @@ def incidence(proposals: Tensor, *, bins: int, num_snippets: int) -> Incidence:
     #    What lies far outside the video reads nothing there, so runaway proposals are cut to keep n within bounds.
     reach = FAR * num_snippets
     low, high = proposals.nan_to_num(0.0).clamp(-reach, reach).unbind(-1)
-    width = (high - low).clamp(min=1)
-    bin_width = width / bins
-    samples = torch.ceil(width / bins)
-    most = int(samples.max()) if len(samples) else 1
-    bin_index = torch.arange(bins, device=low.device, dtype=low.dtype)
-    sample_index = torch.arange(most, device=low.device, dtype=low.dtype)
-    first = low[:, None] + bin_index * bin_width[:, None]  # [K, R]
-    step = (sample_index + 0.5) * bin_width[:, None] / samples[:, None]  # [K, n]
-    x = first[:, :, None] + step[:, None, :]  # [K, R, n]
+    bin_width = (high - low).clamp(min=1) / bins
+    samples = torch.ceil(bin_width)
+    first = low[:, None] + torch.arange(bins, device=low.device, dtype=low.dtype) * bin_width[:, None]  # [K, R]
+    # P is the number of all proposals' samples in a bin: samples of one proposal lie one below the other.
+    num_samples = samples.long()
+    owner, number = _unrolled(num_samples)  # [P]
+    samples = samples.index_select(0, owner)
+    step = (number + 0.5) * bin_width.index_select(0, owner) / samples
+    x = first.index_select(0, owner).add_(step[:, None])  # [P, R]
 
     # 2. A sample outside [-1, T] counts as 0 and stays in the divisor; others are clamped into the sequence.
-    inside = (sample_index < samples[:, None])[:, None, :] & (x >= -1) & (x <= num_snippets)
-    x = x.clamp(min=0, max=num_snippets - 1)
+    share = ((x >= -1) & (x <= num_snippets)) * (1 / samples)[:, None]
+    x.clamp_(0, num_snippets - 1)
+
+    # 3. Samples lie at most one snippet apart, so a bin's n samples touch at most n + 1 snippets in a row. Rounding may
+    #    carry the last one beyond: it then counts in full for the last of these snippets, as it nearly does anyway.
     left = x.floor()
-    right_share = x - left
-    scale = inside / samples[:, None, None]
-
-    # 3. Samples of a bin lie at most one snippet apart, so they touch at most n + 1 snippets in a row.
-    base = torch.where(inside, left, float(num_snippets)).amin(dim=2, keepdim=True)
-    place = (left - base).clamp(min=0, max=most).long()
-    dense = x.new_zeros(*x.shape[:2], most + 2)
-    dense.scatter_add_(2, place, (1 - right_share) * scale)
-    dense.scatter_add_(2, place + 1, right_share * scale)
-
-    # 4. Keep what is not zero.
-    touched = dense > 0
-    proposal, bin_number, place = touched.nonzero(as_tuple=True)
-    position = base.squeeze(2)[proposal, bin_number].long() + place
-    return Incidence(touched.sum(dim=2), position, bin_number, dense[touched])
+    starts = num_samples.cumsum(0) - num_samples
+    base = left.index_select(0, starts)  # [K, R]
+    based = base.index_select(0, owner)
+    cell = torch.minimum(left.sub_(based), (samples - 1)[:, None])
+    right = x.sub_(based).sub_(cell).mul_(share)
+    weight = x.new_zeros(len(owner) + len(low), bins)
+    at = cell.long().add_((starts + torch.arange(len(low), device=low.device)).index_select(0, owner)[:, None])
+    weight.scatter_add_(0, at, share.sub_(right))
+    weight[1:].scatter_add_(0, at, right)
+    return Placement(base.int(), num_samples + 1, weight)
 
 
-def roi_align(features: Tensor, touching: Incidence) -> Tensor:
+def roi_align(features: Tensor, proposals: Tensor, *, bins: int) -> Tensor:
     """Gather the features of every bin of every proposal.
 
     Parameters
     ----------
     features
         (T, C) features of one video.
-    touching
-        Incidence of its K proposals.
+    proposals
+        (K, 2) start and end in snippets, as `place` takes them.
+    bins
+        R.
 
     Returns
     -------
     Tensor
         (K, R, C).
     """
-    offsets = _offsets(touching.counts.flatten())
-    gathered = gather_sum(features, touching.position, touching.weight.to(features.dtype), offsets)
-    return gathered.view(*touching.counts.shape, features.shape[1])
+    terms = place(proposals, bins=bins, num_snippets=len(features)).by_bin()
+    gathered = gather_sum(features, terms.row, terms.weight.to(features.dtype), terms.offsets())
+    return gathered.view(bins, -1, features.shape[1]).transpose(0, 1)
 
 
 def gather_sum(table: Tensor, index: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
@@ -186,7 +230,8 @@ def transposed(index: Tensor, weight: Tensor, offsets: Tensor, num_rows: int) ->
         )
     order = torch.argsort(index, stable=True)
     bag_of = torch.repeat_interleave(torch.arange(len(offsets) - 1, device=index.device), offsets.diff())
-    return bag_of[order], weight[order], _offsets(torch.bincount(index, minlength=num_rows))
+    counts = torch.bincount(index, minlength=num_rows)
+    return bag_of[order].to(index.dtype), weight[order], F.pad(counts.cumsum(0), (1, 0)).to(offsets.dtype)
 
 
 class _GatherSum(torch.autograd.Function):
@@ -203,5 +248,19 @@ class _GatherSum(torch.autograd.Function):
         return bag_sum(grads[0].contiguous(), *by_row), None, None, None
 
 
-def _offsets(counts: Tensor) -> Tensor:
-    return F.pad(counts.cumsum(0), (1, 0))
+def _unrolled(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """For each of so many items of every owner: the owner, (sum,) int64, and the item's number there, (sum,) int32."""
+    starts = counts.cumsum(0) - counts
+    owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    return owner, torch.arange(len(owner), device=counts.device).sub_(starts.index_select(0, owner)).int()
+
+
+def _not_zero(rows: Tensor, cells: Tensor, ends: Tensor) -> Terms:
+    """Terms of the cells that are not zero; `ends` counts cells up to each bag's end."""
+    if cells.device.type == "cpu":
+        # NumPy finds them several times faster than PyTorch does on the CPU.
+        kept = torch.from_numpy(np.flatnonzero((cells != 0).numpy()))
+    else:
+        kept = cells.nonzero().squeeze(1)
+    ends = torch.searchsorted(kept, ends, out_int32=True)
+    return Terms(rows.index_select(0, kept), cells.index_select(0, kept), ends)

@@ -15,7 +15,7 @@ from etad.detect.cascade import CascadeStage
 from etad.detect.losses import LossRules, detection_loss
 from etad.detect.model import Detector
 from etad.detect.published import from_published
-from etad.detect.roi import extend, incidence, roi_align
+from etad.detect.roi import extend, roi_align
 from etad.detect.targets import Actions, Matches, aligned_iou, boundary_targets, match
 
 
@@ -118,7 +118,7 @@ def test_modules_equal_the_released_ones(shared: Path, detector: Detector) -> No
         close(z, golden["reduce"])
         extended = extend(case["anchors"].view(-1, 2) * 128)
         assert torch.equal(extended, golden["ext_anchors"][:, 1:])
-        roi = roi_align(z[0].t(), incidence(extended[:64], bins=24, num_snippets=128))
+        roi = roi_align(z[0].t(), extended[:64], bins=24)
         close(roi.transpose(1, 2), golden["roi_feat_first64"])
 
 
