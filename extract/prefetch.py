@@ -40,33 +40,51 @@ def in_order(
             for part in parts_of(*job):
                 yield from part
         return
-    stop = threading.Event()
+    stop, lock = threading.Event(), threading.Lock()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="prefetch")
     # Parts are begun in their order, so the one that is waited for is always among those in work: no deadlock.
     splits: deque[Future[list[Iterator[Item]]]] = deque()
     known: deque[Iterator[Item]] = deque()
     begun: deque[queue.Queue[Any]] = deque()
     waiting = iter(jobs)
-    try:
-        while True:
-            for job in itertools.islice(waiting, workers - len(splits)):
-                splits.append(pool.submit(parts_of, *job))
-            while splits and not known and (splits[0].done() or not begun):
-                known.extend(splits.popleft().result())
-            while known and len(begun) <= workers:
+
+    def begin_parts(_: object = None) -> None:
+        """Begin what is known; also called by the threads, which must not run dry while the caller is at work."""
+        with lock:
+            while not stop.is_set() and len(begun) <= workers:
+                while splits and not known and splits[0].done() and splits[0].exception() is None:
+                    known.extend(splits.popleft().result())
+                if not known:
+                    return
                 begun.append(queue.Queue(maxsize=ahead))
                 pool.submit(_work, known.popleft(), begun[-1], stop)
-            if not begun:
-                return
-            item = begun[0].get()
+
+    try:
+        while True:
+            # One more than there are threads, so that the next part is known before the one in work ends.
+            for job in itertools.islice(waiting, workers + 1 - len(splits)):
+                splits.append(pool.submit(parts_of, *job))
+                splits[-1].add_done_callback(begin_parts)
+            begin_parts()
+            with lock:
+                head = begun[0] if begun else None
+                split = splits[0] if splits else None
+            if head is None:
+                if split is None:
+                    return
+                split.result()
+                continue
+            item = head.get()
             if item is _END:
-                begun.popleft()
+                with lock:
+                    begun.popleft()
             elif isinstance(item, _Raised):
                 raise item.error
             else:
                 yield item
     finally:
-        stop.set()
+        with lock:
+            stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 

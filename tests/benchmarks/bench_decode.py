@@ -3,7 +3,7 @@
 The ceiling is the same decoder that converts nothing. decord and torchcodec take part where they are installed, on one
 thread as we are; their frames are scaled by other filters, so their pixels are not compared.
 
-Run as `python tests/benchmarks/bench_decode.py [--frames 4500] [--repeats 3]`.
+Run as `python tests/benchmarks/bench_decode.py [--frames 3000] [--repeats 2]`.
 """
 
 import argparse
@@ -127,8 +127,8 @@ def rows(path: Path, gop: int, num_frames: int, repeats: int) -> list[Row]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--frames", type=int, default=4500)
-    arguments.add_argument("--repeats", type=int, default=3)
+    arguments.add_argument("--frames", type=int, default=3000)
+    arguments.add_argument("--repeats", type=int, default=2)
     options = arguments.parse_args()
     table = []
     with tempfile.TemporaryDirectory() as folder:
