@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..data.precision import choose_training_dtype
 from .enhance import GROUPS, WIDTH
-from .heads import BLOCK, Block, HeadWeights, run_heads
+from .heads import HeadWeights, blocks_of, run_heads
 from .proposals import refine
 from .roi import extend, roi_align
 
@@ -147,10 +147,11 @@ class CascadeStage(nn.Module):
 
     def _by_table(self, z: Tensor, in_snippets: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """The same without building RoI features."""
-        blocks = [Block(number, part) for number, video in enumerate(in_snippets) for part in video.split(BLOCK)]
         short = choose_training_dtype(self.precision, z.device)
         dtype = z.dtype if short == torch.float32 else short
-        chains, shared = run_heads(z, self._head_weights(), blocks, wants_shared=self.classes is not None, dtype=dtype)
+        chains, shared = run_heads(
+            z, self._head_weights(), blocks_of(in_snippets), wants_shared=self.classes is not None, dtype=dtype
+        )
         return tuple(chains), shared
 
     def _head_weights(self) -> HeadWeights:

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from .batch_parts import run_in_parts
+
 GROUPS = 4
 NORM_GROUPS = 16
 WIDTH = 256
@@ -113,6 +115,9 @@ class Enhancement(nn.Module):
         Tensor
             (B, 256, T).
         """
+        return run_in_parts(self._enhance, self, features, mask)
+
+    def _enhance(self, features: Tensor, mask: Tensor | None) -> Tensor:
         x = self.project(features, mask)
         past, future = self.context(x, mask).chunk(2, dim=1)
         # The fusing convolution is grouped, so the order of its inputs is part of the model.

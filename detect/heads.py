@@ -154,6 +154,8 @@ class _Heads(torch.autograd.Function):
         chains = last.new_empty(5, starts[-1], 2)
         shared = last.new_empty(starts[-1] if wants_shared else 0, layout.width)
 
+        parts = _parts(blocks, z.device)
+
         def run(numbers: range) -> list[tuple[Gather, _Kept]]:
             table, of_video = z.new_empty(layout.shape), None
             kept: list[tuple[Gather, _Kept]] = []
@@ -172,9 +174,9 @@ class _Heads(torch.autograd.Function):
                     kept.append((gather, part))
             return kept
 
-        kept = list(itertools.chain(*side_by_side(run, even_parts(len(blocks), z.device))))
+        kept = [each for part in side_by_side(run, parts) for each in part]
         ctx.save_for_backward(z, *weights, *(each for _, part in kept for each in part))
-        ctx.gathers, ctx.blocks = [gather for gather, _ in kept], blocks
+        ctx.gathers, ctx.blocks, ctx.parts = [gather for gather, _ in kept], blocks, parts
         ctx.wants_shared, ctx.dtype = wants_shared, last.dtype
         return chains, shared
 
@@ -183,39 +185,60 @@ class _Heads(torch.autograd.Function):
         z, *saved = ctx.saved_tensors
         tensors, activations = saved[: len(HeadWeights._fields)], iter(saved[len(HeadWeights._fields) :])
         weights = HeadWeights(*tensors)
-        kept = list(map(_Kept._make, zip(*[activations] * len(_Kept._fields))))
+        order = itertools.chain(*ctx.parts)
+        kept = dict(zip(order, zip(ctx.gathers, map(_Kept._make, zip(*[activations] * len(_Kept._fields))))))
         blocks, layout, starts = ctx.blocks, _Layout(z, weights), _starts(ctx.blocks)
 
         def run(numbers: range) -> tuple[HeadWeights, dict[int, Tensor]]:
             sums = HeadWeights(*(torch.zeros_like(each, dtype=ctx.dtype) for each in tensors))
             grads_z: dict[int, Tensor] = {}
-            grad_table: list[Tensor] | None = None
-            for number in numbers:
-                block, rows = blocks[number], slice(*starts[number : number + 2])
-                grad_shared = grads[1][rows].to(z.dtype) if ctx.wants_shared else None
-                grad_hidden = _backward(grads[0][:, rows].to(z.dtype), grad_shared, kept[number], weights, sums)
-                spread = ctx.gathers[number].spread(grad_hidden, layout.shape[1])
-                grad_table = spread if grad_table is None else [a.add_(b) for a, b in zip(grad_table, spread)]
-                if number + 1 == numbers.stop or blocks[number + 1].video != block.video:
-                    columns = z[block.video].t()
-                    grad_columns = torch.zeros_like(columns)
-                    layers = zip(layout.weights(weights), layout.weights(sums), layout.tables(grad_table))
-                    for layer, total, grad in layers:
-                        grad_columns.addbmm_(layer, grad.transpose(1, 2))
-                        _add_product(total, columns.expand(len(grad), -1, -1), grad)
-                    grads_z[block.video] = grad_columns.t()
-                    grad_table = None
+            for video, of_video in itertools.groupby(numbers, key=lambda number: blocks[number].video):
+                grad_table: list[Tensor] | None = None
+                for number in of_video:
+                    gather, part = kept[number]
+                    rows = slice(*starts[number : number + 2])
+                    grad_shared = grads[1][rows].to(z.dtype) if ctx.wants_shared else None
+                    grad_hidden = _backward(grads[0][:, rows].to(z.dtype), grad_shared, part, weights, sums)
+                    spread = gather.spread(grad_hidden, layout.shape[1])
+                    grad_table = spread if grad_table is None else [a.add_(b) for a, b in zip(grad_table, spread)]
+                assert grad_table is not None
+                columns = z[video].t()
+                grad_columns = torch.zeros_like(columns)
+                layers = zip(layout.weights(weights), layout.weights(sums), layout.tables(grad_table))
+                for layer, total, grad in layers:
+                    grad_columns.addbmm_(layer, grad.transpose(1, 2))
+                    _add_product(total, columns.expand(len(grad), -1, -1), grad)
+                grads_z[video] = grad_columns.t()
             return sums, grads_z
 
         grad_z = torch.zeros_like(z, dtype=ctx.dtype)
         totals: HeadWeights | None = None
         # Added up in the order of the parts, so that a run repeats bit for bit.
-        for sums, grads_z in side_by_side(run, even_parts(len(blocks), z.device)):
+        for sums, grads_z in side_by_side(run, ctx.parts):
             totals = sums if totals is None else HeadWeights(*(a.add_(b) for a, b in zip(totals, sums)))
             for video, grad in grads_z.items():
                 grad_z[video] += grad
         assert totals is not None
         return None, None, None, None, grad_z, *totals
+
+
+def blocks_of(proposals: Tensor) -> list[Block]:
+    """Cut proposals, (B, K, 2) in snippets, into blocks that the processor's threads can share evenly."""
+    num_proposals = proposals.shape[1]
+    per_video = -(-num_proposals // BLOCK)
+    if per_video > 1 and proposals.device.type == "cpu":
+        threads = torch.get_num_threads()
+        per_video = -(-per_video // threads) * threads
+    size = -(-num_proposals // per_video)
+    return [Block(number, part) for number, video in enumerate(proposals) for part in video.split(size)]
+
+
+def _parts(blocks: Sequence[Block], device: torch.device) -> list[range]:
+    """Blocks for each thread: whole videos, or every other block, as proposals get longer from block to block."""
+    parts = even_parts(len(blocks), device)
+    if (blocks[-1].video + 1) % len(parts) == 0:
+        return parts
+    return [range(first, len(blocks), len(parts)) for first in range(len(parts))]
 
 
 def _starts(blocks: Sequence[Block]) -> list[int]:
