@@ -6,14 +6,13 @@ time. Parts of the batch need each other only for the sum of their gradients.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .threads import Part, Result, even_parts, one_thread, side_by_side
+from .threads import even_parts, one_thread_each
 
 
 def run_in_parts(
@@ -36,7 +35,7 @@ def run_in_parts(
     if torch.is_grad_enabled():
         parameters = (each for each in module.parameters() if each.requires_grad)
         return _InParts.apply(function, parts, mask, x, *parameters)
-    return torch.cat(_run(lambda part: function(*_rows(part, x, mask)), parts))
+    return torch.cat(one_thread_each(lambda part: function(*_rows(part, x, mask)), parts))
 
 
 class _InParts(torch.autograd.Function):
@@ -57,29 +56,23 @@ class _InParts(torch.autograd.Function):
                 return own, function(own, own_mask)
 
         # Each part keeps a graph of its own, from its rows and the shared parameters to its output.
-        ctx.graphs, ctx.parts = _run(run, parts), parts
+        ctx.graphs, ctx.parts = one_thread_each(run, parts), parts
         ctx.parameters, ctx.wants_x = parameters, x.requires_grad
         return torch.cat([out.detach() for _, out in ctx.graphs])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        def run(graph: tuple[range, tuple[Tensor, Tensor]]) -> tuple[Tensor | None, ...]:
+        def run(graph: tuple[range, tuple[Tensor, Tensor]]) -> tuple[Any, ...]:
             part, (own, out) = graph
             wanted = [*([own] if ctx.wants_x else []), *ctx.parameters]
             return torch.autograd.grad(out, wanted, grads[0][part.start : part.stop], allow_unused=True)
 
-        found = _run(run, list(zip(ctx.parts, ctx.graphs)))
+        found = one_thread_each(run, list(zip(ctx.parts, ctx.graphs)))
         ctx.graphs = None  # their memory is wanted again
         grad_x = torch.cat([part[0] for part in found]) if ctx.wants_x else None
         # Added up in the order of the parts, so that a run repeats bit for bit.
         of_parameters = [_sum(each) for each in zip(*(part[ctx.wants_x :] for part in found))]
         return None, None, None, grad_x, *of_parameters
-
-
-def _run(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Each part on one thread, even where there is but one."""
-    with one_thread() if len(parts) == 1 else contextlib.nullcontext():
-        return side_by_side(function, parts)
 
 
 def _rows(part: range, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:

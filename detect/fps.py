@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..data.errors import EtadError
-from .threads import one_thread
+from .threads import MANY_ITEMS, one_thread_each
 
 # Points that compete for the next few picks: their table of distances stays in the processor's cache.
 NUM_RIVALS = 512
@@ -44,12 +44,14 @@ def sample_fps(features: Tensor, count: int, *, generator: torch.Generator) -> T
     """
     num_videos, num_items, _ = features.shape
     starts = torch.randint(max(num_items, 1), (num_videos,), generator=generator).tolist()
-    picks = np.empty((num_videos, count), dtype=np.int64)
-    if count:
-        with one_thread():
-            for row, start in enumerate(starts):
-                picks[row] = farthest_points(features[row], count, start=start)
-    return torch.from_numpy(picks).to(features.device)
+    if not count or not num_videos:
+        return torch.empty(num_videos, count, dtype=torch.int64, device=features.device)
+
+    def pick(video: tuple[Tensor, int]) -> np.ndarray:
+        return farthest_points(video[0], count, start=video[1])
+
+    picks = one_thread_each(pick, list(zip(features, starts)), at_once=num_items >= MANY_ITEMS)
+    return torch.from_numpy(np.stack(picks)).to(features.device)
 
 
 def farthest_points(points: Tensor, count: int, *, start: int) -> np.ndarray:
@@ -59,10 +61,10 @@ def farthest_points(points: Tensor, count: int, *, start: int) -> np.ndarray:
     farthest away, the rivals, need be kept up to date as long as the best of them stays above the bound of all
     others; those are brought up to date together, by one matrix product, when that ends.
     """
-    if not torch.isfinite(points).all():
-        raise EtadError("FPS sampling got features that are not finite numbers. Look for them with `etad verify`.")
     points = points.detach().to("cpu", torch.float64)
-    squares = points.square().sum(dim=1)
+    squares = torch.linalg.vecdot(points, points)
+    if not torch.isfinite(squares).all():  # what is not finite makes its row's sum so
+        raise EtadError("FPS sampling got features that are not finite numbers. Look for them with `etad verify`.")
     same = SAME_POINT * float(squares.max())
 
     picks = [start]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.errors import EtadError
-from .threads import one_thread
+from .threads import MANY_ITEMS, one_thread_each
 
 # Directions with less than this share of the largest eigenvalue belong to the null space: their eigenvectors could
 # not be told from the square root of the kernel.
@@ -45,9 +45,13 @@ def sample_kdpp(factor: Tensor, count: int, *, jitter: float, generator: torch.G
     if count in (0, num_items):
         return torch.arange(count, device=factor.device).expand(factor.shape[0], count)
     seed = int(torch.randint(2**62, (1,), generator=generator))
-    random = np.random.default_rng(seed)
-    with one_thread():
-        sets = [Spectrum.of(video).sample(count, jitter=jitter, random=random) for video in factor.detach()]
+    # Each video draws by itself, so that what one draws does not depend on the others.
+    videos = [(video, np.random.default_rng([seed, number])) for number, video in enumerate(factor.detach())]
+
+    def sample(video: tuple[Tensor, np.random.Generator]) -> np.ndarray:
+        return Spectrum.of(video[0]).sample(count, jitter=jitter, random=video[1])
+
+    sets = one_thread_each(sample, videos, at_once=num_items >= MANY_ITEMS)
     return torch.as_tensor(np.stack(sets) if sets else np.empty((0, count), dtype=np.int64), device=factor.device)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+
+# Sampling among fewer items is made of steps too small for several threads.
+MANY_ITEMS = 1024
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -49,6 +53,20 @@ def side_by_side(function: Callable[[Part], Result], parts: Sequence[Part]) -> l
             return list(pool.map(alone, parts))
     finally:
         torch.set_num_threads(before)
+
+
+def one_thread_each(function: Callable[[Part], Result], items: Sequence[Part], *, at_once: bool = True) -> list[Result]:
+    """Call a function on each item, on one thread each; results in their order.
+
+    Parameters
+    ----------
+    at_once
+        Several items side by side. Work of many steps of a few microseconds is done sooner one after the other.
+    """
+    parts = even_parts(len(items), torch.device("cpu")) if at_once else [range(len(items))]
+    with one_thread() if len(parts) == 1 else contextlib.nullcontext():
+        done = side_by_side(lambda part: [function(items[number]) for number in part], parts)
+    return [each for part in done for each in part]
 
 
 def even_parts(count: int, device: torch.device) -> list[range]:

@@ -1,6 +1,11 @@
-"""Soft-NMS, boundary selection and voting the slow way: one pair of segments at a time."""
+"""Soft-NMS, boundary selection and voting the slow way: one segment after the other.
+
+The overlaps with a segment are computed in one go, as released codes do: an honest opponent for what is faster.
+"""
 
 import math
+
+import numpy as np
 
 
 def tiou(one: tuple[float, float], other: tuple[float, float]) -> float:
@@ -16,18 +21,24 @@ def soft_nms(
     """Rows that are kept, and their decayed scores."""
     if len(scores) == 1:
         return [0], list(scores)
-    left = list(range(len(scores)))
-    scores = list(scores)
+    starts, ends = np.array(segments, dtype=np.float64).T
+    scores, final = list(scores), list(scores)
     kept: list[int] = []
-    while len(left) > (1 if lose_last else 0) and len(kept) < most_kept:
-        best = max(left, key=lambda i: (scores[i], -i))
-        left.remove(best)
+    num_left = len(scores)
+    while num_left > (1 if lose_last else 0) and len(kept) < most_kept:
+        best = scores.index(max(scores))
         kept.append(best)
-        for i in left:
-            overlap = tiou(segments[best], segments[i])
-            if overlap > 0:
+        final[best], scores[best] = scores[best], -1.0
+        num_left -= 1
+        shared = np.minimum(ends, ends[best]) - np.maximum(starts, starts[best])
+        lengths = ends - starts
+        meet = (shared > 0) & (lengths > 0) & (lengths[best] > 0)
+        overlaps = np.zeros(len(scores))
+        overlaps[meet] = shared[meet] / (lengths + lengths[best] - shared)[meet]
+        for i, overlap in enumerate(overlaps.tolist()):
+            if overlap > 0 and scores[i] >= 0:
                 scores[i] *= math.exp(-(overlap**2) / sigma)
-    return kept, [scores[i] for i in kept]
+    return kept, [final[i] for i in kept]
 
 
 def may_be_boundary(scores: list[float]) -> list[bool]:
