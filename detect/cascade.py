@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.precision import choose_training_dtype
+from .blocks import blocks_of
 from .enhance import GROUPS, WIDTH
-from .heads import HeadWeights, blocks_of, run_heads
+from .heads import HeadWeights, run_heads
 from .proposals import refine
 from .roi import extend, roi_align
 

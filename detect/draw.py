@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..data.errors import EtadError, counted
-from .heads import BLOCK
+from .blocks import BLOCK
 from .proposals import boundaries, lattice
 from .roi import Terms, gather_sum, place
 from .sampling import GUIDED, sample_lattice

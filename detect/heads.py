@@ -11,33 +11,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from .blocks import Block, shares, starts_of
 from .projection import PART, Gather, gather_of
-from .threads import even_parts, side_by_side
-
-# Proposals of a block. More of them no longer make the products faster, and fall out of the cache.
-BLOCK = 1024
-
-
-@dataclass(frozen=True)
-class Block:
-    """Consecutive proposals of one video.
-
-    Parameters
-    ----------
-    video
-        Number of the video in the batch.
-    proposals
-        (k, 2) what they look at, in snippets.
-    """
-
-    video: int
-    proposals: Tensor
+from .threads import side_by_side
 
 
 class HeadWeights(NamedTuple):
@@ -150,11 +131,11 @@ class _Heads(torch.autograd.Function):
     ) -> Any:
         last, last_bias = tensors[-2:]
         z, weights = z.to(dtype), HeadWeights(*(each.to(dtype) for each in tensors))
-        layout, starts = _Layout(z, weights), _starts(blocks)
+        layout, starts = _Layout(z, weights), starts_of(blocks)
         chains = last.new_empty(5, starts[-1], 2)
         shared = last.new_empty(starts[-1] if wants_shared else 0, layout.width)
 
-        parts = _parts(blocks, z.device)
+        parts = shares(blocks, z.device)
 
         def run(numbers: range) -> list[tuple[Gather, _Kept]]:
             table, of_video = z.new_empty(layout.shape), None
@@ -187,7 +168,7 @@ class _Heads(torch.autograd.Function):
         weights = HeadWeights(*tensors)
         order = itertools.chain(*ctx.parts)
         kept = dict(zip(order, zip(ctx.gathers, map(_Kept._make, zip(*[activations] * len(_Kept._fields))))))
-        blocks, layout, starts = ctx.blocks, _Layout(z, weights), _starts(ctx.blocks)
+        blocks, layout, starts = ctx.blocks, _Layout(z, weights), starts_of(ctx.blocks)
 
         def run(numbers: range) -> tuple[HeadWeights, dict[int, Tensor]]:
             sums = HeadWeights(*(torch.zeros_like(each, dtype=ctx.dtype) for each in tensors))
@@ -203,10 +184,10 @@ class _Heads(torch.autograd.Function):
                     grad_table = spread if grad_table is None else [a.add_(b) for a, b in zip(grad_table, spread)]
                 assert grad_table is not None
                 columns = z[video].t()
-                grad_columns = torch.zeros_like(columns)
+                grad_columns = torch.zeros_like(columns, dtype=ctx.dtype)
                 layers = zip(layout.weights(weights), layout.weights(sums), layout.tables(grad_table))
                 for layer, total, grad in layers:
-                    grad_columns.addbmm_(layer, grad.transpose(1, 2))
+                    _add_products(grad_columns, layer, grad.transpose(1, 2))
                     _add_product(total, columns.expand(len(grad), -1, -1), grad)
                 grads_z[video] = grad_columns.t()
             return sums, grads_z
@@ -220,30 +201,6 @@ class _Heads(torch.autograd.Function):
                 grad_z[video] += grad
         assert totals is not None
         return None, None, None, None, grad_z, *totals
-
-
-def blocks_of(proposals: Tensor) -> list[Block]:
-    """Cut proposals, (B, K, 2) in snippets, into blocks that the processor's threads can share evenly."""
-    num_proposals = proposals.shape[1]
-    per_video = -(-num_proposals // BLOCK)
-    if per_video > 1 and proposals.device.type == "cpu":
-        threads = torch.get_num_threads()
-        per_video = -(-per_video // threads) * threads
-    size = -(-num_proposals // per_video)
-    return [Block(number, part) for number, video in enumerate(proposals) for part in video.split(size)]
-
-
-def _parts(blocks: Sequence[Block], device: torch.device) -> list[range]:
-    """Blocks for each thread: whole videos, or every other block, as proposals get longer from block to block."""
-    parts = even_parts(len(blocks), device)
-    if (blocks[-1].video + 1) % len(parts) == 0:
-        return parts
-    return [range(first, len(blocks), len(parts)) for first in range(len(parts))]
-
-
-def _starts(blocks: Sequence[Block]) -> list[int]:
-    """Where each block's proposals begin, and the end."""
-    return list(itertools.accumulate((len(block.proposals) for block in blocks), initial=0))
 
 
 def _forward(hidden: Tensor, weights: HeadWeights) -> _Kept:
@@ -296,3 +253,11 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total.addmm_(a, b)
     else:
         total.baddbmm_(a, b)
+
+
+def _add_products(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add all products of as many matrices each to one."""
+    if total.dtype != a.dtype:
+        total.add_(torch.bmm(a, b).sum(0, dtype=total.dtype))
+    else:
+        total.addbmm_(a, b)

@@ -61,9 +61,11 @@ class ConvNorm(nn.Module):
         self.axis, self.stride, self.groups, self.activation = axis, stride, groups, activation
         self.padding = kernel // 2 if padding is None else padding
         shape = (kernel, kernel) if axis == "space" else (kernel, 1)
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *shape))
+        weight = torch.empty(out_channels, in_channels // groups, *shape)
+        nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+        # In the maps' order of memory: else every convolution would reorder its kernel, there and back.
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
         self.norm = nn.BatchNorm2d(out_channels, eps=eps)
-        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         self._kept_key: object = None
         self._kept: tuple[Tensor, Tensor] | None = None
 

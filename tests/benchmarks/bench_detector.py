@@ -1,6 +1,7 @@
 """The detector: training steps and inference, plain and ours in turn, beside the machine's matrix rate.
 
 The floor is what the least arithmetic takes at the rate of float32 products: every layer on features projected first.
+bfloat16 takes part where the processor multiplies it.
 
 python tests/benchmarks/bench_detector.py [--repeats 3] [--case NAME]
 """
@@ -19,6 +20,7 @@ import torch
 from measure import Row, compare, matrix_share, report
 from torch import Tensor
 
+from etad.data.precision import choose_training_dtype
 from etad.detect.losses import LossRules, detection_loss
 from etad.detect.model import Detector
 from etad.detect.proposals import boundaries, lattice
@@ -94,10 +96,13 @@ def main() -> None:
         ),
         "inference, 8256 proposals": (1, every, False, {"float32": "5 x", "bfloat16": "8 x"}),
     }
+    gains = choose_training_dtype("auto", torch.device("cpu")) != torch.float32
     rows: list[Row] = []
     for name, (batch, proposals, trained, aims) in cases.items():
         for precision, aim in aims.items():
             if asked.case and asked.case not in f"{name}, {precision}":
+                continue
+            if precision != "float32" and not gains:
                 continue
             torch.manual_seed(0)
             ways = training(batch, proposals, precision) if trained else inference(proposals, precision)

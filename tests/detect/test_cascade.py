@@ -75,7 +75,7 @@ def test_activations_are_kept_only_where_gradients_are_wanted(
         made.append(weakref.ref(part.hidden))
         return part
 
-    monkeypatch.setattr("etad.detect.heads.BLOCK", 10)
+    monkeypatch.setattr("etad.detect.blocks.BLOCK", 10)
     monkeypatch.setattr(heads, "_forward", watched)
     proposals = torch.rand(1, 50, 2).sort(dim=2).values
     with one_thread(), torch.set_grad_enabled(trains):

@@ -139,7 +139,7 @@ def test_targets_and_matching_equal_the_released_ones(shared: Path, case: str) -
 def test_the_projected_and_the_direct_way_agree_forward_and_backward(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etad.detect.heads.BLOCK", block)
+    monkeypatch.setattr("etad.detect.blocks.BLOCK", block)
     generator = torch.Generator().manual_seed(3)
     stage = CascadeStage(bins=8, num_classes=3).double()
     x = torch.randn(2, 256, 16, generator=generator, dtype=torch.float64, requires_grad=True)

@@ -42,7 +42,8 @@ def build(kind: str, frozen: int, dtype: torch.dtype = torch.float64) -> tuple[E
         if isinstance(module, ConvNorm):
             module.norm.running_mean.normal_(0, 0.2, generator=generator)
             module.norm.running_var.uniform_(0.5, 2, generator=generator)
-            module.weight.data.normal_(0, (2 / module.weight[0].numel()) ** 0.5, generator=generator)
+            weight = torch.randn(module.weight.shape, dtype=dtype, generator=generator)
+            module.weight.data.copy_(weight * (2 / module.weight[0].numel()) ** 0.5)
     for parameter in detector.parameters():
         parameter.data.normal_(0, 0.3, generator=generator)
     return encoder.freeze(frozen).train(), detector

@@ -1,0 +1,55 @@
+"""Proposals in blocks, and which thread evaluates which."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .threads import even_parts
+
+# Proposals of a block. More of them no longer make the products faster, and fall out of the cache.
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive proposals of one video.
+
+    Parameters
+    ----------
+    video
+        Number of the video in the batch.
+    proposals
+        (k, 2) what they look at, in snippets.
+    """
+
+    video: int
+    proposals: Tensor
+
+
+def blocks_of(proposals: Tensor) -> list[Block]:
+    """Cut proposals, (B, K, 2) in snippets, into blocks that the processor's threads can share evenly."""
+    num_proposals = proposals.shape[1]
+    per_video = -(-num_proposals // BLOCK)
+    if per_video > 1 and proposals.device.type == "cpu":
+        threads = torch.get_num_threads()
+        per_video = -(-per_video // threads) * threads
+    size = -(-num_proposals // per_video)
+    return [Block(number, part) for number, video in enumerate(proposals) for part in video.split(size)]
+
+
+def shares(blocks: Sequence[Block], device: torch.device) -> list[range]:
+    """Blocks for each thread: whole videos, or every other block, as proposals get longer from block to block."""
+    parts = even_parts(len(blocks), device)
+    if (blocks[-1].video + 1) % len(parts) == 0:
+        return parts
+    return [range(first, len(blocks), len(parts)) for first in range(len(parts))]
+
+
+def starts_of(blocks: Sequence[Block]) -> list[int]:
+    """Where each block's proposals begin, and the end."""
+    return list(itertools.accumulate((len(block.proposals) for block in blocks), initial=0))
