@@ -115,6 +115,8 @@ class CascadeStage(nn.Module):
         z = self.reduce(x + self.context(x).relu()).relu().transpose(1, 2)  # [B, T, 128]
         num_snippets = z.shape[1]
         in_snippets = extend(proposals.detach() * num_snippets)
+        if proposals.stride(0) == 0:  # the same for every video, and seen to be the same
+            in_snippets = in_snippets[:1].expand(batch, -1, -1)
         # The table of projected snippets costs the same for any number of proposals: few are cheaper without it.
         evaluate = self._by_table if num_proposals > num_snippets else self._by_roi
         (by_center, iou, boundary, start, end), shared = evaluate(z, in_snippets)

@@ -136,17 +136,23 @@ class _Heads(torch.autograd.Function):
         shared = last.new_empty(starts[-1] if wants_shared else 0, layout.width)
 
         parts = shares(blocks, z.device)
+        # Inference evaluates the same proposals of every video: they need to be placed but once.
+        repeat = len({block.proposals.data_ptr() for block in blocks}) < len(blocks)
 
         def run(numbers: range) -> list[tuple[Gather, _Kept]]:
             table, of_video = z.new_empty(layout.shape), None
             kept: list[tuple[Gather, _Kept]] = []
+            placed: dict[int, Gather] = {}
             for number in numbers:
                 block, rows = blocks[number], slice(*starts[number : number + 2])
                 if block.video != of_video:
                     for layer, out in zip(layout.weights(weights), layout.tables(table)):
                         torch.bmm(z[block.video].expand(len(layer), -1, -1), layer, out=out)
                     of_video = block.video
-                gather = layout.gather(block)
+                place = block.proposals.data_ptr()
+                gather = placed.get(place) or layout.gather(block)
+                if repeat:
+                    placed[place] = gather
                 part = _forward(gather.sums(table.unbind()), weights)
                 torch.baddbmm(last_bias, part.fourth.to(last.dtype), last, out=chains[:, rows])
                 if wants_shared:

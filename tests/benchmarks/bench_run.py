@@ -53,7 +53,7 @@ def class_scores(path: Path, ids: list[str]) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--videos", type=int, default=200, help="a fifth of them to test on")
+    parser.add_argument("--videos", type=int, default=1000, help="a fifth of them to test on")
     parser.add_argument("--epochs", type=int, default=6)
     asked = parser.parse_args()
     sets = [*SETS, f"detect.training.epochs={asked.epochs}", f"detect.training.decay_after={max(asked.epochs - 1, 1)}"]

@@ -81,3 +81,23 @@ def test_activations_are_kept_only_where_gradients_are_wanted(
     with one_thread(), torch.set_grad_enabled(trains):
         stage(torch.randn(1, 256, 16), proposals)
     assert len(alive) == 5 and max(alive) == most
+
+
+def test_proposals_that_videos_share_are_placed_once_and_evaluated_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, x = CascadeStage(bins=8), torch.randn(3, 256, 16, generator=torch.Generator().manual_seed(0))
+    proposals = torch.rand(50, 2, generator=torch.Generator().manual_seed(1)).sort(dim=1).values.expand(3, -1, -1)
+    placed: list[int] = []
+    place = heads.gather_of
+
+    def counted(own: torch.Tensor, **how: Any) -> Any:
+        placed.append(len(own))
+        return place(own, **how)
+
+    monkeypatch.setattr(heads, "gather_of", counted)
+    monkeypatch.setattr("etad.detect.blocks.BLOCK", 20)
+    with one_thread(), torch.no_grad():
+        shared = stage(x, proposals)
+        assert placed == [17, 17, 16]
+        apart = stage(x, proposals.contiguous())
+        assert len(placed) == 3 + 9
+    assert torch.equal(shared.offsets, apart.offsets) and torch.equal(shared.iou, apart.iou)
