@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .threads import even_parts, one_thread_each
 
@@ -20,7 +21,8 @@ def run_in_parts(
 ) -> Tensor:
     """Call a function that looks at each item of a batch alone: the same as `function(x, mask)`.
 
-    On the CPU, each of PyTorch's threads gets a part of the batch, for the backward pass too.
+    On the CPU, each of PyTorch's threads gets a part of the batch, for the backward pass too, of which there may be one
+    alone. A hook on a parameter sees each part's gradient, then their sum.
 
     Parameters
     ----------
@@ -61,12 +63,14 @@ class _InParts(torch.autograd.Function):
         return torch.cat([out.detach() for _, out in ctx.graphs])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         def run(graph: tuple[range, tuple[Tensor, Tensor]]) -> tuple[Any, ...]:
             part, (own, out) = graph
             wanted = [*([own] if ctx.wants_x else []), *ctx.parameters]
             return torch.autograd.grad(out, wanted, grads[0][part.start : part.stop], allow_unused=True)
 
+        assert ctx.graphs is not None, "a second backward pass through parts of a batch"
         found = one_thread_each(run, list(zip(ctx.parts, ctx.graphs)))
         ctx.graphs = None  # their memory is wanted again
         grad_x = torch.cat([part[0] for part in found]) if ctx.wants_x else None

@@ -43,7 +43,7 @@ def blocks_of(proposals: Tensor) -> list[Block]:
 
 
 def shares(blocks: Sequence[Block], device: torch.device) -> list[range]:
-    """Blocks for each thread: whole videos, or every other block, as proposals get longer from block to block."""
+    """Blocks for each of n threads: whole videos, or every n-th block, as proposals get longer from one to the next."""
     parts = even_parts(len(blocks), device)
     if (blocks[-1].video + 1) % len(parts) == 0:
         return parts

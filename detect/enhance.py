@@ -115,6 +115,9 @@ class Enhancement(nn.Module):
         Tensor
             (B, 256, T).
         """
+        uneven = len(features) % torch.get_num_threads() != 0
+        if uneven and not isinstance(self.context, LstmContext):  # shared steps are small in an LSTM alone
+            return self._enhance(features, mask)
         return run_in_parts(self._enhance, self, features, mask)
 
     def _enhance(self, features: Tensor, mask: Tensor | None) -> Tensor:

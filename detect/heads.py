@@ -4,7 +4,7 @@ A whole batch's activations are hundreds of MB: written, read again for every bi
 system. Block by block they stay in the processor's cache, and the weights' gradients add up in place.
 
 Products may be of a shorter number format. Then everything between the float32 features and the float32 last layer is
-short, and the weights' gradients still add up in float32.
+short, and the weights' gradients still add up in float32 from video to video.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class _Layout:
 
     def __init__(self, z: Tensor, weights: HeadWeights) -> None:
         self.width, self.num_snippets = weights.shared.shape[0], z.shape[1]
+        assert self.width % PART == 0, self.width
         self.bins = weights.extended.shape[1] // self.width
         self.layers_bins = [layer.shape[1] // self.width for layer in weights[:3]]
         self.shape = (self.width // PART, self.num_snippets * sum(self.layers_bins), PART)
@@ -136,23 +137,23 @@ class _Heads(torch.autograd.Function):
         shared = last.new_empty(starts[-1] if wants_shared else 0, layout.width)
 
         parts = shares(blocks, z.device)
-        # Inference evaluates the same proposals of every video: they need to be placed but once.
-        repeat = len({block.proposals.data_ptr() for block in blocks}) < len(blocks)
 
         def run(numbers: range) -> list[tuple[Gather, _Kept]]:
             table, of_video = z.new_empty(layout.shape), None
             kept: list[tuple[Gather, _Kept]] = []
+            # Inference evaluates the same proposals of every video: a thread needs to place them but once.
             placed: dict[int, Gather] = {}
+            repeat = len({blocks[number].proposals.data_ptr() for number in numbers}) < len(numbers)
             for number in numbers:
                 block, rows = blocks[number], slice(*starts[number : number + 2])
                 if block.video != of_video:
                     for layer, out in zip(layout.weights(weights), layout.tables(table)):
                         torch.bmm(z[block.video].expand(len(layer), -1, -1), layer, out=out)
                     of_video = block.video
-                place = block.proposals.data_ptr()
-                gather = placed.get(place) or layout.gather(block)
+                key = block.proposals.data_ptr()
+                gather = placed.get(key) or layout.gather(block)
                 if repeat:
-                    placed[place] = gather
+                    placed[key] = gather
                 part = _forward(gather.sums(table.unbind()), weights)
                 torch.baddbmm(last_bias, part.fourth.to(last.dtype), last, out=chains[:, rows])
                 if wants_shared:

@@ -21,7 +21,7 @@ PART = 128
 
 @dataclass(frozen=True)
 class Gather:
-    """Which rows of a video's table each output row sums.
+    """Which rows of a video's table each output row sums, for k proposals.
 
     The table holds a row for each bin and snippet of the extended layer, (R, T), below it those of the start layer,
     (R/4, T), and of the end layer, (R/4, T).

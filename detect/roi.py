@@ -148,7 +148,7 @@ def place(proposals: Tensor, *, bins: int, num_snippets: int) -> Placement:
     x.clamp_(0, num_snippets - 1)
 
     # 3. Samples lie at most one snippet apart, so a bin's n samples touch at most n + 1 snippets in a row. Rounding may
-    #    carry the last one beyond: it then counts in full for the last of these snippets, as it nearly does anyway.
+    #    carry the last one beyond: the line through the last two of these snippets then goes on that little bit.
     left = x.floor()
     starts = num_samples.cumsum(0) - num_samples
     base = left.index_select(0, starts)  # [K, R]

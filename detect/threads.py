@@ -41,11 +41,13 @@ def side_by_side(function: Callable[[Part], Result], parts: Sequence[Part]) -> l
     """
     if len(parts) == 1:
         return [function(parts[0])]
+    # What PyTorch keeps for each thread apart.
     inference, before = torch.is_inference_mode_enabled(), torch.get_num_threads()
+    short, enabled = torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
 
     def alone(part: Part) -> Result:
         torch.set_num_threads(1)
-        with torch.inference_mode(inference), torch.no_grad():
+        with torch.inference_mode(inference), torch.no_grad(), torch.autocast("cpu", short, enabled):
             return function(part)
 
     try:

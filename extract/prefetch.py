@@ -48,8 +48,14 @@ def in_order(
     begun: deque[queue.Queue[Any]] = deque()
     waiting = iter(jobs)
 
+    def split_up(*job: Any) -> list[Iterator[Item]]:
+        return list(parts_of(*job))  # whatever it raises, it raises here
+
     def begin_parts(_: object = None) -> None:
-        """Begin what is known; also called by the threads, which must not run dry while the caller is at work."""
+        """Begin what is known, as far as there is room.
+
+        Also called by the threads when a job is split, so that they need not wait for a caller who is at work.
+        """
         with lock:
             while not stop.is_set() and len(begun) <= workers:
                 while splits and not known and splits[0].done() and splits[0].exception() is None:
@@ -62,17 +68,20 @@ def in_order(
     try:
         while True:
             # One more than there are threads, so that the next part is known before the one in work ends.
-            for job in itertools.islice(waiting, workers + 1 - len(splits)):
-                splits.append(pool.submit(parts_of, *job))
-                splits[-1].add_done_callback(begin_parts)
+            room = workers + 1 - len(splits)
+            fresh = [pool.submit(split_up, *job) for job in itertools.islice(waiting, room)]
+            splits.extend(fresh)
+            for each in fresh:
+                each.add_done_callback(begin_parts)
             begin_parts()
             with lock:
                 head = begun[0] if begun else None
                 split = splits[0] if splits else None
             if head is None:
-                if split is None:
+                if split is not None:
+                    split.result()
+                elif len(fresh) < room:  # nor is there another job
                     return
-                split.result()
                 continue
             item = head.get()
             if item is _END:

@@ -1,6 +1,9 @@
+import weakref
+
 import pytest
 import torch
 
+from etad.detect.batch_parts import run_in_parts
 from etad.detect.enhance import Enhancement
 
 
@@ -36,6 +39,43 @@ def test_parts_of_a_batch_give_what_the_whole_gives_forward_and_backward(
     with torch.inference_mode():
         assert enhance(features, mask).is_inference()
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_each_part_runs_on_one_thread_in_the_mode_of_its_caller(threads: int, batch: int) -> None:
+    module, seen = torch.nn.Linear(4, 4), []
+
+    def watched(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        seen.append((torch.get_num_threads(), torch.is_grad_enabled(), torch.is_inference_mode_enabled()))
+        return module(x)
+
+    x = torch.ones(batch, 4)
+    with torch.no_grad():
+        run_in_parts(watched, module, x, None)
+    assert set(seen) == {(1, False, False)} and len(seen) == min(threads, batch)
+    seen.clear()
+    with torch.inference_mode():
+        run_in_parts(watched, module, x, None)
+    assert set(seen) == {(1, False, True)}
+    with torch.autocast("cpu", torch.bfloat16):
+        assert run_in_parts(watched, module, x, None).dtype == torch.bfloat16
+    assert torch.get_num_threads() == threads
+
+
+def test_the_graph_of_a_step_goes_with_its_backward_pass() -> None:
+    module, outputs = torch.nn.Linear(4, 4), []
+
+    def watched(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        out = module(x)
+        outputs.append(weakref.ref(out))
+        return out
+
+    result = run_in_parts(watched, module, torch.ones(3, 4), None)
+    assert all(each() is not None for each in outputs)
+    result.sum().backward()
+    assert outputs and all(each() is None for each in outputs)
+    with pytest.raises(AssertionError, match="a second backward pass"):
+        torch.autograd.grad(result.sum(), module.weight)
 
 
 def test_features_without_a_gradient_and_twice_the_same_step() -> None:

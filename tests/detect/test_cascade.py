@@ -101,3 +101,19 @@ def test_proposals_that_videos_share_are_placed_once_and_evaluated_the_same(monk
         apart = stage(x, proposals.contiguous())
         assert len(placed) == 3 + 9
     assert torch.equal(shared.offsets, apart.offsets) and torch.equal(shared.iou, apart.iou)
+
+
+def test_placements_of_one_video_are_not_kept_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, made, alive = CascadeStage(bins=8), [], []
+    place = heads.gather_of
+
+    def watched(own: torch.Tensor, **how: Any) -> Any:
+        alive.append(sum(each() is not None for each in made))
+        gather = place(own, **how)
+        made.append(weakref.ref(gather))
+        return gather
+
+    monkeypatch.setattr(heads, "gather_of", watched)
+    with one_thread(), torch.no_grad():
+        stage(torch.randn(4, 256, 16), torch.rand(4, 50, 2).sort(dim=2).values)
+    assert len(alive) == 4 and max(alive) == 1

@@ -135,15 +135,24 @@ def test_targets_and_matching_equal_the_released_ones(shared: Path, case: str) -
     assert torch.equal(matched[overlapping], golden["gt_bbox"][overlapping])
 
 
-@pytest.mark.parametrize("block", [1024, 7])
+@pytest.mark.parametrize(("block", "threads"), [(1024, 2), (7, 1), (7, 2), (7, 3)])
 def test_the_projected_and_the_direct_way_agree_forward_and_backward(
-    block: int, monkeypatch: pytest.MonkeyPatch
+    block: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("etad.detect.blocks.BLOCK", block)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        check_both_ways_agree(num_videos=3 if threads == 2 else 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def check_both_ways_agree(num_videos: int) -> None:
     generator = torch.Generator().manual_seed(3)
     stage = CascadeStage(bins=8, num_classes=3).double()
-    x = torch.randn(2, 256, 16, generator=generator, dtype=torch.float64, requires_grad=True)
-    start = torch.rand(2, 40, 1, generator=generator, dtype=torch.float64) * 0.9
+    x = torch.randn(num_videos, 256, 16, generator=generator, dtype=torch.float64, requires_grad=True)
+    start = torch.rand(num_videos, 40, 1, generator=generator, dtype=torch.float64) * 0.9
     proposals = torch.cat([start, start + 0.2], dim=2)
     few = proposals[:, :16]
     by_table, by_roi = stage(x, proposals), stage(x, few)  # more proposals than snippets take the table

@@ -64,19 +64,49 @@ def test_an_error_is_raised_in_its_place(workers: int, where: str) -> None:
     assert [next(items), next(items)] == [0, 1]
     with pytest.raises(ValueError, match="second job"):
         next(items)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_jobs_without_parts_end_nothing(workers: int) -> None:
+    def parts_of(job: int) -> list[Iterator[int]]:
+        return [iter([job])] if job % 7 == 6 else []
+
+    for _ in range(20):
+        jobs = ((job,) for job in range(21))
+        assert list(in_order(parts_of, jobs, workers=workers, ahead=1)) == [6, 13, 20]
+    assert list(in_order(parts_of, ((0,) for _ in range(9)), workers=workers, ahead=1)) == []
+
+
+def test_no_more_is_done_ahead_than_is_asked_for() -> None:
+    made: list[int] = []
+
+    def endless() -> Iterator[int]:
+        while True:
+            made.append(1)
+            yield 1
+
+    items = in_order(lambda: [endless()], [()], workers=1, ahead=2)
+    next(items)
+    time.sleep(0.3)
+    assert len(made) <= 4  # one taken, two waiting, one to be put
+    items.close()  # type: ignore[attr-defined]
 
 
 def test_a_caller_that_leaves_stops_the_threads() -> None:
     closed = threading.Event()
 
-    def endless() -> Iterator[int]:
-        try:
-            while True:
-                yield 1
-        finally:
+    class Endless:
+        def __iter__(self) -> Iterator[int]:
+            return self  # type: ignore[return-value]
+
+        def __next__(self) -> int:
+            return 1
+
+        def close(self) -> None:
             closed.set()
 
-    items = in_order(lambda: [endless()], [()], workers=1, ahead=2)
+    items = in_order(lambda: [Endless()], [()], workers=1, ahead=2)  # type: ignore[list-item]
     next(items)
     items.close()  # type: ignore[attr-defined]
     assert closed.is_set()
