@@ -3,7 +3,7 @@
 The floor is what the least arithmetic takes at the rate of float32 products: every layer on features projected first.
 bfloat16 takes part where the processor multiplies it.
 
-python tests/benchmarks/bench_detector.py [--repeats 3] [--case NAME]
+python tests/benchmarks/bench_detector.py [--repeats 3] [--case NAME] [--profile]
 """
 
 import os
@@ -25,6 +25,7 @@ from etad.detect.losses import LossRules, detection_loss
 from etad.detect.model import Detector
 from etad.detect.proposals import boundaries, lattice
 from etad.detect.targets import Actions, boundary_targets, match
+from etad.detect.threads import one_thread
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from reference import detector as plain
@@ -78,10 +79,23 @@ def least_gflop(batch: int, num_proposals: int, *, trained: bool) -> float:
     return 2 * batch * products * (3 if trained else 1) / 1e9
 
 
+def profile(name: str, ours: Callable[[], object]) -> None:
+    """Print where our way's time goes on one thread, operation by operation."""
+    ours()
+    with one_thread(), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        ours()
+    spent = sorted(((each.self_cpu_time_total / 1e3, each.key) for each in seen.key_averages()), reverse=True)
+    total = sum(ms for ms, _ in spent)
+    print(f"{name}: {total:.0f} ms on one thread, of which")
+    for ms, operation in spent[:14]:
+        print(f"  {100 * ms / total:4.1f} %  {ms:7.1f} ms  {operation}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--case", help="only the cases whose name holds this")
+    parser.add_argument("--profile", action="store_true", help="show where the time goes instead")
     asked = parser.parse_args()
     every = boundaries(lattice(NUM_SNIPPETS, NUM_SNIPPETS), NUM_SNIPPETS)
     drawn = torch.randperm(len(every), generator=torch.Generator().manual_seed(0))
@@ -108,12 +122,16 @@ def main() -> None:
                 continue
             torch.manual_seed(0)
             ways = (training if trained else inference)(batch, proposals, precision)
+            if asked.profile:
+                profile(f"{name}, {precision}", ways["ours"])
+                continue
             items = 1 if trained else batch
             how = dict(unit="s" if trained else "s a video", items=items, repeats=asked.repeats, aim=aim)
             row = compare(f"detector: {name}, {precision}", **ways, **how)
             share = matrix_share(least_gflop(batch, len(proposals), trained=trained), row.ours * items)
             rows.append(dataclasses.replace(row, **share))
-    report(rows, title="The detector, T = D = 128, C = 512, R = 24, three stages")
+    if rows:
+        report(rows, title="The detector, T = D = 128, C = 512, R = 24, three stages")
 
 
 if __name__ == "__main__":
