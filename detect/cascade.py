@@ -160,10 +160,12 @@ class CascadeStage(nn.Module):
     def _head_weights(self) -> HeadWeights:
         """Lay the layers' weights out as `run_heads` takes them."""
         heads, ends = self.heads, self.ends
+        # `unbind` and not an index: that one's gradient would fill the other half with zeros first.
+        start, end = ends.weights[0].unbind()
         return HeadWeights(
-            extended=self.shared.weights[0][0].view(ROI_CHANNELS, -1),
-            start=ends.weights[0][0].view(ROI_CHANNELS, -1),
-            end=ends.weights[0][1].view(ROI_CHANNELS, -1),
+            extended=self.shared.weights[0].view(ROI_CHANNELS, -1),
+            start=start.view(ROI_CHANNELS, -1),
+            end=end.view(ROI_CHANNELS, -1),
             hidden_bias=torch.cat([self.shared.biases[0], ends.biases[0]]),
             shared=heads.weights[0].transpose(0, 1).flatten(1),
             ends=ends.weights[1],

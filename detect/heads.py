@@ -10,14 +10,15 @@ short, and the weights' gradients still add up in float32 from video to video.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .blocks import Block, shares, starts_of
-from .projection import PART, Gather, gather_of
+from .projection import PART, Gather, gather_of, layers_bins, packed, unpacked
 from .threads import side_by_side
 
 
@@ -58,6 +59,22 @@ class HeadWeights(NamedTuple):
     last_bias: Tensor
 
 
+class _Weights(NamedTuple):
+    """The same with the first layers packed: (parts, C, columns), see `packed`."""
+
+    first: Tensor
+    hidden_bias: Tensor
+    shared: Tensor
+    ends: Tensor
+    second_bias: Tensor
+    third: Tensor
+    third_bias: Tensor
+    fourth: Tensor
+    fourth_bias: Tensor
+    last: Tensor
+    last_bias: Tensor
+
+
 class _Kept(NamedTuple):
     """What the backward pass needs of a block: (3, k, H), then three times (5, k, N), all after their ReLU."""
 
@@ -68,29 +85,39 @@ class _Kept(NamedTuple):
 
 
 class _Layout:
-    """The table of a video's projected snippets, (parts, rows, `PART`), and its layers; see `Gather`."""
+    """Sizes of the table of a video's projected snippets, (parts, rows, `PART`); see `Gather`."""
 
-    def __init__(self, z: Tensor, weights: HeadWeights) -> None:
-        self.width, self.num_snippets = weights.shared.shape[0], z.shape[1]
-        assert self.width % PART == 0, self.width
-        self.bins = weights.extended.shape[1] // self.width
-        self.layers_bins = [layer.shape[1] // self.width for layer in weights[:3]]
-        self.shape = (self.width // PART, self.num_snippets * sum(self.layers_bins), PART)
+    def __init__(self, z: Tensor, width: int, bins: int) -> None:
+        assert width % PART == 0, width
+        self.num_snippets, self.bins, self.layers_bins = z.shape[1], bins, layers_bins(bins)
+        self.shape = (width // PART, self.num_snippets * sum(self.layers_bins), PART)
 
     def gather(self, block: Block) -> Gather:
         return gather_of(block.proposals, bins=self.bins, num_snippets=self.num_snippets)
 
-    def tables(self, table: Iterable[Tensor]) -> Iterator[Tensor]:
-        """(bins, T, `PART`) of each layer, part by part."""
-        for part in table:
-            yield from part.view(-1, self.num_snippets, PART).split(self.layers_bins)
+    def by_snippet(self, part: Tensor) -> Tensor:
+        """A part of the table, (rows, `PART`) -> (T, columns), what a snippet's product with its weights gives."""
+        return part.view(self.num_snippets, -1)
 
-    def weights(self, weights: HeadWeights) -> Iterator[Tensor]:
-        """(bins, C, `PART`) views of each layer's weights, part by part."""
-        layers = [layer.unflatten(1, (-1, self.width)).transpose(0, 1) for layer in weights[:3]]
-        for start in range(0, self.width, PART):
-            for layer in layers:
-                yield layer[:, :, start : start + PART]
+
+class _Room:
+    """Memory that one block after another works in, so that the system need not find and clear it for each of them.
+
+    Parameters
+    ----------
+    like
+        Of the number format and on the device that is wanted.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.like, self.places = like, dict[str, Tensor]()
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        """The place of that name, with whatever was written there before."""
+        size = math.prod(shape)
+        if name not in self.places or len(self.places[name]) < size:
+            self.places[name] = self.like.new_empty(size)
+        return self.places[name][:size].view(shape)
 
 
 def run_heads(
@@ -130,11 +157,13 @@ class _Heads(torch.autograd.Function):
         z: Tensor,
         *tensors: Tensor,
     ) -> Any:
-        last, last_bias = tensors[-2:]
-        z, weights = z.to(dtype), HeadWeights(*(each.to(dtype) for each in tensors))
-        layout, starts = _Layout(z, weights), starts_of(blocks)
+        full = HeadWeights(*tensors)
+        last, last_bias, width = full.last, full.last_bias, len(full.shared)
+        layout, starts = _Layout(z, width, full.extended.shape[1] // width), starts_of(blocks)
+        z = z.to(dtype)
+        weights = _Weights(packed(full[:3], width, dtype), *(each.to(dtype) for each in full[3:]))
         chains = last.new_empty(5, starts[-1], 2)
-        shared = last.new_empty(starts[-1] if wants_shared else 0, layout.width)
+        shared = last.new_empty(starts[-1] if wants_shared else 0, width)
 
         parts = shares(blocks, z.device)
 
@@ -144,17 +173,19 @@ class _Heads(torch.autograd.Function):
             # Inference evaluates the same proposals of every video: a thread needs to place them but once.
             placed: dict[int, Gather] = {}
             repeat = len({blocks[number].proposals.data_ptr() for number in numbers}) < len(numbers)
+            room = _Room(z)
             for number in numbers:
                 block, rows = blocks[number], slice(*starts[number : number + 2])
                 if block.video != of_video:
-                    for layer, out in zip(layout.weights(weights), layout.tables(table)):
-                        torch.bmm(z[block.video].expand(len(layer), -1, -1), layer, out=out)
+                    for layer, out in zip(weights.first, table):
+                        torch.mm(z[block.video], layer, out=layout.by_snippet(out))
                     of_video = block.video
                 key = block.proposals.data_ptr()
                 gather = placed.get(key) or layout.gather(block)
                 if repeat:
                     placed[key] = gather
-                part = _forward(gather.sums(table.unbind()), weights)
+                # What is kept needs a place of its own.
+                part = _forward(gather, table, weights, _Room(z) if keeps else room)
                 torch.baddbmm(last_bias, part.fourth.to(last.dtype), last, out=chains[:, rows])
                 if wants_shared:
                     shared[rows] = part.hidden[0]
@@ -165,80 +196,83 @@ class _Heads(torch.autograd.Function):
         kept = [each for part in side_by_side(run, parts) for each in part]
         ctx.save_for_backward(z, *weights, *(each for _, part in kept for each in part))
         ctx.gathers, ctx.blocks, ctx.parts = [gather for gather, _ in kept], blocks, parts
-        ctx.wants_shared, ctx.dtype = wants_shared, last.dtype
+        ctx.layout, ctx.wants_shared, ctx.dtype = layout, wants_shared, last.dtype
         return chains, shared
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         z, *saved = ctx.saved_tensors
-        tensors, activations = saved[: len(HeadWeights._fields)], iter(saved[len(HeadWeights._fields) :])
-        weights = HeadWeights(*tensors)
+        weights, activations = _Weights(*saved[: len(_Weights._fields)]), iter(saved[len(_Weights._fields) :])
         order = itertools.chain(*ctx.parts)
         kept = dict(zip(order, zip(ctx.gathers, map(_Kept._make, zip(*[activations] * len(_Kept._fields))))))
-        blocks, layout, starts = ctx.blocks, _Layout(z, weights), starts_of(ctx.blocks)
+        blocks, layout, starts = ctx.blocks, ctx.layout, starts_of(ctx.blocks)
 
-        def run(numbers: range) -> tuple[HeadWeights, dict[int, Tensor]]:
-            sums = HeadWeights(*(torch.zeros_like(each, dtype=ctx.dtype) for each in tensors))
+        def run(numbers: range) -> tuple[_Weights, dict[int, Tensor]]:
+            sums = _Weights(*(torch.zeros_like(each, dtype=ctx.dtype) for each in weights))
             grads_z: dict[int, Tensor] = {}
+            room = _Room(z)
             for video, of_video in itertools.groupby(numbers, key=lambda number: blocks[number].video):
                 grad_table: list[Tensor] | None = None
                 for number in of_video:
                     gather, part = kept[number]
                     rows = slice(*starts[number : number + 2])
                     grad_shared = grads[1][rows].to(z.dtype) if ctx.wants_shared else None
-                    grad_hidden = _backward(grads[0][:, rows].to(z.dtype), grad_shared, part, weights, sums)
+                    grad_hidden = _backward(grads[0][:, rows].to(z.dtype), grad_shared, part, weights, sums, room)
                     spread = gather.spread(grad_hidden, layout.shape[1])
                     grad_table = spread if grad_table is None else [a.add_(b) for a, b in zip(grad_table, spread)]
                 assert grad_table is not None
-                columns = z[video].t()
-                grad_columns = torch.zeros_like(columns, dtype=ctx.dtype)
-                layers = zip(layout.weights(weights), layout.weights(sums), layout.tables(grad_table))
-                for layer, total, grad in layers:
-                    _add_products(grad_columns, layer, grad.transpose(1, 2))
-                    _add_product(total, columns.expand(len(grad), -1, -1), grad)
-                grads_z[video] = grad_columns.t()
+                grads_z[video] = torch.zeros_like(z[video], dtype=ctx.dtype)
+                for layer, total, grad in zip(weights.first, sums.first, map(layout.by_snippet, grad_table)):
+                    _add_product(grads_z[video], grad, layer.t())
+                    _add_product(total, z[video].t(), grad)
             return sums, grads_z
 
         grad_z = torch.zeros_like(z, dtype=ctx.dtype)
-        totals: HeadWeights | None = None
+        totals: _Weights | None = None
         # Added up in the order of the parts, so that a run repeats bit for bit.
         for sums, grads_z in side_by_side(run, ctx.parts):
-            totals = sums if totals is None else HeadWeights(*(a.add_(b) for a, b in zip(totals, sums)))
+            totals = sums if totals is None else _Weights(*(a.add_(b) for a, b in zip(totals, sums)))
             for video, grad in grads_z.items():
                 grad_z[video] += grad
         assert totals is not None
-        return None, None, None, None, grad_z, *totals
+        return None, None, None, None, grad_z, *unpacked(totals.first, layout.layers_bins), *totals[1:]
 
 
-def _forward(hidden: Tensor, weights: HeadWeights) -> _Kept:
-    """From the gathered sums to the last hidden layer; `hidden` is overwritten."""
+def _forward(gather: Gather, table: Tensor, weights: _Weights, room: _Room) -> _Kept:
+    """From the table of projected snippets to the last hidden layer."""
+    count, width, narrow = gather.num_proposals, len(weights.shared), weights.ends.shape[2]
+    hidden = gather.sums(table.unbind(), out=room("hidden", 3, count, width))
     hidden.add_(weights.hidden_bias).relu_()
-    narrow = weights.ends.shape[2]
-    second = hidden.new_empty(5, hidden.shape[1], narrow)
-    second[:3] = torch.mm(hidden[0], weights.shared).view(-1, 3, narrow).transpose(0, 1)
+    second, third, fourth = (room(name, 5, count, narrow) for name in ("second", "third", "fourth"))
+    shared = torch.mm(hidden[0], weights.shared, out=room("shared", count, 3 * narrow))
+    second[:3] = shared.view(-1, 3, narrow).transpose(0, 1)
     torch.bmm(hidden[1:], weights.ends, out=second[3:])
     second.add_(weights.second_bias).relu_()
-    third = torch.baddbmm(weights.third_bias, second, weights.third).relu_()
-    fourth = torch.baddbmm(weights.fourth_bias, third, weights.fourth).relu_()
+    torch.baddbmm(weights.third_bias, second, weights.third, out=third).relu_()
+    torch.baddbmm(weights.fourth_bias, third, weights.fourth, out=fourth).relu_()
     return _Kept(hidden, second, third, fourth)
 
 
-def _backward(grad: Tensor, grad_shared: Tensor | None, kept: _Kept, weights: HeadWeights, sums: HeadWeights) -> Tensor:
+def _backward(
+    grad: Tensor, grad_shared: Tensor | None, kept: _Kept, weights: _Weights, sums: _Weights, room: _Room
+) -> Tensor:
     """From the chains' gradient (5, k, 2) to that of the gathered sums (3, k, H); adds up the weights' gradients."""
 
-    def through(grad: Tensor, below: Tensor, weight: Tensor, grad_weight: Tensor, grad_bias: Tensor) -> Tensor:
+    def through(grad: Tensor, name: str, below: Tensor) -> Tensor:
+        weight, grad_weight, grad_bias = getattr(weights, name), getattr(sums, name), getattr(sums, f"{name}_bias")
         _add_product(grad_weight, below.transpose(1, 2), grad)
         grad_bias.add_(grad.sum(1, keepdim=True))
-        return _before_relu(torch.bmm(grad, weight.transpose(1, 2)), below)
+        return _before_relu(torch.bmm(grad, weight.transpose(1, 2), out=room(name, *below.shape)), below)
 
-    grad = through(grad, kept.fourth, weights.last, sums.last, sums.last_bias)
-    grad = through(grad, kept.third, weights.fourth, sums.fourth, sums.fourth_bias)
-    grad = through(grad, kept.second, weights.third, sums.third, sums.third_bias)
+    grad = through(grad, "last", kept.fourth)
+    grad = through(grad, "fourth", kept.third)
+    grad = through(grad, "third", kept.second)
     sums.second_bias.add_(grad.sum(1, keepdim=True))
-    by_proposal = grad[:3].transpose(0, 1).flatten(1)  # [k, 3 N]
+    by_proposal = room("shared", grad.shape[1], 3 * grad.shape[2])
+    by_proposal.view(-1, 3, grad.shape[2]).copy_(grad[:3].transpose(0, 1))
     _add_product(sums.shared, kept.hidden[0].t(), by_proposal)
     _add_product(sums.ends, kept.hidden[1:].transpose(1, 2), grad[3:])
-    grad_hidden = torch.empty_like(kept.hidden)
+    grad_hidden = room("hidden", *kept.hidden.shape)
     torch.mm(by_proposal, weights.shared.t(), out=grad_hidden[0])
     torch.bmm(grad[3:], weights.ends.transpose(1, 2), out=grad_hidden[1:])
     if grad_shared is not None:
@@ -260,11 +294,3 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total.addmm_(a, b)
     else:
         total.baddbmm_(a, b)
-
-
-def _add_products(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add all products of as many matrices each to one."""
-    if total.dtype != a.dtype:
-        total.add_(torch.bmm(a, b).sum(0, dtype=total.dtype))
-    else:
-        total.addbmm_(a, b)

@@ -7,6 +7,7 @@ same however many proposals there are, and stays in the processor's cache, video
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,12 +20,46 @@ from .roi import Terms, bag_sum, place, transposed
 PART = 128
 
 
+def layers_bins(bins: int) -> tuple[int, int, int]:
+    """Bins of the extended, the start and the end layer: all, the first quarter, the last."""
+    return bins, bins // 4, bins // 4
+
+
+def packed(layers: Sequence[Tensor], width: int, dtype: torch.dtype) -> Tensor:
+    """Lay out the layers' weights as one product with a snippet wants them.
+
+    Parameters
+    ----------
+    layers
+        Of each, (C, bins H): its bins side by side.
+    width
+        H, a multiple of `PART`.
+
+    Returns
+    -------
+    Tensor
+        (H / `PART`, C, columns `PART`), a column of each part for each bin of the first layer, then of the next.
+    """
+    by_bin = [layer.unflatten(1, (-1, width // PART, PART)).permute(2, 0, 1, 3) for layer in layers]
+    counts = [each.shape[2] for each in by_bin]
+    whole = layers[0].new_empty(width // PART, len(layers[0]), sum(counts), PART, dtype=dtype)
+    for out, layer in zip(whole.split(counts, dim=2), by_bin):
+        out.copy_(layer)
+    return whole.flatten(2)
+
+
+def unpacked(whole: Tensor, counts: Sequence[int]) -> list[Tensor]:
+    """The layers of so many bins each, (C, bins H), that were packed."""
+    by_bin = whole.unflatten(2, (-1, PART)).split(list(counts), dim=2)
+    return [layer.permute(1, 2, 0, 3).flatten(1) for layer in by_bin]
+
+
 @dataclass(frozen=True)
 class Gather:
     """Which rows of a video's table each output row sums, for k proposals.
 
-    The table holds a row for each bin and snippet of the extended layer, (R, T), below it those of the start layer,
-    (R/4, T), and of the end layer, (R/4, T).
+    The table holds a row for each snippet and bin: of a snippet the R bins of the extended layer, then the R/4 of the
+    start layer and the R/4 of the end layer.
 
     Parameters
     ----------
@@ -38,10 +73,16 @@ class Gather:
     weight: Tensor
     offsets: Tensor
 
-    def sums(self, table: Sequence[Tensor]) -> Tensor:
-        """Parts of (rows, `PART`) -> (3, k, parts `PART`): the extended, the start and the end layer."""
-        parts = [bag_sum(part, self.index, self.weight, self.offsets) for part in table]
-        return torch.cat(parts, dim=1).view(3, -1, len(table) * PART)
+    @property
+    def num_proposals(self) -> int:
+        """k."""
+        return (len(self.offsets) - 1) // 3
+
+    def sums(self, table: Sequence[Tensor], out: Tensor) -> Tensor:
+        """Parts of (rows, `PART`) -> (3, k, parts `PART`), into `out`: the extended, the start and the end layer."""
+        for part, columns in zip(table, out.flatten(0, 1).split(PART, dim=1)):
+            columns.copy_(bag_sum(part, self.index, self.weight, self.offsets))
+        return out
 
     def spread(self, grad: Tensor, num_rows: int) -> list[Tensor]:
         """Send the gradient of the sums, (3, k, parts `PART`), back to the table's parts, (rows, `PART`)."""
@@ -56,11 +97,11 @@ def gather_of(proposals: Tensor, *, bins: int, num_snippets: int) -> Gather:
     """
     placed = place(proposals, bins=bins, num_snippets=num_snippets)
     start, end = slice(bins // 4), slice(bins - bins // 4, bins)
-    # Each layer's rows lie below those of the layer before.
-    shifts = (num_snippets * before for before in (0, bins, bins + bins // 4))
+    counts = layers_bins(bins)
+    shifts = itertools.accumulate(counts, initial=0)
     terms = Terms.joined(
         [
-            placed.by_proposal(layer, stride=num_snippets, shift=shift)
+            placed.by_proposal(layer, stride=sum(counts), step=1, shift=shift)
             for layer, shift in zip((slice(bins), start, end), shifts)
         ]
     )

@@ -71,20 +71,20 @@ class Placement:
     num_cells: Tensor
     weight: Tensor
 
-    def by_proposal(self, bins: slice, *, stride: int = 0, shift: int = 0) -> Terms:
+    def by_proposal(self, bins: slice, *, stride: int = 1, step: int = 0, shift: int = 0) -> Terms:
         """List what a proposal's bins sum, one bag for each proposal.
 
         Parameters
         ----------
         bins
             Bins to list.
-        stride, shift
-            The b-th of them reads snippet t in row `shift + b stride + t`.
+        stride, step, shift
+            The b-th of them reads snippet t in row `t stride + b step + shift`.
         """
         first, cells = self.first[:, bins], self.weight[:, bins].flatten()
         owner, number = _unrolled(self.num_cells)
-        start = torch.arange(first.shape[1], dtype=torch.int32, device=cells.device) * stride + shift
-        rows = (first + start).index_select(0, owner).add_(number[:, None]).flatten()
+        column = torch.arange(first.shape[1], dtype=torch.int32, device=cells.device) * step + shift
+        rows = (first * stride + column).index_select(0, owner).add_((number * stride)[:, None]).flatten()
         return _not_zero(rows, cells, self.num_cells.cumsum(0) * first.shape[1])
 
     def by_bin(self) -> Terms:
