@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ..data.errors import EtadError
 from .matching import segment_iou
-from .proposals import snippet_of
+from .threads import one_thread_each
 
 # Proposals that go through soft-NMS side by side, 48 bytes each: more of them no longer fit into a core's cache.
 PROPOSALS_AT_ONCE = 16384
@@ -56,8 +55,35 @@ def select_by_boundary(segments: np.ndarray, startness: np.ndarray, endness: np.
     may_start, may_end = is_boundary(startness), is_boundary(endness)
     may_start[0] = True
     may_end[-1] = True
-    first, last = snippet_of(torch.as_tensor(segments), len(startness)).numpy().T
-    return np.flatnonzero(may_start[first] & may_end[last])
+    first, last = snippets_of(segments, len(startness))
+    # `take` and not an index: several times faster on a few thousand.
+    return np.flatnonzero(may_start.take(first) & may_end.take(last))
+
+
+def snippets_of(segments: np.ndarray, num_snippets: int) -> np.ndarray:
+    """Find the snippets at which boundaries are read, as `proposals.snippet_of` does.
+
+    A boundary that is no number reads the first: `soft_nms` says what to do about it.
+
+    Parameters
+    ----------
+    segments
+        (K, 2) fractions of the window.
+
+    Returns
+    -------
+    np.ndarray
+        (2, K) integers, of the starts and of the ends.
+
+    Examples
+    --------
+    >>> snippets_of(np.array([[0.3, 1.2], [-0.1, 0.5]]), 4).tolist()
+    [[1, 0], [3, 2]]
+    """
+    places = segments.T.astype(np.float32, order="C")  # [2, K]
+    places *= np.float32(num_snippets)
+    np.fmax(places, 0, out=places)
+    return np.fmin(places, num_snippets - 1, out=places).astype(np.intp)
 
 
 def is_boundary(scores: np.ndarray) -> np.ndarray:
@@ -105,8 +131,8 @@ def soft_nms(
         Segments or scores are not finite, or a score is negative.
     """
     assert sigma >= 0.01, f"sigma is {sigma}: below 0.01 the decay of equal segments is no number above 0"
-    kept: list[Kept] = [Kept(np.empty(0, dtype=np.int64), np.empty(0)) for _ in scores]
-    for videos in _side_by_side([len(own) for own in scores]):
+
+    def thin(videos: list[int]) -> list[Kept]:
         sizes = [len(scores[video]) for video in videos]
         wanted = [min(most_kept, size - 1 if lose_last and size > 1 else size) for size in sizes]
         start, end = np.zeros((2, len(videos), max(sizes)))
@@ -117,8 +143,13 @@ def soft_nms(
             _check(start[row, :size], end[row, :size], score[row, :size])
         run = _soft_nms_of_one if len(videos) == 1 else _soft_nms_side_by_side
         index, decayed = run(start, end, score, sigma=sigma, most_kept=max(wanted))
-        for row, video in enumerate(videos):
-            kept[video] = Kept(index[row, : wanted[row]], decayed[row, : wanted[row]])
+        return [Kept(index[row, :count], decayed[row, :count]) for row, count in enumerate(wanted)]
+
+    kept = [Kept(np.empty(0, dtype=np.int64), np.empty(0)) for _ in scores]
+    groups = _side_by_side([len(own) for own in scores])
+    for videos, of_group in zip(groups, one_thread_each(thin, groups)):
+        for video, own in zip(videos, of_group):
+            kept[video] = own
     return kept
 
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-import torch
 
 from ..data.predictions import RawPrediction
 from ..data.timeline import Span
-from .nms import select_by_boundary, soft_nms, vote
-from .proposals import snippet_of
+from .nms import select_by_boundary, snippets_of, soft_nms, vote
 from .settings import DetectSettings
 
 # Videos whose windows go through soft-NMS together.
@@ -80,8 +78,8 @@ def proposal_scores(prediction: RawPrediction, *, with_boundaries: bool) -> np.n
     scores = prediction.iou.astype(np.float64).prod(axis=1)
     if with_boundaries:
         startness, endness = prediction.boundary.astype(np.float64)
-        first, last = snippet_of(torch.from_numpy(prediction.segments), len(startness)).numpy().T
-        scores = scores * startness[first] * endness[last]
+        first, last = snippets_of(prediction.segments, len(startness))
+        scores = scores * startness.take(first) * endness.take(last)
     return scores
 
 

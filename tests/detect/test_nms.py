@@ -6,7 +6,8 @@ import torch
 
 from etad.data.errors import EtadError
 from etad.detect import nms
-from etad.detect.nms import is_boundary, select_by_boundary, soft_nms, vote
+from etad.detect.nms import is_boundary, select_by_boundary, snippets_of, soft_nms, vote
+from etad.detect.proposals import snippet_of
 from reference import nms as plain
 
 VIDEOS = ["v0", "v1", "v2", "v3", "v4"]
@@ -137,6 +138,20 @@ def test_a_flat_video_may_begin_and_end_anywhere_and_a_silent_one_only_at_its_en
     segments = np.array([[0.0, 1.0], [0.25, 1.0], [0.25, 0.75]])
     assert select_by_boundary(segments, np.full(4, 0.1), np.full(4, 0.1)).tolist() == [0, 1, 2]
     assert select_by_boundary(segments, np.zeros(4), np.zeros(4)).tolist() == [0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_boundaries_are_read_where_training_reads_them(dtype: type) -> None:
+    rng = np.random.default_rng(3)
+    on_the_lattice = np.stack(np.meshgrid(np.arange(129), np.arange(129)), axis=-1).reshape(-1, 2) / 128
+    segments = np.concatenate([rng.uniform(-0.5, 1.5, (5000, 2)), on_the_lattice, [[-np.inf, np.inf], [1e30, -1e30]]])
+    segments = segments.astype(dtype)
+    expected = snippet_of(torch.from_numpy(segments), 128).numpy()
+    np.testing.assert_array_equal(snippets_of(segments, 128), expected.T)
+
+
+def test_a_boundary_that_is_no_number_reads_the_first_snippet() -> None:
+    assert snippets_of(np.array([[np.nan, 0.5]]), 4).tolist() == [[0], [2]]
 
 
 def test_boundaries_beyond_the_window_read_its_end_snippets() -> None:
