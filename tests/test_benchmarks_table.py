@@ -30,16 +30,25 @@ def test_rows_become_lines_below_their_title(readme_table: ModuleType) -> None:
         {"what": "reading", "unit": "videos/s", "ours": 300.0, "plain": 200.0, "ceiling": 0.25, "ceiling_of": "a copy"},
     ]
     rows = [{"headline": True, **row} for row in rows]
-    benchmark = {"title": "Things", "threads": 1, "matrix_gflops": 80.0, "copy_gbs": 8.0, "rows": rows}
+    benchmark = {
+        "title": "Things",
+        "threads": 1,
+        "matrix_gflops": 80.0,
+        "copy_gbs": 8.0,
+        "short_gflops": 160.0,
+        "rows": rows,
+    }
     machine = {"processor": "A chip", "cores": 2, "torch": "2.6"}
     lines = readme_table.table({"machine": machine, "benchmarks": {"things": benchmark}}).splitlines()
-    assert lines[0].startswith("A chip, 2 cores, torch 2.6. 1 thread: float32 products 80 GFLOP/s")
+    assert lines[0].startswith(
+        "A chip, 2 cores, torch 2.6. 1 thread: float32 products 80 GFLOP/s, bfloat16 160, memory copies 8.0"
+    )
     assert lines[2:] == [
         "| what | plain | ours | ratio | our peak MiB | of the ceiling |",
         "|---|---|---|---|---|---|",
         "| **Things** |  |  |  |  |  |",
         "| step | 1.50 s | 0.500 s | 3.00 x | 12 |  |",
-        "| reading | 200 videos/s | 300 videos/s | 1.50 x |  | 25 % of a copy |",
+        "| reading | 200 videos/s | 300 videos/s | 1.50 x |  | 25 % of a copy (6.00 x at most) |",
     ]
 
 

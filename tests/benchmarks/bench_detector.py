@@ -1,7 +1,8 @@
 """The detector: training steps and inference, plain and ours in turn, beside the machine's matrix rate.
 
-The floor is what the least arithmetic takes at the rate of float32 products: every layer on features projected first.
-bfloat16 takes part where the processor multiplies it.
+The floor is what the least arithmetic takes at the machine's rate of products: every layer on features projected
+first, the enhancement in float32 and the rest in the number format that is asked for. bfloat16 takes part where the
+processor multiplies it.
 
 python tests/benchmarks/bench_detector.py [--repeats 3] [--case NAME] [--profile]
 """
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from measure import Row, compare, matrix_share, report
+from measure import Row, compare, matrix_rate, report
 from torch import Tensor
 
 from etad.data.precision import choose_training_dtype
@@ -68,15 +69,17 @@ def inference(batch: int, proposals: Tensor, precision: str) -> dict[str, Callab
     }
 
 
-def least_gflop(batch: int, num_proposals: int, *, trained: bool) -> float:
-    """Arithmetic of a step in which features are projected first; the LSTMs, convolutions and linear layers."""
+def floor_seconds(batch: int, num_proposals: int, precision: str, *, trained: bool) -> float:
+    """Time of the least arithmetic at the machine's rate: features projected first; no gather, copy or ReLU."""
     table = NUM_SNIPPETS * 128 * (BINS + BINS // 2) * 512
     heads = num_proposals * (5 * 512 * 128 + 5 * 2 * 128 * 128 + 5 * 128 * 2)
     stage_convolutions = NUM_SNIPPETS * 3 * (64 * 256 + 256 * 128)
     lstms = 2 * NUM_SNIPPETS * 4 * 256 * 512
     convolutions = NUM_SNIPPETS * (3 * (CHANNELS // 4 * 256 + 3 * 64 * 256) + 128 * 256)
-    products = STAGES * (table + heads + stage_convolutions) + lstms + convolutions
-    return 2 * batch * products * (3 if trained else 1) / 1e9
+    passes = 2 * batch * (3 if trained else 1) / 1e9
+    in_float32 = passes * (STAGES * stage_convolutions + lstms + convolutions)
+    in_precision = passes * STAGES * (table + heads)
+    return in_float32 / matrix_rate() + in_precision / matrix_rate(getattr(torch, precision))
 
 
 def profile(name: str, ours: Callable[[], object]) -> None:
@@ -130,8 +133,8 @@ def main() -> None:
             items = 1 if trained else batch
             how = dict(unit="s" if trained else "s a video", items=items, repeats=asked.repeats, aim=aim)
             row = compare(f"detector: {name}, {precision}", **ways, **how)
-            share = matrix_share(least_gflop(batch, len(proposals), trained=trained), row.ours * items)
-            rows.append(dataclasses.replace(row, **share))
+            floor = floor_seconds(batch, len(proposals), precision, trained=trained) / items
+            rows.append(dataclasses.replace(row, ceiling=floor / row.ours, ceiling_of=f"{precision} products"))
     if rows:
         report(rows, title="The detector, T = D = 128, C = 512, R = 24, three stages")
 

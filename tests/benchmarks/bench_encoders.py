@@ -114,12 +114,13 @@ def rows(name: str, num_clips: int, side: int, repeats: int) -> list[Row]:
         for autocast in (False, True) if gains else (False,):
             what = f"{name}, {done}, {'bfloat16' if autocast else 'float32'}"
             mine = functools.partial(step, ours, clips, train=train, autocast=autocast)
-            row = compare(what, plain=publishers, ours=mine, headline=not autocast, **how)
+            aim = "5 x" if autocast and name == "r2plus1d_34" and not train else ""
+            row = compare(what, plain=publishers, ours=mine, aim=aim, **how)
             # PyTorch's counter takes the gradients of grouped convolutions for those of whole ones.
-            if not autocast and not (train and ENCODERS[name].family == "efficientnet"):
+            if not (train and ENCODERS[name].family == "efficientnet"):
                 # Processor seconds are of all threads together, the rate of products is of all at once.
                 seconds = row.ours * num_clips / 1e3 / torch.get_num_threads()
-                row = replace(row, **matrix_share(work, seconds))
+                row = replace(row, **matrix_share(work, seconds, torch.bfloat16 if autocast else torch.float32))
             found.append(row)
     return found
 

@@ -1,6 +1,6 @@
 """A whole `etad detect` on synthetic features of ActivityNet's size: training, inference, evaluation; where time goes.
 
-A part's floor is the least arithmetic of its products at the rate of the machine's float32 products. There is no plain
+A part's floor is the least arithmetic of its products at the machine's rate of products. There is no plain
 way to compare with; `bench_detector.py` has one for the steps.
 
 Run as `python tests/benchmarks/bench_run.py [--videos 1000] [--epochs 6]`.
@@ -15,12 +15,13 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from bench_detector import least_gflop
+from bench_detector import floor_seconds
 from bench_features import CHANNELS, SNIPPETS, build
-from measure import Row, matrix_share, report
+from measure import Row, report
 
 from etad.data.annotations import read_annotations
 from etad.data.features import FeatureCache
@@ -77,19 +78,21 @@ def main() -> None:
     steps = sum(line["seconds"] for line in lines)
     learned, tested = asked.videos - asked.videos // 5, asked.videos // 5
     batch, drawn = config.detect.training.batch, int(8256 * config.detect.sampling.ratio)
-    in_steps = asked.epochs * (learned // batch) * least_gflop(batch, drawn, trained=True)
-    in_checks = asked.epochs * least_gflop(tested, drawn, trained=False)
-    in_rest = least_gflop(tested, 8256, trained=False)
     short = str(choose_training_dtype(config.detect.precision, torch.device("cpu"))).removeprefix("torch.")
+    in_steps = asked.epochs * (learned // batch) * floor_seconds(batch, drawn, short, trained=True)
+    in_checks = asked.epochs * floor_seconds(tested, drawn, short, trained=False)
+    in_rest = floor_seconds(tested, 8256, short, trained=False)
+
+    def share(floor: float, seconds: float) -> dict[str, Any]:
+        return {"ceiling": floor / seconds, "ceiling_of": f"{short} products"}
+
     parts = f"{short}: {asked.epochs} epochs on {learned} videos"
     between = max(whole - steps - rest, 1e-9)
     rows = [
-        Row(
-            f"etad detect, {parts}, inference on {tested}", whole, **matrix_share(in_steps + in_checks + in_rest, whole)
-        ),
-        Row("of which training steps", steps, headline=False, **matrix_share(in_steps, steps)),
-        Row("of which validation losses, checkpoints", between, headline=False, **matrix_share(in_checks, between)),
-        Row("of which inference, thinning, evaluation", rest, headline=False, **matrix_share(in_rest, rest)),
+        Row(f"etad detect, {parts}, inference on {tested}", whole, **share(in_steps + in_checks + in_rest, whole)),
+        Row("of which training steps", steps, headline=False, **share(in_steps, steps)),
+        Row("of which validation losses, checkpoints", between, headline=False, **share(in_checks, between)),
+        Row("of which inference, thinning, evaluation", rest, headline=False, **share(in_rest, rest)),
     ]
     report(rows, title="A whole run on features of T = 128, C = 512")
 

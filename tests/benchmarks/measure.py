@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from etad.data.precision import choose_dtype
+
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 HEADS = ("what", "plain", "ours", "ratio", "plain peak MiB", "our peak MiB", "of the ceiling", "aim")
 
@@ -67,6 +69,9 @@ class Row:
     def cells(self) -> list[str]:
         """The row as text, one cell for each of `HEADS`."""
         share = "" if self.ceiling is None else f"{100 * self.ceiling:.0f} % of {self.ceiling_of}"
+        if self.ceiling is not None and self.ratio is not None:
+            # What bounds the ratio: the plain way's time over the least that the machine could take.
+            share += f" ({digits(self.ratio / self.ceiling)} x at most)"
         ratio = "" if self.ratio is None else f"{digits(self.ratio)} x"
         costs = ["" if cost is None else f"{digits(cost)} {self.unit}".rstrip() for cost in (self.plain, self.ours)]
         peaks = ["" if peak is None else f"{peak:.0f}" for peak in (self.plain_peak_mib, self.peak_mib)]
@@ -147,9 +152,9 @@ def peak_mebibytes(call: Callable[[], object]) -> float | None:
     return max(_mebibytes("VmHWM") - before, 0.0)
 
 
-def matrix_rate() -> float:
-    """Best rate of float32 matrix products on torch's threads, GFLOP/s."""
-    return _matrix_rate(torch.get_num_threads())
+def matrix_rate(dtype: torch.dtype = torch.float32) -> float:
+    """Best rate of matrix products of a number format on torch's threads, GFLOP/s."""
+    return _matrix_rate(torch.get_num_threads(), dtype)
 
 
 def copy_rate() -> float:
@@ -157,9 +162,12 @@ def copy_rate() -> float:
     return _copy_rate(torch.get_num_threads())
 
 
-def matrix_share(gflop: float, seconds: float) -> dict[str, float | str]:
-    """Two fields of a `Row`: how close work of some GFLOP comes to nothing but float32 products."""
-    return {"ceiling": gflop / seconds / matrix_rate(), "ceiling_of": "float32 products"}
+def matrix_share(gflop: float, seconds: float, dtype: torch.dtype = torch.float32) -> dict[str, float | str]:
+    """Two fields of a `Row`: how close work of some GFLOP comes to nothing but products of a number format."""
+    return {
+        "ceiling": gflop / seconds / matrix_rate(dtype),
+        "ceiling_of": f"{str(dtype).removeprefix('torch.')} products",
+    }
 
 
 def copy_share(gigabytes: float, seconds: float) -> dict[str, float | str]:
@@ -172,9 +180,12 @@ def report(rows: Sequence[Row], *, title: str) -> None:
     table = [list(HEADS), *(row.cells() for row in rows)]
     used = [column for column in range(len(HEADS)) if any(cells[column] for cells in table[1:])]
     widths = {column: max(len(cells[column]) for cells in table) for column in used}
-    ceilings = {"threads": torch.get_num_threads(), "matrix_gflops": matrix_rate(), "copy_gbs": copy_rate()}
-    print(f"{title}\nthreads: {ceilings['threads']}; ", end="")
-    print(f"float32 products {matrix_rate():.0f} GFLOP/s, memory copies {copy_rate():.1f} GB/s")
+    # Where the processor does not multiply bfloat16, its rate says nothing.
+    gains = choose_dtype("auto", torch.device("cpu")) == torch.bfloat16
+    short = {"short_gflops": matrix_rate(torch.bfloat16)} if gains else {}
+    ceilings = {"threads": torch.get_num_threads(), "matrix_gflops": matrix_rate(), **short, "copy_gbs": copy_rate()}
+    print(f"{title}\nthreads: {ceilings['threads']}; products in GFLOP/s: float32 {matrix_rate():.0f}", end="")
+    print("".join(f", bfloat16 {rate:.0f}" for rate in short.values()) + f"; memory copies {copy_rate():.1f} GB/s")
     for cells in table:
         print(" | ".join(cells[column].ljust(widths[column]) for column in used).rstrip())
     sys.stdout.flush()
@@ -198,8 +209,8 @@ def digits(value: float) -> str:
 
 
 @functools.cache
-def _matrix_rate(num_threads: int) -> float:
-    a, out = torch.randn(2048, 2048), torch.empty(2048, 2048)
+def _matrix_rate(num_threads: int, dtype: torch.dtype) -> float:
+    a, out = torch.randn(2048, 2048).to(dtype), torch.empty(2048, 2048, dtype=dtype)
     return 2 * 2048**3 / in_turn({"product": lambda: torch.mm(a, a, out=out)}, 10)["product"] / 1e9
 
 

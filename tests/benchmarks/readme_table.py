@@ -39,11 +39,14 @@ def about(figures: dict[str, Any]) -> str:
     """One line: the machine, and the best rates that it showed to any of the benchmarks, by number of threads."""
     machine, rates = figures["machine"], {}
     for benchmark in figures["benchmarks"].values():
-        best = rates.setdefault(benchmark["threads"], [0.0, 0.0])
-        best[:] = max(best[0], benchmark["matrix_gflops"]), max(best[1], benchmark["copy_gbs"])
+        best = rates.setdefault(benchmark["threads"], {})
+        for name in ("matrix_gflops", "short_gflops", "copy_gbs"):
+            best[name] = max(best.get(name, 0.0), benchmark.get(name) or 0.0)
     ceilings = "; ".join(
-        f"{threads} thread{'s' * (threads > 1)}: float32 products {matrix:.0f} GFLOP/s, memory copies {copy:.1f} GB/s"
-        for threads, (matrix, copy) in sorted(rates.items())
+        f"{threads} thread{'s' * (threads > 1)}: float32 products {best['matrix_gflops']:.0f} GFLOP/s, "
+        + (f"bfloat16 {best['short_gflops']:.0f}, " if best["short_gflops"] else "")
+        + f"memory copies {best['copy_gbs']:.1f} GB/s"
+        for threads, best in sorted(rates.items())
     )
     return f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}. {ceilings}."
 
