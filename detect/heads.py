@@ -10,15 +10,16 @@ short, and the weights' gradients still add up in float32 from video to video.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .blocks import Block, shares, starts_of
 from .projection import PART, Gather, gather_of, layers_bins, packed, unpacked
+from .room import Room
 from .threads import side_by_side
 
 
@@ -75,6 +76,9 @@ class _Weights(NamedTuple):
     last_bias: Tensor
 
 
+assert _Weights._fields[1:] == HeadWeights._fields[3:]
+
+
 class _Kept(NamedTuple):
     """What the backward pass needs of a block: (3, k, H), then three times (5, k, N), all after their ReLU."""
 
@@ -98,26 +102,6 @@ class _Layout:
     def by_snippet(self, part: Tensor) -> Tensor:
         """A part of the table, (rows, `PART`) -> (T, columns), what a snippet's product with its weights gives."""
         return part.view(self.num_snippets, -1)
-
-
-class _Room:
-    """Memory that one block after another works in, so that the system need not find and clear it for each of them.
-
-    Parameters
-    ----------
-    like
-        Of the number format and on the device that is wanted.
-    """
-
-    def __init__(self, like: Tensor) -> None:
-        self.like, self.places = like, dict[str, Tensor]()
-
-    def __call__(self, name: str, *shape: int) -> Tensor:
-        """The place of that name, with whatever was written there before."""
-        size = math.prod(shape)
-        if name not in self.places or len(self.places[name]) < size:
-            self.places[name] = self.like.new_empty(size)
-        return self.places[name][:size].view(shape)
 
 
 def run_heads(
@@ -173,7 +157,7 @@ class _Heads(torch.autograd.Function):
             # Inference evaluates the same proposals of every video: a thread needs to place them but once.
             placed: dict[int, Gather] = {}
             repeat = len({blocks[number].proposals.data_ptr() for number in numbers}) < len(numbers)
-            room = _Room(z)
+            room = Room(z)
             for number in numbers:
                 block, rows = blocks[number], slice(*starts[number : number + 2])
                 if block.video != of_video:
@@ -185,7 +169,7 @@ class _Heads(torch.autograd.Function):
                 if repeat:
                     placed[key] = gather
                 # What is kept needs a place of its own.
-                part = _forward(gather, table, weights, _Room(z) if keeps else room)
+                part = _forward(gather, table, weights, Room(z) if keeps else room)
                 torch.baddbmm(last_bias, part.fourth.to(last.dtype), last, out=chains[:, rows])
                 if wants_shared:
                     shared[rows] = part.hidden[0]
@@ -200,6 +184,7 @@ class _Heads(torch.autograd.Function):
         return chains, shared
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         z, *saved = ctx.saved_tensors
         weights, activations = _Weights(*saved[: len(_Weights._fields)]), iter(saved[len(_Weights._fields) :])
@@ -210,7 +195,7 @@ class _Heads(torch.autograd.Function):
         def run(numbers: range) -> tuple[_Weights, dict[int, Tensor]]:
             sums = _Weights(*(torch.zeros_like(each, dtype=ctx.dtype) for each in weights))
             grads_z: dict[int, Tensor] = {}
-            room = _Room(z)
+            room = Room(z)
             for video, of_video in itertools.groupby(numbers, key=lambda number: blocks[number].video):
                 grad_table: list[Tensor] | None = None
                 for number in of_video:
@@ -238,7 +223,7 @@ class _Heads(torch.autograd.Function):
         return None, None, None, None, grad_z, *unpacked(totals.first, layout.layers_bins), *totals[1:]
 
 
-def _forward(gather: Gather, table: Tensor, weights: _Weights, room: _Room) -> _Kept:
+def _forward(gather: Gather, table: Tensor, weights: _Weights, room: Room) -> _Kept:
     """From the table of projected snippets to the last hidden layer."""
     count, width, narrow = gather.num_proposals, len(weights.shared), weights.ends.shape[2]
     hidden = gather.sums(table.unbind(), out=room("hidden", 3, count, width))
@@ -254,7 +239,7 @@ def _forward(gather: Gather, table: Tensor, weights: _Weights, room: _Room) -> _
 
 
 def _backward(
-    grad: Tensor, grad_shared: Tensor | None, kept: _Kept, weights: _Weights, sums: _Weights, room: _Room
+    grad: Tensor, grad_shared: Tensor | None, kept: _Kept, weights: _Weights, sums: _Weights, room: Room
 ) -> Tensor:
     """From the chains' gradient (5, k, 2) to that of the gathered sums (3, k, H); adds up the weights' gradients."""
 

@@ -51,7 +51,13 @@ def select_by_boundary(segments: np.ndarray, startness: np.ndarray, endness: np.
     -------
     np.ndarray
         (n,) rows of `segments`, ascending.
+
+    Raises
+    ------
+    EtadError
+        Something is not finite.
     """
+    _check_finite(segments, startness, endness)
     may_start, may_end = is_boundary(startness), is_boundary(endness)
     may_start[0] = True
     may_end[-1] = True
@@ -61,9 +67,7 @@ def select_by_boundary(segments: np.ndarray, startness: np.ndarray, endness: np.
 
 
 def snippets_of(segments: np.ndarray, num_snippets: int) -> np.ndarray:
-    """Find the snippets at which boundaries are read, as `proposals.snippet_of` does.
-
-    A boundary that is no number reads the first: `soft_nms` says what to do about it.
+    """Find the snippets at which finite boundaries are read, as `proposals.snippet_of` does.
 
     Parameters
     ----------
@@ -82,8 +86,7 @@ def snippets_of(segments: np.ndarray, num_snippets: int) -> np.ndarray:
     """
     places = segments.T.astype(np.float32, order="C")  # [2, K]
     places *= np.float32(num_snippets)
-    np.fmax(places, 0, out=places)
-    return np.fmin(places, num_snippets - 1, out=places).astype(np.intp)
+    return np.clip(places, 0, num_snippets - 1, out=places).astype(np.intp)
 
 
 def is_boundary(scores: np.ndarray) -> np.ndarray:
@@ -254,10 +257,14 @@ def _side_by_side(sizes: Sequence[int]) -> list[list[int]]:
 
 
 def _check(start: np.ndarray, end: np.ndarray, score: np.ndarray) -> None:
-    if not (np.isfinite(start).all() and np.isfinite(end).all() and np.isfinite(score).all()):
+    _check_finite(start, end, score)
+    if score.min() < 0:
+        raise EtadError(f"soft-NMS got a proposal with the negative score {score.min()}; scores are 0 or more.")
+
+
+def _check_finite(*arrays: np.ndarray) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
         raise EtadError(
             "a video's proposals hold numbers that are not finite: the detector that made them has diverged. "
             "Take an earlier checkpoint, or train with a smaller learning rate."
         )
-    if score.min() < 0:
-        raise EtadError(f"soft-NMS got a proposal with the negative score {score.min()}; scores are 0 or more.")

@@ -80,7 +80,7 @@ class Gather:
 
     def sums(self, table: Sequence[Tensor], out: Tensor) -> Tensor:
         """Parts of (rows, `PART`) -> (3, k, parts `PART`), into `out`: the extended, the start and the end layer."""
-        for part, columns in zip(table, out.flatten(0, 1).split(PART, dim=1)):
+        for part, columns in zip(table, out.view(len(self.offsets) - 1, -1).split(PART, dim=1)):
             columns.copy_(bag_sum(part, self.index, self.weight, self.offsets))
         return out
 

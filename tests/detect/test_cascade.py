@@ -7,6 +7,8 @@ import torch
 from etad.detect import heads
 from etad.detect.cascade import CascadeStage
 from etad.detect.model import Detector
+from etad.detect.projection import PART, packed, unpacked
+from etad.detect.room import Room
 from etad.detect.threads import one_thread
 from reference import detector as plain
 
@@ -68,11 +70,13 @@ def test_activations_are_kept_only_where_gradients_are_wanted(
     stage, forward = CascadeStage(bins=8), heads._forward
     made: list[weakref.ref[Any]] = []
     alive: list[int] = []
+    places: list[int] = []
 
     def watched(*arguments: Any) -> Any:
         alive.append(sum(each() is not None for each in made))
         part = forward(*arguments)
         made.append(weakref.ref(part.hidden))
+        places.append(part.hidden.data_ptr())
         return part
 
     monkeypatch.setattr("etad.detect.blocks.BLOCK", 10)
@@ -81,6 +85,53 @@ def test_activations_are_kept_only_where_gradients_are_wanted(
     with one_thread(), torch.set_grad_enabled(trains):
         stage(torch.randn(1, 256, 16), proposals)
     assert len(alive) == 5 and max(alive) == most
+    assert len(set(places)) == (5 if trains else 1), "what is not kept is written to one place"
+
+
+def test_a_room_grows_and_is_used_again() -> None:
+    room = Room(torch.zeros(1))
+    small, large = room("a", 2, 3), room("a", 4, 5)
+    assert small.shape == (2, 3) and large.shape == (4, 5)
+    assert room("a", 3).data_ptr() == large.data_ptr()
+    assert room("b", 3).data_ptr() != large.data_ptr()
+
+
+def test_without_a_gradient_several_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, x = CascadeStage(bins=8, num_classes=3), torch.randn(2, 256, 16)
+    proposals = torch.rand(2, 50, 2).sort(dim=2).values
+    monkeypatch.setattr("etad.detect.blocks.BLOCK", 20)
+    trained = stage(x, proposals)
+    with torch.inference_mode():
+        inferred = stage(x, proposals)
+    for mine, other in zip(vars(trained).values(), vars(inferred).values()):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_packed_layers_come_back_as_they_were() -> None:
+    layers = [torch.randn(5, bins * 2 * PART) for bins in (8, 2, 2)]
+    whole = packed(layers, 2 * PART, torch.float32)
+    assert whole.shape == (2, 5, 12 * PART)
+    # The start layer's second bin, whose columns 128.. are the second part's.
+    assert torch.equal(whole[1, :, 9 * PART : 10 * PART], layers[1][:, 3 * PART : 4 * PART])
+    assert all(torch.equal(mine, layer) for mine, layer in zip(unpacked(whole, (8, 2, 2)), layers))
+
+
+def test_short_products_end_in_long_ones_and_their_gradients_add_up_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = CascadeStage(bins=8, precision="bfloat16")
+    x, proposals = torch.randn(1, 256, 16), torch.rand(1, 1200, 2).sort(dim=2).values
+    grads: list[torch.Tensor] = []
+    for block in (1200, 5):
+        monkeypatch.setattr("etad.detect.blocks.BLOCK", block)
+        stage.zero_grad()
+        with one_thread():
+            offsets = stage(x, proposals).offsets
+            offsets.sum().backward()
+        assert not torch.equal(offsets, offsets.bfloat16().float()), "the last layer is rounded"
+        grads.append(stage.ends.biases[3].grad.clone())  # type: ignore[union-attr]
+    # Hundreds of blocks summed in bfloat16 would be off by more than a bfloat16's own rounding.
+    torch.testing.assert_close(grads[1], grads[0], rtol=2e-3, atol=2e-3 * float(grads[0].abs().max()))
 
 
 def test_proposals_that_videos_share_are_placed_once_and_evaluated_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,10 +150,6 @@ def test_boundaries_are_read_where_training_reads_them(dtype: type) -> None:
     np.testing.assert_array_equal(snippets_of(segments, 128), expected.T)
 
 
-def test_a_boundary_that_is_no_number_reads_the_first_snippet() -> None:
-    assert snippets_of(np.array([[np.nan, 0.5]]), 4).tolist() == [[0], [2]]
-
-
 def test_boundaries_beyond_the_window_read_its_end_snippets() -> None:
     segments = np.array([[-3.0, -0.01], [-0.01, 9.0], [1.0, 1.2]], dtype=np.float32)
     startness, endness = np.array([0.1, 0.1, 0.1, 0.9]), np.array([0.9, 0.1, 0.1, 0.1])
@@ -173,6 +169,25 @@ def test_votes_equal_the_plain_ones() -> None:
 def test_a_segment_without_votes_stays() -> None:
     kept = np.array([[0.1, 0.3]])
     assert vote(kept, kept, np.zeros(1), least_iou=0.95).tolist() == kept.tolist()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_diverged_detector_is_named_before_selection_passes_over_it(place: int) -> None:
+    segments, scores = proposals(0, 40)
+    given = [segments.copy(), scores[:8].copy(), scores[8:16].copy()]
+    given[place].flat[-1] = np.nan
+    with pytest.raises(EtadError, match="not finite"):
+        select_by_boundary(*given)
+
+
+def test_a_diverged_video_is_named_among_groups_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nms, "PROPOSALS_AT_ONCE", 10)
+    segments, scores = (list(each) for each in zip(*(proposals(seed, 9) for seed in range(6))))
+    scores[4] = scores[4] * np.nan
+    threads = torch.get_num_threads()
+    with pytest.raises(EtadError, match="not finite"):
+        soft_nms(segments, scores, sigma=0.35, most_kept=3)
+    assert torch.get_num_threads() == threads
 
 
 def test_a_diverged_detector_is_named() -> None:
