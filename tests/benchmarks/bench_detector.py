@@ -32,6 +32,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from reference import detector as plain
 
 NUM_SNIPPETS, CHANNELS, BINS, STAGES = 128, 512, 24, 3
+KINDS = {
+    "matrix products": {"mm", "bmm", "addmm", "addmm_", "baddbmm", "baddbmm_"},
+    "gathers": {"_embedding_bag_forward_only"},
+    "LSTMs and convolutions": {
+        "mkldnn_rnn_layer",
+        "mkldnn_rnn_layer_backward",
+        "mkldnn_convolution",
+        "convolution_backward",
+    },
+    "copies and fills": {"copy_", "cat", "fill_"},
+    "biases, ReLUs, sums": {"add_", "clamp_min_", "threshold_backward", "sum"},
+}
 
 
 def training(batch: int, proposals: Tensor, precision: str) -> dict[str, Callable[[], object]]:
@@ -83,7 +95,7 @@ def floor_seconds(batch: int, num_proposals: int, precision: str, *, trained: bo
 
 
 def profile(name: str, ours: Callable[[], object]) -> None:
-    """Print where our way's time goes on one thread, operation by operation."""
+    """Print where our way's time goes on one thread, by kind of operation and by operation."""
     with one_thread():
         for _ in range(3):  # until memory is got from the system once and for all
             ours()
@@ -91,7 +103,14 @@ def profile(name: str, ours: Callable[[], object]) -> None:
         ours()
     spent = sorted(((each.self_cpu_time_total / 1e3, each.key) for each in seen.key_averages()), reverse=True)
     total = sum(ms for ms, _ in spent)
+    kinds = dict.fromkeys([*KINDS, "placing samples and all else"], 0.0)
+    for ms, operation in spent:
+        matching = (kind for kind, operations in KINDS.items() if operation.removeprefix("aten::") in operations)
+        kinds[next(matching, "placing samples and all else")] += ms
     print(f"{name}: {total:.0f} ms on one thread, of which")
+    for kind, ms in kinds.items():
+        print(f"  {100 * ms / total:4.1f} %  {ms:7.1f} ms  {kind}")
+    print("operation by operation")
     for ms, operation in spent[:14]:
         print(f"  {100 * ms / total:4.1f} %  {ms:7.1f} ms  {operation}")
 
