@@ -62,7 +62,7 @@ def both(num_videos: int) -> Row:
     videos = []
     for _ in range(num_videos):
         segments = np.sort(rng.random((8256, 2), dtype=np.float32), axis=1)
-        videos.append((segments, rng.random(8256) ** 2, rng.random((2, NUM_SNIPPETS)) ** 4.8))
+        videos.append((segments, rng.random(8256) ** 2, rng.random((2, NUM_SNIPPETS)) ** 2.3))
     left = np.mean([len(select_by_boundary(segments, *ends)) for segments, _, ends in videos])
 
     def ours() -> None:
