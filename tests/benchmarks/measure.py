@@ -70,7 +70,7 @@ class Row:
         """The row as text, one cell for each of `HEADS`."""
         share = "" if self.ceiling is None else f"{100 * self.ceiling:.0f} % of {self.ceiling_of}"
         if self.ceiling is not None and self.ratio is not None:
-            # What bounds the ratio: the plain way's time over the least that the machine could take.
+            # What the ratio would be at the ceiling, which is measured, too: a few per cent more may be seen.
             share += f" ({digits(self.ratio / self.ceiling)} x at most)"
         ratio = "" if self.ratio is None else f"{digits(self.ratio)} x"
         costs = ["" if cost is None else f"{digits(cost)} {self.unit}".rstrip() for cost in (self.plain, self.ours)]

@@ -97,6 +97,7 @@ def test_a_room_grows_and_is_used_again() -> None:
 
 
 def test_without_a_gradient_several_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
     stage, x = CascadeStage(bins=8, num_classes=3), torch.randn(2, 256, 16)
     proposals = torch.rand(2, 50, 2).sort(dim=2).values
     monkeypatch.setattr("etad.detect.blocks.BLOCK", 20)
@@ -119,6 +120,7 @@ def test_packed_layers_come_back_as_they_were() -> None:
 def test_short_products_end_in_long_ones_and_their_gradients_add_up_in_float32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    torch.manual_seed(0)
     stage = CascadeStage(bins=8, precision="bfloat16")
     x, proposals = torch.randn(1, 256, 16), torch.rand(1, 1200, 2).sort(dim=2).values
     grads: list[torch.Tensor] = []
