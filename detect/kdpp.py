@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.errors import EtadError
-from .threads import MANY_ITEMS, one_thread_each
+from .threads import one_thread, sample_each
 
 # Directions with less than this share of the largest eigenvalue belong to the null space: their eigenvectors could
 # not be told from the square root of the kernel.
@@ -51,7 +51,7 @@ def sample_kdpp(factor: Tensor, count: int, *, jitter: float, generator: torch.G
     def sample(video: tuple[Tensor, np.random.Generator]) -> np.ndarray:
         return Spectrum.of(video[0]).sample(count, jitter=jitter, random=video[1])
 
-    sets = one_thread_each(sample, videos, at_once=num_items >= MANY_ITEMS)
+    sets = sample_each(sample, videos, num_items=num_items)
     return torch.as_tensor(np.stack(sets) if sets else np.empty((0, count), dtype=np.int64), device=factor.device)
 
 
@@ -101,7 +101,8 @@ class Spectrum:
         vectors = self.vectors[:, chosen]
         if self.rows is not None:
             vectors = self.rows @ (vectors / torch.from_numpy(self.values)[chosen].sqrt())
-        items = sample_projection(vectors, random)
+        with one_thread():  # it is a chain of small steps, unlike what came before
+            items = sample_projection(vectors, random)
         others = np.setdiff1d(np.arange(self.num_items), items)
         return np.sort(np.concatenate([items, random.choice(others, count - size, replace=False)]))
 

@@ -71,6 +71,17 @@ def one_thread_each(function: Callable[[Part], Result], items: Sequence[Part], *
     return [each for part in done for each in part]
 
 
+def sample_each(sampler: Callable[[Part], Result], videos: Sequence[Part], *, num_items: int) -> list[Result]:
+    """Call a sampler on each video; results in their order.
+
+    Videos of many items are sampled side by side, and one alone has all threads; of few items, one after the other.
+    """
+    many = num_items >= MANY_ITEMS
+    if many and len(videos) == 1:
+        return [sampler(videos[0])]
+    return one_thread_each(sampler, videos, at_once=many)
+
+
 def even_parts(count: int, device: torch.device) -> list[range]:
     """Cut 0 .. count - 1 into one run for each of PyTorch's threads on the CPU; into one run elsewhere."""
     parts = max(min(torch.get_num_threads(), count), 1) if device.type == "cpu" else 1

@@ -54,6 +54,13 @@ def test_every_video_begins_at_its_own_random_point() -> None:
         assert row == farthest_points(video, 5, start=row[0]).tolist()
 
 
+def test_a_video_of_many_points_is_sampled_alike_alone_and_among_others() -> None:
+    points = torch.randn(2, 2000, 8, generator=generator())
+    for videos in (points, points[:1]):
+        first, *_ = sample_fps(videos, 40, generator=generator(1))
+        assert first.tolist() == plain.fps(points[0].double().numpy(), 40, start=int(first[0]))
+
+
 def test_no_point_and_no_video_are_fine() -> None:
     assert sample_fps(torch.randn(2, 5, 3), 0, generator=generator()).shape == (2, 0)
     assert sample_fps(torch.randn(0, 5, 3), 2, generator=generator()).shape == (0, 2)
