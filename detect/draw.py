@@ -75,6 +75,6 @@ class ProposalDraw:
         """Mean over bins of the RoI-aligned enhanced features (our choice), (B, K, 256)."""
         in_snippets = (self.all * self.num_snippets).to(enhanced.device)
         placed = (place(part, bins=self.bins, num_snippets=self.num_snippets) for part in in_snippets.split(BLOCK))
-        terms = Terms.joined([part.by_proposal(slice(self.bins)) for part in placed])
+        terms = Terms.joined([part.by_proposal((slice(self.bins), 0)) for part in placed])
         sums = [gather_sum(video, terms.row, terms.weight, terms.offsets()) for video in enhanced.transpose(1, 2)]
         return torch.stack(sums) / self.bins

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .roi import Terms, bag_sum, place, transposed
+from .roi import bag_sum, place, transposed
 
 # Columns that are gathered at once: their part of the table fits into a core's own cache.
 PART = 128
@@ -96,13 +96,10 @@ def gather_of(proposals: Tensor, *, bins: int, num_snippets: int) -> Gather:
     Output rows are k of the extended layer, k of the start layer (the first quarter of the bins), k of the end layer.
     """
     placed = place(proposals, bins=bins, num_snippets=num_snippets)
-    start, end = slice(bins // 4), slice(bins - bins // 4, bins)
+    start, end = slice(0, bins // 4), slice(bins - bins // 4, bins)
     counts = layers_bins(bins)
-    shifts = itertools.accumulate(counts, initial=0)
-    terms = Terms.joined(
-        [
-            placed.by_proposal(layer, stride=sum(counts), step=1, shift=shift)
-            for layer, shift in zip((slice(bins), start, end), shifts)
-        ]
-    )
+    # A layer's first bin is the first of its columns.
+    columns = itertools.accumulate(counts, initial=0)
+    layers = [(layer, column - layer.start) for layer, column in zip((slice(0, bins), start, end), columns)]
+    terms = placed.by_proposal(*layers, stride=sum(counts), step=1)
     return Gather(terms.row, terms.weight, terms.offsets())

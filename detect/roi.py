@@ -71,21 +71,27 @@ class Placement:
     num_cells: Tensor
     weight: Tensor
 
-    def by_proposal(self, bins: slice, *, stride: int = 1, step: int = 0, shift: int = 0) -> Terms:
-        """List what a proposal's bins sum, one bag for each proposal.
+    def by_proposal(self, *layers: tuple[slice, int], stride: int = 1, step: int = 0) -> Terms:
+        """List what a proposal's bins sum, one bag for each proposal; all bags of the first layer, then of the next.
 
         Parameters
         ----------
-        bins
-            Bins to list.
-        stride, step, shift
-            The b-th of them reads snippet t in row `t stride + b step + shift`.
+        layers
+            The bins that a layer reads, and a shift.
+        stride, step
+            Bin b reads snippet t in row `t stride + b step + shift`.
         """
-        first, cells = self.first[:, bins], self.weight[:, bins].flatten()
         owner, number = _unrolled(self.num_cells)
-        column = torch.arange(first.shape[1], dtype=torch.int32, device=cells.device) * step + shift
-        rows = (first * stride + column).index_select(0, owner).add_((number * stride)[:, None]).flatten()
-        return _not_zero(rows, cells, self.num_cells.cumsum(0) * first.shape[1])
+        column = torch.arange(self.first.shape[1], dtype=torch.int32, device=owner.device) * step
+        rows = (self.first * stride + column).index_select(0, owner).add_((number * stride)[:, None])
+        widths = [self.first[:, bins].shape[1] for bins, _ in layers]
+        before = [len(rows) * width for width in itertools.accumulate(widths, initial=0)]
+        ends = self.num_cells.cumsum(0)
+        return _not_zero(
+            torch.cat([(rows[:, bins] + shift).flatten() for bins, shift in layers]),
+            torch.cat([self.weight[:, bins].flatten() for bins, _ in layers]),
+            torch.cat([ends * width + already for width, already in zip(widths, before)]),
+        )
 
     def by_bin(self) -> Terms:
         """List what each bin sums in one bag, the first bin of every proposal, then the second; row t is snippet t."""
@@ -93,7 +99,8 @@ class Placement:
         rows = self.first.index_select(0, owner).add_(number[:, None])
         starts = torch.arange(rows.shape[1], device=rows.device) * rows.shape[0]
         ends = (self.num_cells.cumsum(0) + starts[:, None]).flatten()
-        return _not_zero(rows.t().flatten(), self.weight.t().flatten(), ends)
+        cells = self.weight.t().clone(memory_format=torch.contiguous_format)
+        return _not_zero(rows.t().flatten(), cells.flatten(), ends)
 
 
 def extend(proposals: Tensor, ratio: float = 0.5) -> Tensor:
@@ -144,7 +151,7 @@ def place(proposals: Tensor, *, bins: int, num_snippets: int) -> Placement:
     x = first.index_select(0, owner).add_(step[:, None])  # [P, R]
 
     # 2. A sample outside [-1, T] counts as 0 and stays in the divisor; others are clamped into the sequence.
-    share = ((x >= -1) & (x <= num_snippets)) * (1 / samples)[:, None]
+    share = x.clamp(-1, num_snippets).eq_(x).div_(samples[:, None])
     x.clamp_(0, num_snippets - 1)
 
     # 3. Samples lie at most one snippet apart, so a bin's n samples touch at most n + 1 snippets in a row. Rounding may
@@ -153,12 +160,15 @@ def place(proposals: Tensor, *, bins: int, num_snippets: int) -> Placement:
     starts = num_samples.cumsum(0) - num_samples
     base = left.index_select(0, starts)  # [K, R]
     based = base.index_select(0, owner)
-    cell = torch.minimum(left.sub_(based), (samples - 1)[:, None])
+    cell = left.sub_(based).clamp_(max=(samples - 1)[:, None])
     right = x.sub_(based).sub_(cell).mul_(share)
     weight = x.new_zeros(len(owner) + len(low), bins)
-    at = cell.long().add_((starts + torch.arange(len(low), device=low.device)).index_select(0, owner)[:, None])
-    weight.scatter_add_(0, at, share.sub_(right))
-    weight[1:].scatter_add_(0, at, right)
+    top = starts + torch.arange(len(low), device=low.device)  # [K] a proposal's first cells
+    at = cell.int().mul_(bins).add_((top * bins).int().index_select(0, owner)[:, None])
+    at = at.add_(torch.arange(bins, dtype=torch.int32, device=low.device)).flatten()
+    # One below the other, not by row and column: that is faster.
+    weight.view(-1).index_add_(0, at, share.sub_(right).flatten())
+    weight[1:].view(-1).index_add_(0, at, right.flatten())
     return Placement(base.int(), num_samples + 1, weight)
 
 
@@ -256,11 +266,13 @@ def _unrolled(counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _not_zero(rows: Tensor, cells: Tensor, ends: Tensor) -> Terms:
-    """Terms of the cells that are not zero; `ends` counts cells up to each bag's end."""
+    """Terms of the cells that are not zero; `ends` counts cells up to each bag's end. Overwrites rows and cells."""
     if cells.device.type == "cpu":
-        # NumPy finds them several times faster than PyTorch does on the CPU.
-        kept = torch.from_numpy(np.flatnonzero((cells != 0).numpy()))
-    else:
-        kept = cells.nonzero().squeeze(1)
+        # Goes over the cells once; a list of those that are not zero, to select by, takes three times as long.
+        starts = F.pad(ends, (1, 0)).int().numpy()
+        terms = csr_matrix((cells.numpy(), rows.numpy(), starts), shape=(len(ends), 2**31 - 1))
+        terms.eliminate_zeros()
+        return Terms(*map(torch.from_numpy, (terms.indices, terms.data, terms.indptr[1:])))
+    kept = cells.nonzero().squeeze(1)
     ends = torch.searchsorted(kept, ends, out_int32=True)
     return Terms(rows.index_select(0, kept), cells.index_select(0, kept), ends)

@@ -52,7 +52,7 @@ def test_bins_of_a_proposal_are_those_of_all_bins() -> None:
     proposals = torch.tensor(PROPOSALS)
     placed = place(proposals, bins=8, num_snippets=12)
     table = torch.randn(5 + 3 * 12, 4, generator=torch.Generator().manual_seed(3))
-    terms = placed.by_proposal(slice(2, 5), stride=3, step=1, shift=5)
+    terms = placed.by_proposal((slice(2, 5), 3), stride=3, step=1)
     sums = gather_sum(table, terms.row, terms.weight, terms.offsets())
     by_bin = [roi_align(table[5 + b :: 3], proposals, bins=8)[:, 2 + b] for b in range(3)]
     torch.testing.assert_close(sums, sum(by_bin, torch.zeros(len(proposals), 4)))
