@@ -175,6 +175,6 @@ class CascadeStage(nn.Module):
             fourth=torch.cat([heads.weights[2], ends.weights[3]]),
             fourth_bias=torch.cat([heads.biases[2], ends.biases[3]]),
             # The chains of the ends give one number: a second one, of zero weights, makes all five alike.
-            last=torch.cat([heads.weights[3], F.pad(ends.weights[4], (0, 1))]),
+            last=torch.cat([heads.weights[3], F.pad(ends.weights[4], (0, 1))]).transpose(1, 2).contiguous(),
             last_bias=torch.cat([heads.biases[3], F.pad(ends.biases[4], (0, 1))]),
         )

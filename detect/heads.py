@@ -41,8 +41,10 @@ class HeadWeights(NamedTuple):
         (2, H, N) second layer of the others.
     second_bias
         (5, 1, N).
-    third, third_bias, fourth, fourth_bias, last, last_bias
-        (5, N, N), (5, 1, N), the same again, (5, N, 2), (5, 1, 2).
+    third, third_bias, fourth, fourth_bias
+        (5, N, N), (5, 1, N), the same again.
+    last, last_bias
+        (5, 2, N), out before in: products with a matrix that is two columns wide are several times slower; (5, 1, 2).
     """
 
     extended: Tensor
@@ -170,7 +172,7 @@ class _Heads(torch.autograd.Function):
                     placed[key] = gather
                 # What is kept needs a place of its own.
                 part = _forward(gather, table, weights, Room(z) if keeps else room)
-                torch.baddbmm(last_bias, part.fourth.to(last.dtype), last, out=chains[:, rows])
+                torch.baddbmm(last_bias, part.fourth.to(last.dtype), last.transpose(1, 2), out=chains[:, rows])
                 if wants_shared:
                     shared[rows] = part.hidden[0]
                 if keeps:
@@ -249,7 +251,9 @@ def _backward(
         grad_bias.add_(grad.sum(1, keepdim=True))
         return _before_relu(torch.bmm(grad, weight.transpose(1, 2), out=room(name, *below.shape)), below)
 
-    grad = through(grad, "last", kept.fourth)
+    _add_product(sums.last, grad.transpose(1, 2), kept.fourth)
+    sums.last_bias.add_(grad.sum(1, keepdim=True))
+    grad = _before_relu(torch.bmm(grad, weights.last, out=room("last", *kept.fourth.shape)), kept.fourth)
     grad = through(grad, "fourth", kept.third)
     grad = through(grad, "third", kept.second)
     sums.second_bias.add_(grad.sum(1, keepdim=True))
