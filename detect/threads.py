@@ -57,15 +57,9 @@ def side_by_side(function: Callable[[Part], Result], parts: Sequence[Part]) -> l
         torch.set_num_threads(before)
 
 
-def one_thread_each(function: Callable[[Part], Result], items: Sequence[Part], *, at_once: bool = True) -> list[Result]:
-    """Call a function on each item, on one thread each; results in their order.
-
-    Parameters
-    ----------
-    at_once
-        Several items side by side. Work of many steps of a few microseconds is done sooner one after the other.
-    """
-    parts = even_parts(len(items), torch.device("cpu")) if at_once else [range(len(items))]
+def one_thread_each(function: Callable[[Part], Result], items: Sequence[Part]) -> list[Result]:
+    """Call a function on each item, several side by side, on one thread each; results in their order."""
+    parts = even_parts(len(items), torch.device("cpu"))
     with one_thread() if len(parts) == 1 else contextlib.nullcontext():
         done = side_by_side(lambda part: [function(items[number]) for number in part], parts)
     return [each for part in done for each in part]
@@ -74,12 +68,13 @@ def one_thread_each(function: Callable[[Part], Result], items: Sequence[Part], *
 def sample_each(sampler: Callable[[Part], Result], videos: Sequence[Part], *, num_items: int) -> list[Result]:
     """Call a sampler on each video; results in their order.
 
-    Videos of many items are sampled side by side, and one alone has all threads; of few items, one after the other.
+    Videos of many items are sampled side by side, and one alone has all threads. Few items make steps of a few
+    microseconds, which are done sooner on one thread, one video after the other.
     """
-    many = num_items >= MANY_ITEMS
-    if many and len(videos) == 1:
-        return [sampler(videos[0])]
-    return one_thread_each(sampler, videos, at_once=many)
+    if num_items >= MANY_ITEMS and len(videos) > 1:
+        return one_thread_each(sampler, videos)
+    with one_thread() if num_items < MANY_ITEMS else contextlib.nullcontext():
+        return [sampler(video) for video in videos]
 
 
 def even_parts(count: int, device: torch.device) -> list[range]:
