@@ -81,16 +81,16 @@ class Placement:
             Bin b reads snippet t in row `t stride + b step + shift`.
         """
         owner, number = _unrolled(self.num_cells)
-        column = torch.arange(self.first.shape[1], dtype=torch.int32, device=owner.device) * step
-        rows = (self.first * stride + column).index_select(0, owner).add_((number * stride)[:, None])
+        below = (number * stride)[:, None]
+        rows_at = self.first * stride + torch.arange(self.first.shape[1], dtype=torch.int32, device=owner.device) * step
         widths = [self.first[:, bins].shape[1] for bins, _ in layers]
-        before = [len(rows) * width for width in itertools.accumulate(widths, initial=0)]
+        before = [len(owner) * width for width in itertools.accumulate(widths, initial=0)]
+        rows, cells = rows_at.new_empty(before[-1]), self.weight.new_empty(before[-1])
+        for (bins, shift), width, start, stop in zip(layers, widths, before, before[1:]):
+            torch.index_select(rows_at[:, bins] + shift, 0, owner, out=rows[start:stop].view(-1, width)).add_(below)
+            cells[start:stop].view(-1, width).copy_(self.weight[:, bins])
         ends = self.num_cells.cumsum(0)
-        return _not_zero(
-            torch.cat([(rows[:, bins] + shift).flatten() for bins, shift in layers]),
-            torch.cat([self.weight[:, bins].flatten() for bins, _ in layers]),
-            torch.cat([ends * width + already for width, already in zip(widths, before)]),
-        )
+        return _not_zero(rows, cells, torch.cat([ends * width + already for width, already in zip(widths, before)]))
 
     def by_bin(self) -> Terms:
         """List what each bin sums in one bag, the first bin of every proposal, then the second; row t is snippet t."""

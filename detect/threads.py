@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -37,7 +39,8 @@ def side_by_side(function: Callable[[Part], Result], parts: Sequence[Part]) -> l
     """Call a function on each part at the same time, in as many threads as there are parts; results in their order.
 
     Each thread computes alone: where the parts are of one size, that is faster than sharing every small operation
-    among all threads, which have to find together each time. No gradient is recorded.
+    among all threads, which have to find together each time. No gradient is recorded. All parts have ended when this
+    returns or raises.
     """
     if len(parts) == 1:
         return [function(parts[0])]
@@ -50,11 +53,23 @@ def side_by_side(function: Callable[[Part], Result], parts: Sequence[Part]) -> l
         with torch.inference_mode(inference), torch.no_grad(), torch.autocast("cpu", short, enabled):
             return function(part)
 
+    running = [_workers().submit(alone, part) for part in parts]
     try:
-        with ThreadPoolExecutor(len(parts)) as pool:
-            return list(pool.map(alone, parts))
+        return [each.result() for each in running]
     finally:
+        wait(running)
         torch.set_num_threads(before)
+
+
+@functools.cache
+def _workers() -> ThreadPoolExecutor:
+    """Threads that stay, as their memory does: new ones would ask the system for it again at every call."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="part")
+
+
+if hasattr(os, "register_at_fork"):
+    # A process that is forked off inherits the pool without its threads.
+    os.register_at_fork(after_in_child=_workers.cache_clear)
 
 
 def one_thread_each(function: Callable[[Part], Result], items: Sequence[Part]) -> list[Result]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from etad.data.errors import EtadError
 from etad.detect.kdpp import Spectrum, log_symmetric_polynomials, sample_kdpp, sample_projection
-from etad.detect.threads import one_thread
+from etad.detect.threads import MANY_ITEMS, one_thread
 from reference import sampling as plain
 
 NUM_SETS = 1000
@@ -110,6 +110,29 @@ def test_every_video_gets_its_own_set_and_a_seed_repeats_it() -> None:
     assert len({tuple(row) for row in sets.tolist()}) == 3
     assert torch.equal(sets, draw(0))
     assert not torch.equal(sets, draw(1))
+
+
+def test_one_video_of_many_items_is_sampled_on_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    factor = torch.nn.functional.normalize(normal(1, MANY_ITEMS + 100, 24).float(), dim=-1)
+    threads: list[int] = []
+    decompose = Spectrum.of
+
+    def noting(features: Tensor) -> Spectrum:
+        threads.append(torch.get_num_threads())
+        return decompose(features)
+
+    monkeypatch.setattr(Spectrum, "of", noting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        drawn = [sample_kdpp(factor, 40, jitter=0.01, generator=torch.Generator().manual_seed(3)) for _ in range(3)]
+    finally:
+        torch.set_num_threads(before)
+    with one_thread():
+        alone = sample_kdpp(factor, 40, jitter=0.01, generator=torch.Generator().manual_seed(3))
+    assert threads == [2, 2, 2, 1]
+    assert (alone.diff(dim=1) > 0).all()
+    assert all(torch.equal(each, alone) for each in drawn)
 
 
 def test_no_item_and_all_items_need_no_features() -> None:
