@@ -42,12 +42,29 @@ def blocks_of(proposals: Tensor) -> list[Block]:
     return [Block(number, part) for number, video in enumerate(proposals) for part in video.split(size)]
 
 
-def shares(blocks: Sequence[Block], device: torch.device) -> list[range]:
-    """Blocks for each of n threads: whole videos, or every n-th block, as proposals get longer from one to the next."""
-    parts = even_parts(len(blocks), device)
-    if (blocks[-1].video + 1) % len(parts) == 0:
-        return parts
-    return [range(first, len(blocks), len(parts)) for first in range(len(parts))]
+def shares(blocks: Sequence[Block], device: torch.device) -> tuple[list[list[int]], list[int]]:
+    """Share blocks among threads.
+
+    Parameters
+    ----------
+    blocks
+        Of all videos, in order; every video has as many.
+
+    Returns
+    -------
+    parts, shared
+        Numbers of each thread's blocks: as many whole videos as every thread can have, then every n-th block of the
+        videos that are left over, as proposals get longer from one to the next. And these videos.
+    """
+    num_parts, num_videos = len(even_parts(len(blocks), device)), blocks[-1].video + 1
+    whole = num_videos // num_parts * num_parts
+    first_shared = len(blocks) // num_videos * whole
+    size = first_shared // num_parts
+    parts = [
+        [*range(part * size, (part + 1) * size), *range(first_shared + part, len(blocks), num_parts)]
+        for part in range(num_parts)
+    ]
+    return parts, list(range(whole, num_videos))
 
 
 def starts_of(blocks: Sequence[Block]) -> list[int]:

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from .blocks import Block, shares, starts_of
 from .projection import PART, Gather, gather_of, layers_bins, packed, unpacked
 from .room import Room
-from .threads import side_by_side
+from .threads import one_thread_each, side_by_side
 
 
 class HeadWeights(NamedTuple):
@@ -151,10 +151,14 @@ class _Heads(torch.autograd.Function):
         chains = last.new_empty(5, starts[-1], 2)
         shared = last.new_empty(starts[-1] if wants_shared else 0, width)
 
-        parts = shares(blocks, z.device)
+        parts, shared_videos = shares(blocks, z.device)
+        # Tables that several threads read are made by all of them.
+        pairs = list(itertools.product(z[shared_videos], weights.first))
+        made = one_thread_each(lambda pair: torch.mm(*pair).view(layout.shape[1:]), pairs)
+        tables = dict(zip(shared_videos, zip(*[iter(made)] * layout.shape[0])))
 
-        def run(numbers: range) -> list[tuple[Gather, _Kept]]:
-            table, of_video = z.new_empty(layout.shape), None
+        def run(numbers: list[int]) -> list[tuple[Gather, _Kept]]:
+            own, of_video = z.new_empty(layout.shape).unbind(), None
             kept: list[tuple[Gather, _Kept]] = []
             # Inference evaluates the same proposals of every video: a thread needs to place them but once.
             placed: dict[int, Gather] = {}
@@ -162,8 +166,9 @@ class _Heads(torch.autograd.Function):
             room = Room(z)
             for number in numbers:
                 block, rows = blocks[number], slice(*starts[number : number + 2])
-                if block.video != of_video:
-                    for layer, out in zip(weights.first, table):
+                table = tables.get(block.video, own)
+                if table is own and block.video != of_video:
+                    for layer, out in zip(weights.first, own):
                         torch.mm(z[block.video], layer, out=layout.by_snippet(out))
                     of_video = block.video
                 key = block.proposals.data_ptr()
@@ -194,7 +199,7 @@ class _Heads(torch.autograd.Function):
         kept = dict(zip(order, zip(ctx.gathers, map(_Kept._make, zip(*[activations] * len(_Kept._fields))))))
         blocks, layout, starts = ctx.blocks, ctx.layout, starts_of(ctx.blocks)
 
-        def run(numbers: range) -> tuple[_Weights, dict[int, Tensor]]:
+        def run(numbers: list[int]) -> tuple[_Weights, dict[int, Tensor]]:
             sums = _Weights(*(torch.zeros_like(each, dtype=ctx.dtype) for each in weights))
             grads_z: dict[int, Tensor] = {}
             room = Room(z)
@@ -225,10 +230,10 @@ class _Heads(torch.autograd.Function):
         return None, None, None, None, grad_z, *unpacked(totals.first, layout.layers_bins), *totals[1:]
 
 
-def _forward(gather: Gather, table: Tensor, weights: _Weights, room: Room) -> _Kept:
+def _forward(gather: Gather, table: Sequence[Tensor], weights: _Weights, room: Room) -> _Kept:
     """From the table of projected snippets to the last hidden layer."""
     count, width, narrow = gather.num_proposals, len(weights.shared), weights.ends.shape[2]
-    hidden = gather.sums(table.unbind(), out=room("hidden", 3, count, width))
+    hidden = gather.sums(table, out=room("hidden", 3, count, width))
     hidden.add_(weights.hidden_bias).relu_()
     second, third, fourth = (room(name, 5, count, narrow) for name in ("second", "third", "fourth"))
     shared = torch.mm(hidden[0], weights.shared, out=room("shared", count, 3 * narrow))

@@ -26,12 +26,22 @@ def test_blocks_are_even_and_as_many_as_threads_can_share(
     assert [block.video for block in blocks] == [0] * len(sizes) + [1] * len(sizes)
 
 
-def test_threads_get_whole_videos_where_they_can_and_alternate_blocks_where_not() -> None:
+@pytest.mark.parametrize(
+    ("num_videos", "num_proposals", "parts", "shared"),
+    [
+        (4, 1025, [[0, 1, 2, 3], [4, 5, 6, 7]], []),
+        (3, 1025, [[0, 1, 4], [2, 3, 5]], [2]),
+        (1, 1025, [[0], [1]], [0]),
+        (3, 8, [[0, 2], [1]], [2]),
+        (1, 8, [[0]], []),
+    ],
+)
+def test_threads_get_whole_videos_and_share_what_is_left_over(
+    num_videos: int, num_proposals: int, parts: list[list[int]], shared: list[int]
+) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert [list(part) for part in shares(cut(4, 1025), CPU)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
-        assert [list(part) for part in shares(cut(3, 1025), CPU)] == [[0, 2, 4], [1, 3, 5]]
-        assert [list(part) for part in shares(cut(1, 8), CPU)] == [[0]]
+        assert shares(cut(num_videos, num_proposals), CPU) == (parts, shared)
     finally:
         torch.set_num_threads(before)

@@ -108,6 +108,37 @@ def test_without_a_gradient_several_blocks_give_the_same(monkeypatch: pytest.Mon
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("num_videos", [1, 2, 3])
+def test_threads_that_share_videos_give_what_one_thread_gives(num_videos: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    stage, x = CascadeStage(bins=8), torch.randn(num_videos, 256, 16, requires_grad=True)
+    proposals = torch.rand(num_videos, 50, 2).sort(dim=2).values
+    monkeypatch.setattr("etad.detect.blocks.BLOCK", 20)
+    inputs = [x, *stage.parameters()]
+
+    def evaluate() -> list[torch.Tensor]:
+        output = stage(x, proposals)
+        outputs = [output.offsets, output.iou, output.boundary]
+        total = torch.stack([each.square().sum() for each in outputs]).sum()
+        return [*outputs, *torch.autograd.grad(total, inputs)]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        by_two, again = evaluate(), evaluate()
+        with torch.inference_mode():
+            output = stage(x, proposals)
+    finally:
+        torch.set_num_threads(before)
+    with one_thread():
+        by_one = evaluate()
+    for two, same, one in zip(by_two, again, by_one, strict=True):
+        assert torch.equal(two, same)
+        torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
+    for mine, one in zip((output.offsets, output.iou, output.boundary), by_one):
+        torch.testing.assert_close(mine, one, rtol=1e-4, atol=1e-5)
+
+
 def test_packed_layers_come_back_as_they_were() -> None:
     layers = [torch.randn(5, bins * 2 * PART) for bins in (8, 2, 2)]
     whole = packed(layers, 2 * PART, torch.float32)
