@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from .blocks import Block, shares, starts_of
 from .projection import PART, Gather, gather_of, layers_bins, packed, unpacked
 from .room import Room
-from .threads import one_thread_each, side_by_side
+from .threads import side_by_side
 
 
 class HeadWeights(NamedTuple):
@@ -101,9 +101,9 @@ class _Layout:
     def gather(self, block: Block) -> Gather:
         return gather_of(block.proposals, bins=self.bins, num_snippets=self.num_snippets)
 
-    def by_snippet(self, part: Tensor) -> Tensor:
-        """A part of the table, (rows, `PART`) -> (T, columns), what a snippet's product with its weights gives."""
-        return part.view(self.num_snippets, -1)
+    def by_snippet(self, table: Tensor) -> Tensor:
+        """A table or a part of it, (..., rows, `PART`) -> (..., T, columns), products of snippets with weights."""
+        return table.view(*table.shape[:-2], self.num_snippets, -1)
 
 
 def run_heads(
@@ -152,13 +152,16 @@ class _Heads(torch.autograd.Function):
         shared = last.new_empty(starts[-1] if wants_shared else 0, width)
 
         parts, shared_videos = shares(blocks, z.device)
-        # Tables that several threads read are made by all of them.
-        pairs = list(itertools.product(z[shared_videos], weights.first))
-        made = one_thread_each(lambda pair: torch.mm(*pair).view(layout.shape[1:]), pairs)
-        tables = dict(zip(shared_videos, zip(*[iter(made)] * layout.shape[0])))
+
+        def project(video: int, table: Tensor) -> Tensor:
+            torch.matmul(z[video], weights.first, out=layout.by_snippet(table))
+            return table
+
+        # A table that several threads read is made once, by all of them.
+        tables = {video: project(video, z.new_empty(layout.shape)) for video in shared_videos}
 
         def run(numbers: list[int]) -> list[tuple[Gather, _Kept]]:
-            own, of_video = z.new_empty(layout.shape).unbind(), None
+            own, of_video = z.new_empty(layout.shape), None
             kept: list[tuple[Gather, _Kept]] = []
             # Inference evaluates the same proposals of every video: a thread needs to place them but once.
             placed: dict[int, Gather] = {}
@@ -168,8 +171,7 @@ class _Heads(torch.autograd.Function):
                 block, rows = blocks[number], slice(*starts[number : number + 2])
                 table = tables.get(block.video, own)
                 if table is own and block.video != of_video:
-                    for layer, out in zip(weights.first, own):
-                        torch.mm(z[block.video], layer, out=layout.by_snippet(out))
+                    project(block.video, own)
                     of_video = block.video
                 key = block.proposals.data_ptr()
                 gather = placed.get(key) or layout.gather(block)
@@ -230,10 +232,10 @@ class _Heads(torch.autograd.Function):
         return None, None, None, None, grad_z, *unpacked(totals.first, layout.layers_bins), *totals[1:]
 
 
-def _forward(gather: Gather, table: Sequence[Tensor], weights: _Weights, room: Room) -> _Kept:
+def _forward(gather: Gather, table: Tensor, weights: _Weights, room: Room) -> _Kept:
     """From the table of projected snippets to the last hidden layer."""
     count, width, narrow = gather.num_proposals, len(weights.shared), weights.ends.shape[2]
-    hidden = gather.sums(table, out=room("hidden", 3, count, width))
+    hidden = gather.sums(table.unbind(), out=room("hidden", 3, count, width))
     hidden.add_(weights.hidden_bias).relu_()
     second, third, fourth = (room(name, 5, count, narrow) for name in ("second", "third", "fourth"))
     shared = torch.mm(hidden[0], weights.shared, out=room("shared", count, 3 * narrow))

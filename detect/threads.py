@@ -1,4 +1,4 @@
-"""How many threads a computation is worth."""
+"""How many threads a computation is worth, and the threads themselves."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import contextlib
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+
+# Set in a thread that computes a part.
+_own = threading.local()
 
 # Sampling among fewer items is made of steps too small for several threads.
 MANY_ITEMS = 1024
@@ -36,29 +40,38 @@ def one_thread() -> Iterator[None]:
 
 
 def side_by_side(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Call a function on each part at the same time, in as many threads as there are parts; results in their order.
+    """Call a function on each part at the same time, as far as there are cores; results in their order.
 
     Each thread computes alone: where the parts are of one size, that is faster than sharing every small operation
-    among all threads, which have to find together each time. No gradient is recorded. All parts have ended when this
-    returns or raises.
+    among all threads, which have to find together each time. No gradient is recorded. No part is running when this
+    returns or raises. Parts of a part are computed one after the other.
     """
-    if len(parts) == 1:
-        return [function(parts[0])]
+    if len(parts) == 1 or getattr(_own, "computes", False):
+        return [function(part) for part in parts]
     # What PyTorch keeps for each thread apart.
     inference, before = torch.is_inference_mode_enabled(), torch.get_num_threads()
     short, enabled = torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
 
     def alone(part: Part) -> Result:
+        _own.computes = True
         torch.set_num_threads(1)
         with torch.inference_mode(inference), torch.no_grad(), torch.autocast("cpu", short, enabled):
             return function(part)
 
-    running = [_workers().submit(alone, part) for part in parts]
+    running: list[Future[Result]] = []
     try:
-        return [each.result() for each in running]
-    finally:
+        running.extend(_workers().submit(alone, part) for part in parts)
         wait(running)
-        torch.set_num_threads(before)
+        # Taken out one by one: a future that holds an error, whose traceback holds this frame, would hold itself.
+        return [running.pop(0).result() for _ in parts]
+    finally:
+        try:
+            for each in running:
+                each.cancel()
+            wait(running)
+        finally:
+            # Parts set it for the whole process, as threads that are started later see it.
+            torch.set_num_threads(before)
 
 
 @functools.cache

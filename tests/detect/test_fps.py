@@ -67,6 +67,26 @@ def test_no_point_and_no_video_are_fine() -> None:
     assert sample_fps(torch.randn(2, 0, 3), 0, generator=generator()).shape == (2, 0)
 
 
+@pytest.mark.parametrize(("num_videos", "num_points", "threads"), [(1, 1100, 2), (2, 1100, 1), (2, 50, 1)])
+def test_one_large_video_has_all_threads(
+    num_videos: int, num_points: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def noting(points: torch.Tensor, count: int, *, start: int) -> np.ndarray:
+        seen.append(torch.get_num_threads())
+        return farthest_points(points, count, start=start)
+
+    monkeypatch.setattr(fps, "farthest_points", noting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        sample_fps(torch.randn(num_videos, num_points, 3, generator=generator()), 5, generator=generator())
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [threads] * num_videos
+
+
 def test_the_number_of_threads_is_left_as_it_was() -> None:
     before = torch.get_num_threads()
     sample_fps(torch.randn(1, 20, 3), 4, generator=generator())

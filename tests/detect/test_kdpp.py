@@ -115,13 +115,19 @@ def test_every_video_gets_its_own_set_and_a_seed_repeats_it() -> None:
 def test_one_video_of_many_items_is_sampled_on_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     factor = torch.nn.functional.normalize(normal(1, MANY_ITEMS + 100, 24).float(), dim=-1)
     threads: list[int] = []
+    in_steps: list[int] = []
     decompose = Spectrum.of
 
     def noting(features: Tensor) -> Spectrum:
         threads.append(torch.get_num_threads())
         return decompose(features)
 
+    def noting_projection(vectors: Tensor, random: np.random.Generator) -> np.ndarray:
+        in_steps.append(torch.get_num_threads())
+        return sample_projection(vectors, random)
+
     monkeypatch.setattr(Spectrum, "of", noting)
+    monkeypatch.setattr("etad.detect.kdpp.sample_projection", noting_projection)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -131,6 +137,7 @@ def test_one_video_of_many_items_is_sampled_on_all_threads(monkeypatch: pytest.M
     with one_thread():
         alone = sample_kdpp(factor, 40, jitter=0.01, generator=torch.Generator().manual_seed(3))
     assert threads == [2, 2, 2, 1]
+    assert in_steps == [1] * 4, "a chain of small steps"
     assert (alone.diff(dim=1) > 0).all()
     assert all(torch.equal(each, alone) for each in drawn)
 

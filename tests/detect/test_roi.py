@@ -58,6 +58,14 @@ def test_bins_of_a_proposal_are_those_of_all_bins() -> None:
     torch.testing.assert_close(sums, sum(by_bin, torch.zeros(len(proposals), 4)))
 
 
+@pytest.mark.parametrize("short", [torch.bfloat16, torch.float16])
+def test_short_numbers_and_wanted_gradients_change_no_placement(short: torch.dtype) -> None:
+    features = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
+    proposals = torch.tensor([[1.5, 9.25], [-3.0, 20.5], [7.0, 7.5]])  # the same in every format
+    long = roi_align(features, proposals, bins=8)
+    assert torch.equal(roi_align(features, proposals.to(short).requires_grad_(), bins=8), long)
+
+
 def test_no_proposals_give_no_rows() -> None:
     assert roi_align(torch.ones(4, 3), torch.zeros(0, 2), bins=8).shape == (0, 8, 3)
 
