@@ -134,10 +134,10 @@ def place(proposals: Tensor, *, bins: int, num_snippets: int) -> Placement:
     num_snippets
         T.
     """
+    proposals = proposals.detach().to(torch.promote_types(proposals.dtype, torch.float32))
     # 1. Positions. The float32 order of operations is torchvision's: RoI-align jumps where ceil(width / R) changes,
     #    and another order flips a few proposals visibly.
     #    What lies far outside the video reads nothing there, so runaway proposals are cut to keep n within bounds.
-    proposals = proposals.detach().to(torch.promote_types(proposals.dtype, torch.float32))
     reach = FAR * num_snippets
     low, high = proposals.nan_to_num(0.0).clamp(-reach, reach).unbind(-1)
     bin_width = (high - low).clamp(min=1) / bins
