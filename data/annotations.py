@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import EtadError, counted, listing
-from .json_file import read_json
+from .files.json_file import read_json
 
 # Real annotations end up to 0.85 s after their video does: measured durations differ by the container's rounding.
 CLAMP_SECONDS = 1.0

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from .atomic import replacing
 from .errors import EtadError, nearest
+from .files.atomic import replacing
 
 # What `weights_only=True` lets back in. Exact types: numpy's float64 passes for a float and is refused on loading.
 _PLAIN_TYPES = {type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device}

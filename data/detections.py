@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .errors import EtadError
-from .json_file import read_json, without_collector, write_large_json
+from .files.json_file import read_json, without_collector, write_large_json
 
 FORMAT_VERSION = "ETAD 1"
 

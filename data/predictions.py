@@ -10,8 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .atomic import replacing
 from .errors import EtadError
+from .files.atomic import replacing
 
 FORMAT = "etad-raw-predictions"
 

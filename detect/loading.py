@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..data.cache.source import FeatureSource
 from ..data.errors import EtadError, counted
-from ..data.feature_source import FeatureSource
 from .settings import DetectSettings
 from .windows import Window, collate, read_window
 

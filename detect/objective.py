@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .draw import ProposalDraw
-from .losses import LossRules, detection_loss
-from .model import Detector
+from .loss.losses import LossRules, detection_loss
+from .loss.targets import Actions, boundary_targets, match
+from .model.detector import Detector
+from .sampling.proposals import ProposalDraw
 from .settings import DetectSettings
-from .targets import Actions, boundary_targets, match
 from .windows import Window
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.atomic import remove_leftovers
+from ..data.cache.source import FeatureSource
 from ..data.checkpoint import load_checkpoint, save_checkpoint
 from ..data.errors import EtadError
-from ..data.feature_source import FeatureSource
-from .build import Origin, build_detector, detector_checkpoint, go_on
+from ..data.files.atomic import remove_leftovers
 from .loading import Batches
-from .model import Detector
+from .model.build import build_detector
+from .model.detector import Detector
 from .objective import Objective
-from .schedule import Progress, TrainState, epoch_order, log_epoch, place_generator
+from .run_state import Origin, Progress, TrainState, detector_checkpoint, epoch_order, go_on, log_epoch, place_generator
 from .settings import DetectSettings
 from .windows import Window
 

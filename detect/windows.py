@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..data.annotations import Annotations, Repair, Video, clean, match_ids
+from ..data.cache.source import FeatureSource, SnippetSource
 from ..data.errors import EtadError, counted, listing
-from ..data.feature_source import FeatureSource, SnippetSource
 from ..data.timeline import Span, Timing, window_starts
 from .resize import resize
 from .settings import DetectSettings

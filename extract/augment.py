@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data import pixels
+from ..data.video import pixels
 
 
 @dataclass(frozen=True)
 class Step:
-    """One operation of `etad.data.pixels`, with its amounts as they were drawn."""
+    """One operation of `etad.data.video.pixels`, with its amounts as they were drawn."""
 
     operation: str
     amounts: tuple[float, ...] = ()

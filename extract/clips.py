@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..data import transforms
 from ..data.errors import EtadError
 from ..data.timeline import Timeline, Timing, spread, strided
-from ..data.video import Video, VideoInfo, open_video
+from ..data.video import transforms
+from ..data.video.video import Video, VideoInfo, open_video
 from .augment import ColourJitter, RandAugment, apply_to_clips, draw_steps
 from .prefetch import in_order
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data.timeline import Timeline
 from .clips import ClipBatch, Failure
-from .encoders import Encoder
+from .encoders.encoder import Encoder
 
 # Batches that a GPU may have before it: enough never to wait, few enough for its memory.
 _LAUNCHED_AHEAD = 2

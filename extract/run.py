@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..data.cache.cache import FeatureCache, FeatureMeta, finished_ids, pack, write_part
+from ..data.cache.meta import Kind, check_same_kind
+from ..data.cache.parts import part_id, part_paths
 from ..data.errors import EtadError, listing
-from ..data.feature_meta import Kind, check_same_kind
-from ..data.feature_parts import part_id, part_paths
-from ..data.features import FeatureCache, FeatureMeta, finished_ids, pack, write_part
 from ..data.precision import choose_dtype
 from ..data.timeline import Timeline, Timing
-from ..data.video import file_sha256
+from ..data.video.video import file_sha256
 from .clips import ClipPlan, Failure, clip_batches
 from .encode import EncodedVideo, encode_batches
-from .encoders import Encoder
+from .encoders.encoder import Encoder
 from .settings import ClipSettings, ExtractSettings
 
 log = logging.getLogger(__name__)

@@ -47,7 +47,7 @@ class EncoderSettings(Settings):
     Parameters
     ----------
     name
-        One of `etad.extract.encoders.ENCODERS`.
+        One of `etad.extract.encoders.encoder.ENCODERS`.
     weights
         File of published or pretrained weights.
     init

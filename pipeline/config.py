@@ -17,8 +17,7 @@ from ..data.errors import EtadError, nearest
 from ..data.settings import DataSettings, Settings
 from ..detect.settings import DetectSettings
 from ..extract.settings import ClipSettings, EncoderSettings, ExtractSettings, PretrainSettings
-from .demo_settings import DemoSettings
-from .e2e_settings import E2eSettings
+from .settings import DemoSettings, E2eSettings
 
 # What `release` chooses where the config does not: the released detector; augmentation by mmaction2's defaults.
 _RELEASE: dict[str, Any] = {
@@ -103,6 +102,17 @@ def _settle(tree: dict[str, Any], sets: Iterable[str], *, where: str, **direct: 
         return Config.model_validate(tree)
     except ValidationError as error:
         raise EtadError(_sentence(error, where=where)) from error
+
+
+def toml_path(path: Path) -> str:
+    """Word a path as a TOML value for an override.
+
+    Examples
+    --------
+    >>> toml_path(Path("a b"))
+    '"a b"'
+    """
+    return json.dumps(str(path))
 
 
 def preset_names() -> list[str]:

@@ -10,9 +10,9 @@ from typing import Any
 
 import tomli_w
 
-from ..data.atomic import write_text
+from ..data.cache.cache import parts_folder
 from ..data.errors import EtadError
-from ..data.features import parts_folder
+from ..data.files.atomic import write_text
 from .config import Config, differences
 
 # What a detector's weights depend on, whether its features are cached or encoded on the way.

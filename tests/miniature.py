@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etad.data.features import FeatureMeta, pack, write_part
+from etad.data.cache.cache import FeatureMeta, pack, write_part
 from etad.data.timeline import Timing
 
 LABELS = ("jump", "run", "turn")

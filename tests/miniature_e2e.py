@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from etad.data.annotations import read_annotations
-from etad.data.synthetic import SyntheticSpec, make_dataset
+from etad.data.synthetic.dataset import SyntheticSpec, make_dataset
 from etad.pipeline.config import load_config
-from etad.pipeline.e2e import run_e2e
-from etad.pipeline.e2e_setup import E2eOutcome, E2eSetup, find_detector
-from etad.pipeline.e2e_train import E2eTrainer
-from etad.pipeline.extracting import find_sources, load_encoder
+from etad.pipeline.e2e.setup import E2eOutcome, E2eSetup, find_detector
+from etad.pipeline.e2e.stage import run_e2e
+from etad.pipeline.e2e.train import E2eTrainer
 from etad.pipeline.run_folder import RunFolder
+from etad.pipeline.stages.extract import find_sources, load_encoder
 
 SETS = [
     "encoder.name=tsm_tiny",

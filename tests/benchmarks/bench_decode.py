@@ -19,7 +19,7 @@ import av
 import numpy as np
 from measure import Row, compare, in_turn, report
 
-from etad.data.video import open_video, write_video
+from etad.data.video.video import open_video, write_video
 
 FPS = 30
 SIZE = (228, 128)

@@ -22,11 +22,11 @@ from measure import Row, compare, matrix_rate, report
 from torch import Tensor
 
 from etad.data.precision import choose_training_dtype
-from etad.detect.losses import LossRules, detection_loss
-from etad.detect.model import Detector
-from etad.detect.proposals import boundaries, lattice
-from etad.detect.targets import Actions, boundary_targets, match
-from etad.detect.threads import one_thread
+from etad.detect.kernels.threads import one_thread
+from etad.detect.loss.losses import LossRules, detection_loss
+from etad.detect.loss.targets import Actions, boundary_targets, match
+from etad.detect.model.detector import Detector
+from etad.detect.model.proposals import boundaries, lattice
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from reference import detector as plain

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from etad.data.precision import choose_dtype
-from etad.extract.convnorm import ConvNorm
-from etad.extract.encoders import ENCODERS, Encoder, build_encoder
+from etad.extract.encoders.convnorm import ConvNorm
+from etad.extract.encoders.encoder import ENCODERS, Encoder, build_encoder
 
 _ACTIVATIONS = {"relu": F.relu_, "relu6": F.relu6, "none": lambda x: x}
 

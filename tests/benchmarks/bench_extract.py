@@ -18,10 +18,10 @@ from bench_decode import film
 from measure import Row, compare, in_turn, report
 from torch import Tensor, nn
 
-from etad.data.video import write_video
+from etad.data.video.video import write_video
 from etad.extract.clips import ClipBatch, ClipPlan, Failure, clip_batches
 from etad.extract.encode import encode_batches
-from etad.extract.encoders import Encoder
+from etad.extract.encoders.encoder import Encoder
 from etad.extract.settings import ClipSettings
 
 

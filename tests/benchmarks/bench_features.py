@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 from measure import Row, compare, copy_share, in_turn, report
 
-from etad.data.feature_index import write_index
-from etad.data.feature_item import Header, create_file, digest, write_item
-from etad.data.feature_meta import FeatureMeta
-from etad.data.features import FeatureCache, pack, write_part
+from etad.data.cache.cache import FeatureCache, pack, write_part
+from etad.data.cache.index import write_index
+from etad.data.cache.item import Header, create_file, digest, write_item
+from etad.data.cache.meta import FeatureMeta
 from etad.data.timeline import Timing, strided
 
 SNIPPETS, CHANNELS = 128, 512

@@ -22,17 +22,17 @@ from measure import Row, compare, report
 from torch import Tensor
 
 from etad.data.annotations import read_annotations
-from etad.data.synthetic import SyntheticSpec, make_dataset
-from etad.detect.sampling import sample_sequence
-from etad.detect.schedule import place_generator
+from etad.data.synthetic.dataset import SyntheticSpec, make_dataset
+from etad.detect.run_state import place_generator
+from etad.detect.sampling.gradnorm import sample_by_norm
+from etad.detect.sampling.strategies import sample_sequence
 from etad.extract.clips import Failure
 from etad.pipeline.config import load_config
-from etad.pipeline.e2e_setup import E2eOutcome, E2eSetup
-from etad.pipeline.e2e_train import E2eTrainer, pad_windows
-from etad.pipeline.extracting import find_sources, load_encoder
-from etad.pipeline.gradnorm import sample_by_norm
+from etad.pipeline.e2e.setup import E2eOutcome, E2eSetup
+from etad.pipeline.e2e.sgs import sample_size
+from etad.pipeline.e2e.train import E2eTrainer, pad_windows
 from etad.pipeline.run_folder import RunFolder
-from etad.pipeline.sgs import sample_size
+from etad.pipeline.stages.extract import find_sources, load_encoder
 
 RATIOS = (0.05, 0.1, 0.3)
 SETS = ["encoder.init=random", "encoder.frozen_stages=0", "workers=0", "e2e.validate_epochs=false", "e2e.batch=2"]

@@ -19,7 +19,13 @@ import numpy as np
 from measure import Row, compare, in_turn, report
 
 from etad.data.detections import Detections, read_detections, write_detections
-from etad.detect.metrics import ACTIVITYNET_TIOUS, GroundTruth, Predictions, average_recall, mean_average_precision
+from etad.detect.results.metrics import (
+    ACTIVITYNET_TIOUS,
+    GroundTruth,
+    Predictions,
+    average_recall,
+    mean_average_precision,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from reference import metrics as plain

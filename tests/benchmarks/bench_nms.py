@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from measure import Row, compare, report
 
-from etad.detect.nms import select_by_boundary, soft_nms
+from etad.detect.results.nms import select_by_boundary, soft_nms
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from reference import nms as plain

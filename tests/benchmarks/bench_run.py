@@ -24,10 +24,10 @@ from bench_features import CHANNELS, SNIPPETS, build
 from measure import Row, report
 
 from etad.data.annotations import read_annotations
-from etad.data.features import FeatureCache
+from etad.data.cache.cache import FeatureCache
 from etad.data.precision import choose_training_dtype
 from etad.pipeline.config import load_config
-from etad.pipeline.detecting import detect
+from etad.pipeline.stages.detect import detect
 
 SETS = ["encoder.name=tsm_r50", "clips.fps=30", "detect.training.keep_negatives=true", "detect.bins=24"]
 CLASSES = 20

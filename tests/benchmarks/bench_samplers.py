@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from measure import Row, compare, report
 from torch import Tensor
 
-from etad.detect.fps import farthest_points, sample_fps
-from etad.detect.kdpp import sample_kdpp
+from etad.detect.sampling.fps import farthest_points, sample_fps
+from etad.detect.sampling.kdpp import sample_kdpp
 
 NUM_VIDEOS = 8
 

@@ -17,9 +17,9 @@ import torch
 from measure import Row, in_turn, peak_mebibytes, report
 from torch import Tensor
 
-from etad.extract.encoders import ENCODERS, build_encoder
-from etad.pipeline.full_step import full_step
-from etad.pipeline.sgs import sample_size, sgs_step
+from etad.extract.encoders.encoder import ENCODERS, build_encoder
+from etad.pipeline.e2e.full_step import full_step
+from etad.pipeline.e2e.sgs import sample_size, sgs_step
 
 KEPT = {"nothing": "nothing kept", "maps": "maps kept", "graphs": "graphs kept"}
 

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etad.data.class_scores import ClassScores, read_class_scores, write_class_scores
+from etad.data.class_scores import UCF101_LABELS, ClassScores, read_class_scores, write_class_scores
 from etad.data.errors import EtadError
-from etad.data.ucf101 import UCF101_LABELS
 
 
 def write(path: Path, content: Any) -> Path:

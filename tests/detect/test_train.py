@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from etad.data.annotations import read_annotations
+from etad.data.cache.cache import FeatureCache
 from etad.data.checkpoint import load_checkpoint
 from etad.data.errors import EtadError
-from etad.data.features import FeatureCache
-from etad.detect.build import load_detector
+from etad.detect.model.build import load_detector
 from etad.detect.settings import DetectSettings
 from etad.detect.train import Trainer
 from etad.detect.windows import make_windows

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from etad.data.annotations import Action, Video
+from etad.data.cache.cache import FeatureCache, write_part
 from etad.data.errors import EtadError
-from etad.data.features import FeatureCache, write_part
 from etad.detect.settings import DetectSettings, TrainingSettings
 from etad.detect.windows import collate, make_windows, read_window
 

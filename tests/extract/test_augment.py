@@ -5,16 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from etad.data import pixels
-from etad.extract.augment import (
-    OPERATIONS,
-    ColourJitter,
-    RandAugment,
-    Step,
-    apply_steps,
-    apply_to_clips,
-    draw_steps,
-)
+from etad.data.video import pixels
+from etad.extract.augment import OPERATIONS, ColourJitter, RandAugment, Step, apply_steps, apply_to_clips, draw_steps
 
 RAND_AUGMENT = RandAugment(operations=2, magnitude=9, magnitude_std=0)
 COLOUR_JITTER = ColourJitter(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.1)

@@ -11,8 +11,8 @@ import pytest
 
 from etad.data.errors import EtadError
 from etad.data.timeline import Timing
-from etad.data.transforms import sample_generator
-from etad.data.video import Video, probe, write_video
+from etad.data.video.transforms import sample_generator
+from etad.data.video.video import Video, probe, write_video
 from etad.extract import clips as clips_module
 from etad.extract.augment import ColourJitter, RandAugment, apply_steps, draw_steps
 from etad.extract.clips import Augmentation, ClipBatch, ClipPlan, Failure, clip_batches, read_clips

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from etad.data.cache.cache import FeatureCache, merge, parts_folder
 from etad.data.errors import EtadError
-from etad.data.features import FeatureCache, merge, parts_folder
 from etad.data.precision import choose_dtype
-from etad.data.video import file_sha256, write_video
+from etad.data.video.video import file_sha256, write_video
 from etad.extract import run as run_module
 from etad.extract.clips import ClipBatch, ClipPlan, Failure, clip_batches
 from etad.extract.encode import EncodedVideo, encode_batches, encode_clips
-from etad.extract.encoders import Encoder, build_encoder
+from etad.extract.encoders.encoder import Encoder, build_encoder
 from etad.extract.run import ExtractReport, run
 from etad.extract.settings import ClipSettings, ExtractSettings
 

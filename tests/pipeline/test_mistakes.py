@@ -11,9 +11,9 @@ import miniature
 import numpy as np
 import pytest
 
+from etad.data.cache.cache import write_part
 from etad.data.errors import EtadError
-from etad.data.features import write_part
-from etad.pipeline import cli
+from etad.pipeline.cli import main as cli
 from etad.pipeline.config import load_config
 
 
@@ -239,7 +239,7 @@ def test_our_own_errors_leave_one_line_and_a_traceback_in_a_file(
     def broken(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("etad.pipeline.inputs.read_data", broken)
+    monkeypatch.setattr("etad.pipeline.stages.inputs.read_data", broken)
     assert cli.run(detect(data)) == 70
     err = capsys.readouterr().err.strip()
     assert err.startswith("etad: our own error (ZeroDivisionError: oops). Please report ")
@@ -252,7 +252,7 @@ def test_an_interruption_says_how_to_go_on(
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("etad.pipeline.inputs.read_data", interrupted)
+    monkeypatch.setattr("etad.pipeline.stages.inputs.read_data", interrupted)
     assert cli.run(detect(data)) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
 

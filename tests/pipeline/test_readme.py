@@ -13,10 +13,10 @@ from miniature import SMALL_DEMO
 
 from etad.data.checkpoint import save_checkpoint
 from etad.data.class_scores import write_class_scores
-from etad.data.synthetic import SyntheticSpec, make_dataset
-from etad.extract.encoders import build_encoder
-from etad.extract.weights import encoder_checkpoint
-from etad.pipeline.cli import run
+from etad.data.synthetic.dataset import SyntheticSpec, make_dataset
+from etad.extract.encoders.encoder import build_encoder
+from etad.extract.weights.load import encoder_checkpoint
+from etad.pipeline.cli.main import run
 from etad.pipeline.config import preset_names
 
 # What shrinks the README's commands: defaults on the group, so that the commands' own options stand.

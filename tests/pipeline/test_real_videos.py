@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from etad.data.features import FeatureCache
-from etad.data.video import list_videos
-from etad.pipeline.cli import run
+from etad.data.cache.cache import FeatureCache
+from etad.data.video.video import list_videos
+from etad.pipeline.cli.main import run
 
 ANNOTATIONS = ROOT / "tests" / "golden" / "real_clips.json"
 

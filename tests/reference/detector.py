@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from etad.detect.cascade import CascadeStage, StageOutput
-from etad.detect.losses import Draw, LossRules, detection_loss
-from etad.detect.model import Detector, DetectorOutput
-from etad.detect.proposals import refine
-from etad.detect.targets import Matches
+from etad.detect.loss.losses import Draw, LossRules, detection_loss
+from etad.detect.loss.targets import Matches
+from etad.detect.model.cascade import CascadeStage, StageOutput
+from etad.detect.model.detector import Detector, DetectorOutput
+from etad.detect.model.proposals import refine
 
 
 def roi_matrix(proposals: Tensor, bins: int, num_snippets: int) -> Tensor:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from etad.data.feature_meta import FeatureMeta
+from etad.data.cache.meta import FeatureMeta
 from etad.data.timeline import Timing, strided
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[2] / "extract" / "manifests"
+FOLDER = Path(__file__).resolve().parents[2] / "extract" / "weights" / "manifests"
 Manifest = dict[str, object]
 
 

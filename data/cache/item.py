@@ -1,0 +1,230 @@
+"""One video's features inside an HDF5 file: its group, its attributes, its checks."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..errors import EtadError
+from .meta import FeatureMeta, Kind
+from .names import escape, unescape
+
+FORMAT = "etad-features"
+VERSION = 1
+STORE_DTYPES = ("float16", "float32")
+# HDF5 holds 64 KiB in an attribute; longer lists of centres become a dataset of the same name.
+_LONGEST_ATTRIBUTE = 4096
+# What reading damaged HDF5 ends in.
+_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What one video's group says of itself, its features unread."""
+
+    video_id: str
+    file: Path
+    length: int
+    channels: int
+    store_dtype: str
+    digest: str
+    meta: FeatureMeta
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.of(self.meta, store_dtype=self.store_dtype, channels=self.channels)
+
+
+def create_file(path: Path) -> h5py.File:
+    """Start an empty feature file, for writing."""
+    file = h5py.File(path, "w")
+    file.attrs["format"] = FORMAT
+    file.attrs["version"] = VERSION
+    file.create_group("videos")
+    return file
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open a feature file for reading.
+
+    Raises
+    ------
+    EtadError
+        It is missing, damaged, no HDF5, another format, or of a newer version.
+    """
+    try:
+        try:
+            file = h5py.File(path, "r")
+        except OSError as error:
+            if "unable to lock file" not in str(error):
+                raise
+            # Some network disks have no locks. Files are replaced, never changed, so readers can do without.
+            file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if not path.exists():
+            raise EtadError(f"{path}: there is no such feature file. Run `etad extract` first.") from error
+        raise EtadError(
+            f"{path}: cannot be read as HDF5; it is damaged or of another kind. "
+            f"Run `etad verify --repair` on the cache, then extract again."
+        ) from error
+    try:
+        with naming_faults(path):
+            form, version = file.attrs.get("format"), file.attrs.get("version")
+            has_videos = isinstance(file.get("videos"), h5py.Group)
+    except EtadError:
+        file.close()
+        raise
+    if form != FORMAT or not has_videos:
+        file.close()
+        raise EtadError(f"{path}: is HDF5, but no feature cache of etad (format {form!r}, expected '{FORMAT}').")
+    if version != VERSION:
+        file.close()
+        raise EtadError(f"{path}: is a feature cache of version {version}, this etad reads {VERSION}. Update etad.")
+    return file
+
+
+@contextlib.contextmanager
+def naming_faults(path: Path, video_id: str | None = None) -> Iterator[None]:
+    """Turn whatever damaged HDF5 raises, and our own findings, into one sentence with file, video and remedy."""
+    try:
+        yield
+    except (EtadError, *_FAULTS) as error:
+        words = str(error) if isinstance(error, EtadError) else f"it cannot be read ({error})"
+        about = str(path) if video_id is None else f"{path}: video '{video_id}'"
+        again = "again" if video_id is None else "the video again"
+        raise EtadError(f"{about}: {words}. Run `etad verify --repair` on the cache, then extract {again}.") from error
+
+
+def video_ids(path: Path, file: h5py.File) -> list[str]:
+    """Ids of all groups of a file, complete or not.
+
+    Raises
+    ------
+    EtadError
+        The file is damaged.
+    """
+    with naming_faults(path):
+        return [unescape(name) for name in file["videos"]]
+
+
+def video_group(path: Path, file: h5py.File, video_id: str) -> h5py.Group:
+    """Group of one video.
+
+    Raises
+    ------
+    EtadError
+        There is none, or the file is damaged.
+    """
+    with naming_faults(path, video_id):
+        group = file["videos"].get(escape(video_id))
+        if not isinstance(group, h5py.Group):
+            raise EtadError("it is not in the file")
+        return group
+
+
+def write_item(videos: h5py.Group, video_id: str, features: np.ndarray, meta: FeatureMeta) -> None:
+    """Write one video's group; its mark of completeness comes last."""
+    group = videos.create_group(escape(video_id))
+    group.create_dataset("features", data=features)
+    for name, value in meta.to_attributes().items():
+        group.attrs[name] = value
+    centers = meta.timing.centers_seconds
+    if centers is not None and len(centers) <= _LONGEST_ATTRIBUTE:
+        group.attrs["centers_seconds"] = np.asarray(centers, dtype=np.float64)
+    elif centers is not None:
+        group.create_dataset("centers_seconds", data=np.asarray(centers, dtype=np.float64))
+    group.attrs["features_sha256"] = digest(features)
+    group.attrs["complete"] = 1
+
+
+def copy_item(path: Path, file: h5py.File, video_id: str, videos: h5py.Group) -> None:
+    """Copy one video's group from an open file into the videos of another, as it is.
+
+    Raises
+    ------
+    EtadError
+        The group is damaged.
+    """
+    name = escape(video_id).encode()
+    with naming_faults(path, video_id):
+        h5py.h5o.copy(file["videos"].id, name, videos.id, name)
+
+
+def is_complete(group: h5py.Group) -> bool:
+    return bool(group.attrs.get("complete", 0) == 1)
+
+
+def read_header(path: Path, group: h5py.Group, video_id: str) -> Header:
+    """Read all that a group says of itself.
+
+    Raises
+    ------
+    EtadError
+        The group is incomplete, an attribute is missing or wrong, or the features have a wrong shape or type.
+    """
+    with naming_faults(path, video_id):
+        if not is_complete(group):
+            raise EtadError("it is not complete: its writer did not finish")
+        features = group.get("features")
+        if not isinstance(features, h5py.Dataset):
+            raise EtadError("it has no dataset 'features'")
+        if len(features.shape or ()) != 2 or 0 in features.shape:
+            raise EtadError(f"its features have shape {features.shape}, expected [T, C] with at least one snippet")
+        if features.dtype.name not in STORE_DTYPES:
+            raise EtadError(f"its features are {features.dtype.name}, expected {' or '.join(STORE_DTYPES)}")
+        attributes = dict(group.attrs)
+        centers = attributes.pop("centers_seconds", None)
+        if centers is None and "centers_seconds" in group:
+            centers = group["centers_seconds"][()]
+        meta = FeatureMeta.from_attributes(attributes, None if centers is None else np.asarray(centers, np.float64))
+        meta.check(features.shape[0])
+        if "features_sha256" not in attributes:
+            raise EtadError("attribute 'features_sha256' is missing")
+        recorded = str(attributes["features_sha256"])
+        length, channels = features.shape
+        return Header(video_id, path, length, channels, features.dtype.name, recorded, meta)
+
+
+def read_stored(path: Path, group: h5py.Group, header: Header) -> np.ndarray:
+    """Read all of a video's features as they are stored, [T, C], and test them against their digest.
+
+    Raises
+    ------
+    EtadError
+        They cannot be read, differ from their digest, or are not finite.
+    """
+    with naming_faults(path, header.video_id):
+        features = np.asarray(group["features"][()])
+        if digest(features) != header.digest:
+            raise EtadError("its features differ from their recorded digest: the file is damaged")
+        check_finite(features)
+        return features
+
+
+def check_finite(features: np.ndarray) -> None:
+    """Refuse NaN and infinity, saying where the first one is."""
+    finite = np.isfinite(features)
+    if not finite.all():
+        snippet, channel = np.argwhere(~finite)[0]
+        raise EtadError(
+            f"{int((~finite).sum())} of its {features.size} feature values are not finite numbers, "
+            f"the first in snippet {snippet}, channel {channel}"
+        )
+
+
+def digest(features: np.ndarray) -> str:
+    """SHA-256 of the features as they are stored: little-endian, row by row.
+
+    Examples
+    --------
+    >>> digest(np.zeros((1, 2), dtype=np.float16))[:8]
+    'df3f6198'
+    """
+    little = np.ascontiguousarray(features, dtype=features.dtype.newbyteorder("<"))
+    return hashlib.sha256(little.tobytes()).hexdigest()

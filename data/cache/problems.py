@@ -1,0 +1,148 @@
+"""What can be wrong with a feature cache, and where: nothing is changed here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+
+from ..errors import EtadError
+from ..files.atomic import TEMPORARY_PREFIX
+from .index import read_index
+from .item import Header, open_file, read_header, read_stored, video_group, video_ids
+from .meta import check_same_kind
+from .parts import part_features, part_header, part_id, part_paths, parts_folder
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a cache.
+
+    Parameters
+    ----------
+    file
+        Where it is.
+    video_id
+        Whose features it hurts; None where it is the whole file.
+    kind
+        `damaged` (unreadable, wrong digest, shape or number, incomplete), `index` (disagrees with the groups),
+        `mixed` (another kind of features than the rest), `leftover` (of a killed writer).
+    detail
+        What was found, as a sentence.
+    moved_to
+        Where repair put it; None where nothing was moved.
+    """
+
+    file: Path
+    video_id: str | None
+    kind: str
+    detail: str
+    moved_to: Path | None = None
+
+
+def packed_problems(cache: Path) -> tuple[list[Header], list[Problem]]:
+    """Read every video of the packed file; returns the good ones, and what is wrong."""
+    good: list[Header] = []
+    problems: list[Problem] = []
+    try:
+        file = open_file(cache)
+    except EtadError as error:
+        return [], [Problem(cache, None, "damaged", str(error))]
+    with file:
+        try:
+            ids = video_ids(cache, file)
+        except EtadError as error:
+            return [], [Problem(cache, None, "damaged", str(error))]
+        for video_id in ids:
+
+            def read(video_id: str = video_id) -> Header:
+                group = video_group(cache, file, video_id)
+                header = read_header(cache, group, video_id)
+                read_stored(cache, group, header)
+                return header
+
+            _collect(cache, video_id, read, good, problems)
+        problems += _index_problems(cache, file, good, ids)
+    return good, problems
+
+
+def part_problems(cache: Path) -> tuple[list[Header], list[Problem]]:
+    """Read every part; returns the good ones, and what is wrong."""
+    good: list[Header] = []
+    problems: list[Problem] = []
+    for path in part_paths(cache):
+        video_id = None
+        with contextlib.suppress(EtadError):
+            video_id = part_id(path)
+
+        def read(path: Path = path) -> Header:
+            header = part_header(path)
+            part_features(header)
+            return header
+
+        _collect(path, video_id, read, good, problems)
+    return good, problems
+
+
+def mixed_problems(headers: list[Header]) -> list[Problem]:
+    """List the videos of another kind than most."""
+    kinds = [header.kind for header in headers]
+    if len(set(kinds)) < 2:
+        return []
+    usual = headers[kinds.index(Counter(kinds).most_common(1)[0][0])]
+    problems = []
+    for header in headers:
+        try:
+            check_same_kind(header.file, usual.video_id, usual.kind, header.video_id, header.kind)
+        except EtadError as error:
+            problems.append(Problem(header.file, header.video_id, "mixed", str(error)))
+    return problems
+
+
+def leftover_problems(cache: Path) -> list[Problem]:
+    """List unfinished files among the parts."""
+    found = sorted(parts_folder(cache).glob(TEMPORARY_PREFIX + "*"))
+    detail = "an unfinished file, of a writer that was killed or is still at work"
+    return [Problem(path, None, "leftover", detail) for path in found]
+
+
+def _index_problems(cache: Path, file: h5py.File, headers: list[Header], ids: list[str]) -> list[Problem]:
+    try:
+        rows = read_index(cache, file)
+    except EtadError as error:
+        return [Problem(cache, None, "index", str(error))]
+    problems = []
+    for header in headers:
+        row = rows.get(header.video_id)
+        if row is None:
+            problems.append(Problem(cache, None, "index", f"video '{header.video_id}' is missing from the index"))
+            continue
+        timing = header.meta.timing
+        pairs = {
+            "length": (header.length, row["length"]),
+            "duration_seconds": (timing.duration_seconds, row["duration_seconds"]),
+            "features_sha256": (header.digest, row["features_sha256"].decode("ascii", "replace")),
+            "first_center_seconds": (timing.first_center_seconds, row["first_center_seconds"]),
+            "center_step_seconds": (timing.center_step_seconds, row["center_step_seconds"]),
+            "fps": (timing.fps, row["fps"]),
+        }
+        for name, (expected, found) in pairs.items():
+            if expected != found:
+                detail = f"video '{header.video_id}' has {name} {expected}, its row in the index {found}"
+                problems.append(Problem(cache, None, "index", detail))
+    lost = sorted(set(rows) - set(ids))
+    problems += [Problem(cache, None, "index", f"video '{id}' is in the index, but not in the file") for id in lost]
+    return problems
+
+
+def _collect(
+    file: Path, video_id: str | None, read: Callable[[], Header], good: list[Header], problems: list[Problem]
+) -> None:
+    try:
+        good.append(read())
+    except EtadError as error:
+        problems.append(Problem(file, video_id, "damaged", str(error)))

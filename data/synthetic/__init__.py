@@ -1,0 +1,1 @@
+"""Untrimmed videos drawn by the program itself, whose actions differ by motion alone."""

@@ -1,0 +1,1 @@
+"""Videos: what is in them, and their frames."""

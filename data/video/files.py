@@ -1,0 +1,75 @@
+"""Which files are videos, and which file is which: names and digests, without opening one as a video."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import EtadError
+
+VIDEO_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("3gp", "asf", "avi", "flv", "m2ts", "m4v", "mkv", "mov", "mp4"),
+        *("mpeg", "mpg", "mts", "ogv", "ts", "vob", "webm", "wmv"),
+    )
+)
+_CHUNK_BYTES = 1 << 20
+
+
+def list_videos(folder: Path | str) -> dict[str, Path]:
+    """Find every video file below a folder, by its suffix; hidden files and folders are left out.
+
+    Returns
+    -------
+    Path of each video by its id, in the order of the ids. The id is the file's stem; files that share a stem are told
+    apart by their path below the folder, with its suffix (`example.flv`, `day2/example.mp4`).
+
+    Raises
+    ------
+    EtadError
+        No such folder, or no video in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise EtadError(f"{folder}: there is {found} here, a folder of videos was expected. Check --videos.")
+    paths = [path for path in sorted(_files_below(folder)) if path.suffix.lower() in VIDEO_SUFFIXES]
+    stems = Counter(path.stem for path in paths)
+    videos = {path.stem if stems[path.stem] == 1 else path.relative_to(folder).as_posix(): path for path in paths}
+    if not videos:
+        known = " ".join(sorted(VIDEO_SUFFIXES))
+        raise EtadError(f"{folder}: no video file in it or below it. Known suffixes are {known}.")
+    return dict(sorted(videos.items()))
+
+
+def file_sha256(path: Path | str) -> str:
+    """Digest a file's bytes (hexadecimal), reading it piece by piece.
+
+    Raises
+    ------
+    EtadError
+        The file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise EtadError(f"{path}: the file cannot be read ({error.strerror}).") from error
+    return digest.hexdigest()
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    # Links are followed, for data sets are often linked together; a link to a folder above itself would never end.
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        names = [] if real in seen else names
+        seen.add(real)
+        yield from (Path(place) / name for name in names if not name.startswith("."))

@@ -1,0 +1,1 @@
+"""What the detector should predict, and how far it is from it."""

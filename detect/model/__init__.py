@@ -1,0 +1,1 @@
+"""The detector network and what it is composed of."""

@@ -1,0 +1,106 @@
+"""Detectors from settings and from checkpoints: a checkpoint holds its own sizes, so it rebuilds itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...data.checkpoint import load_checkpoint
+from ...data.errors import EtadError, counted
+from ..settings import DetectSettings
+from .detector import Detector
+
+FORMAT = "etad-detector"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A detector from a checkpoint, and what it was trained for.
+
+    Parameters
+    ----------
+    settings
+        The sizes and rules it was trained with.
+    classes
+        Class names in the order of its class branch and labels.
+    source
+        The kind of features it was trained on: encoder, layout and so on, as the cache tells them.
+    state
+        The whole checkpoint.
+    """
+
+    detector: Detector
+    settings: DetectSettings
+    classes: tuple[str, ...]
+    source: dict[str, Any]
+    state: dict[str, Any]
+
+
+def build_detector(settings: DetectSettings, *, in_channels: int, num_classes: int, seed: int) -> Detector:
+    """Build a freshly initialised detector; the same seed gives the same weights, whatever was drawn before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Detector(
+            in_channels=in_channels,
+            enhancement=settings.enhancement,
+            num_stages=settings.num_stages,
+            bins=settings.roi_bins,
+            num_classes=num_classes if settings.labels.source == "branch" else 0,
+            precision=settings.heads_precision,
+        )
+
+
+def load_detector(path: Path) -> Trained:
+    """Rebuild a detector from its checkpoint.
+
+    Raises
+    ------
+    EtadError
+        The file is no detector checkpoint, or its weights do not fit its own sizes.
+    """
+    state = load_checkpoint(path)
+    if state.get("format") != FORMAT:
+        raise EtadError(
+            f"{path}: expected a detector checkpoint of `etad detect` or `etad e2e`, found "
+            f"format {state.get('format')!r}."
+        )
+    settings = DetectSettings.model_validate(state["settings"])
+    classes = tuple(state["classes"])
+    detector = build_detector(settings, in_channels=state["in_channels"], num_classes=len(classes), seed=0)
+    try:
+        detector.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise EtadError(f"{path}: the weights do not fit the sizes that the checkpoint states: {error}") from error
+    return Trained(detector, settings, classes, state["source"], state)
+
+
+def check_channels(settings: DetectSettings, found: int, where: Path | str) -> int:
+    """Agree on the number of feature channels.
+
+    Raises
+    ------
+    EtadError
+        The cache's channels contradict the settings, or the grouped convolutions cannot take them.
+    """
+    if settings.in_channels not in (None, found):
+        raise EtadError(
+            f"{where}: features have {found} channels, the detector expects {settings.in_channels}. "
+            f"Extract them with the same encoder, or set detect.in_channels={found}."
+        )
+    if found % 4:
+        raise EtadError(f"{where}: features have {found} channels; the detector takes a multiple of 4.")
+    return found
+
+
+def checkpoint_source(classes: Sequence[str], expected: Trained, path: Path) -> None:
+    """Refuse a checkpoint whose classes are not these."""
+    if tuple(classes) != expected.classes:
+        strangers = sorted(set(classes) - set(expected.classes)) or sorted(set(expected.classes) - set(classes))
+        raise EtadError(
+            f"{path}: trained for {counted(len(expected.classes), 'class')}, the annotations have {len(classes)}; "
+            f"'{strangers[0]}' is in one list alone. Use the annotations it was trained on."
+        )

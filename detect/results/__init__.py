@@ -1,0 +1,1 @@
+"""From raw predictions to detections and their evaluation."""

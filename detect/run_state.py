@@ -1,0 +1,106 @@
+"""Where a training run stands, and what depends on that place alone: order, randomness, rate, log."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..data.files.atomic import write_text
+from .model.build import FORMAT
+from .model.detector import Detector
+from .settings import DetectSettings
+
+# Called after every step with the step's number, the number of all steps, and the loss.
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass
+class TrainState:
+    """Where a training run stands: everything that a resumed run needs beside weights and optimiser."""
+
+    epoch: int = 0
+    step: int = 0
+    best_loss: float = math.inf
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a detector is trained for and from, which goes into each of its checkpoints.
+
+    Parameters
+    ----------
+    in_channels
+        Of its features.
+    classes
+        Class names in the order of its class branch and labels.
+    source
+        The kind of its features: encoder, layout and so on.
+    config_digest
+        Digest of all that the training depends on.
+    seed
+        Where its randomness comes from.
+    """
+
+    in_channels: int
+    classes: Sequence[str]
+    source: Mapping[str, Any]
+    config_digest: str
+    seed: int
+
+
+def epoch_order(count: int, *, batch: int, seed: int, epoch: int) -> list[list[int]]:
+    """Batches of window numbers of an epoch, drawn from seed and epoch alone; a last, short one is dropped."""
+    shuffled = np.random.default_rng([seed, 0, epoch]).permutation(count).tolist()
+    whole = max(count // batch * batch, batch)
+    return [shuffled[i : i + batch] for i in range(0, min(whole, count), batch)]
+
+
+def place_generator(*place: int) -> torch.Generator:
+    """Generator that depends on the place in the run alone, so that a resumed run draws the same."""
+    (seed,) = np.random.SeedSequence(place).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(seed) >> 1)
+
+
+def log_epoch(path: Path, line: dict[str, Any]) -> None:
+    """Write the epoch's line; an epoch that is run again after a kill replaces its own."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [each for each in lines if json.loads(each)["epoch"] < line["epoch"]]
+    write_text(path, "\n".join([*kept, json.dumps(line)]) + "\n")
+
+
+def detector_checkpoint(
+    detector: Detector,
+    optimizer: torch.optim.Optimizer,
+    position: TrainState,
+    *,
+    settings: DetectSettings,
+    origin: Origin,
+) -> dict[str, Any]:
+    """What a checkpoint must hold, among anything else, for `load_detector` to take it and for training to go on."""
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "settings": settings.model_dump(mode="json"),
+        **vars(origin),
+        "classes": list(origin.classes),
+        "source": dict(origin.source),
+        "position": vars(position).copy(),
+        "model": detector.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+
+
+def go_on(saved: Mapping[str, Any], detector: Detector, optimizer: torch.optim.Optimizer) -> TrainState:
+    """Put weights and optimiser back to where a checkpoint was written, and tell where that was."""
+    detector.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return TrainState(**saved["position"])

@@ -1,0 +1,1 @@
+"""Which proposals and which snippets a training step takes."""

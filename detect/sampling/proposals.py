@@ -1,0 +1,80 @@
+"""APS: which proposals a training step, a validation and an inference evaluate (SPEC section 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...data.errors import EtadError, counted
+from ..kernels.blocks import BLOCK
+from ..kernels.roi import Terms, gather_sum, place
+from ..model.proposals import boundaries, lattice
+from ..settings import DetectSettings
+from .strategies import GUIDED, sample_lattice
+
+
+class ProposalDraw:
+    """Proposals as fractions of the window, drawn from the lattice of all.
+
+    Raises
+    ------
+    EtadError
+        A share so small that it holds no proposal.
+    """
+
+    def __init__(self, settings: DetectSettings) -> None:
+        self.sampling, self.bins, self.num_snippets = settings.sampling, settings.roi_bins, settings.num_snippets
+        self.cells = lattice(settings.num_snippets, settings.max_duration)
+        self.all = boundaries(self.cells, settings.num_snippets)
+        for name, ratio in (("ratio", self.sampling.ratio), ("inference_ratio", self.sampling.inference_ratio)):
+            if len(self.all) * ratio < 1:
+                raise EtadError(
+                    f"detect.sampling.{name}={ratio:g} of {counted(len(self.all), 'proposal')} is none. "
+                    f"Set it to {1 / len(self.all):.2g} or more."
+                )
+
+    def __call__(self, enhanced: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a training step's proposals anew for each video.
+
+        Parameters
+        ----------
+        enhanced
+            (B, 256, T) enhanced features, which `fps` and `dpp` look at.
+
+        Returns
+        -------
+        Tensor
+            (B, K, 2), on the CPU.
+        """
+        strategy = self.sampling.strategy
+        features = self._features(enhanced) if strategy in GUIDED else None
+        rows = sample_lattice(
+            strategy,
+            self.cells,
+            num_draws=len(enhanced),
+            ratio=self.sampling.ratio,
+            generator=generator,
+            features=features,
+        )
+        return self.all[rows.cpu()]
+
+    def for_validation(self, num_videos: int) -> Tensor:
+        """The grid's proposals, the same for every video, (B, K, 2)."""
+        return self._grid(self.sampling.ratio).expand(num_videos, -1, -1)
+
+    def for_inference(self) -> Tensor:
+        """All proposals, or a grid of them (Table 4), (K, 2)."""
+        return self._grid(self.sampling.inference_ratio)
+
+    def _grid(self, ratio: float) -> Tensor:
+        unused = torch.Generator()  # a grid draws nothing
+        rows = sample_lattice("grid", self.cells, num_draws=1, ratio=ratio, generator=unused)[0]
+        return self.all[rows]
+
+    def _features(self, enhanced: Tensor) -> Tensor:
+        """Mean over bins of the RoI-aligned enhanced features (our choice), (B, K, 256)."""
+        in_snippets = (self.all * self.num_snippets).to(enhanced.device)
+        placed = (place(part, bins=self.bins, num_snippets=self.num_snippets) for part in in_snippets.split(BLOCK))
+        terms = Terms.joined([part.by_proposal((slice(self.bins), 0)) for part in placed])
+        sums = [gather_sum(video, terms.row, terms.weight, terms.offsets()) for video in enhanced.transpose(1, 2)]
+        return torch.stack(sums) / self.bins

@@ -1,0 +1,1 @@
+"""Encoder weights: local files in the publishers' layouts."""

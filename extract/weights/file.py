@@ -1,0 +1,134 @@
+"""Files of weights: read without running anything in them, whoever wrote them."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...data.errors import EtadError, nearest
+
+# Under which of these a checkpoint keeps its weights, beside an optimiser, arguments and the like.
+_INNER_NAMES = ("encoder", "state_dict", "model_state_dict", "model")
+
+# First bytes of what people name instead of a checkpoint.
+_OTHER_FILES = {
+    b"<": "a web page, saved in place of the file",
+    b"version https://git-lfs": "a pointer to the file in git LFS, not the file itself",
+    b"\x89HDF": "an HDF5 file",
+    b"\x1f\x8b": "a gzip archive",
+    b"{": "a JSON file",
+}
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a file of weights holds.
+
+    Parameters
+    ----------
+    path, num_bytes, sha256
+        The file, its size and the digest of its bytes.
+    tensors
+        Every tensor of its state dict, by the name it has there.
+    encoder_name
+        What the file says about itself, where etad wrote it.
+    """
+
+    path: Path
+    num_bytes: int
+    sha256: str
+    tensors: Mapping[str, Tensor]
+    encoder_name: str | None
+
+
+def read_weights(path: Path | str) -> WeightsFile:
+    """Read a state dict, alone or inside a checkpoint.
+
+    TSP's checkpoints hold their training arguments as an `argparse.Namespace`: that one class is let in.
+
+    Raises
+    ------
+    EtadError
+        The file is missing, of another kind, damaged, holds objects that loading would have to run code for, or holds
+        no tensors.
+    """
+    path = Path(path)
+    _check_kind(path)
+    content = _load(path)
+    tensors = _state_dict(content)
+    if not tensors:
+        raise EtadError(f"{path}: holds no tensors, a file of weights does. Name a file of weights.")
+    name = content.get("encoder_name") if isinstance(content, Mapping) else None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return WeightsFile(path, path.stat().st_size, digest, tensors, name if isinstance(name, str) else None)
+
+
+def _check_kind(path: Path) -> None:
+    if path.is_dir():
+        raise EtadError(f"{path}: this is a folder. Name the file of weights in it.")
+    if not path.is_file():
+        beside = [file.name for file in path.parent.glob("*.pt*")]
+        raise EtadError(f"{path}: there is no such file of weights.{nearest(path.name, beside)}")
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise EtadError(f"{path}: cannot be read ({error.strerror}).") from error
+    if not start:
+        raise EtadError(f"{path}: this file is empty. Get it again.")
+    for mark, kind in _OTHER_FILES.items():
+        if start.lstrip().startswith(mark):
+            raise EtadError(f"{path}: this is {kind}, not a checkpoint of PyTorch. Get the file itself again.")
+    if start[8:9] == b"{":
+        raise EtadError(
+            f"{path}: this is a safetensors file; etad reads checkpoints of PyTorch. Convert it, or get the .pth file."
+        )
+
+
+def _load(path: Path) -> Any:
+    damaged = f"{path}: this file is damaged or cut short, or no checkpoint of PyTorch at all. Get it again."
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                # torch reads the archive without testing its sums, so a flipped bit would pass for a weight.
+                if archive.testzip() is not None:
+                    raise EtadError(damaged)
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")  # of the protocols that other kinds of file have
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except EtadError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Damaged bytes can end in any exception of the unpickler; forbidden content in one that names it.
+        forbidden = re.search(r"(?:GLOBAL|class|function) '?([\w]+(?:\.[\w<>]+)+|getattr|eval|exec)", str(error))
+        if forbidden:
+            raise EtadError(
+                f"{path}: holds '{forbidden[1]}' beside its tensors, and loading that could run code. "
+                f"Save its state_dict alone, on a machine where you trust the file, and name that."
+            ) from error
+        raise EtadError(damaged) from error
+
+
+def _state_dict(content: Any) -> dict[str, Tensor]:
+    """Find the tensors: at the top, else under a name that checkpoints use for their weights."""
+    if not isinstance(content, Mapping):
+        return {}
+    places = [content, *(content[name] for name in _INNER_NAMES if isinstance(content.get(name), Mapping))]
+    for place in places:
+        tensors = {key: value for key, value in place.items() if isinstance(key, str) and isinstance(value, Tensor)}
+        if len(tensors) > 1:
+            return tensors
+    return {}

@@ -1,0 +1,198 @@
+"""How publishers spell the weights of the networks we build: their names for each of our convolutions and norms."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+from torch import Tensor
+
+from ..encoders.efficientnet import LITE0_ROWS
+
+NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to name an encoder's weights.
+
+    Parameters
+    ----------
+    stems
+        Names of the stem's kernel, by which the layout is known.
+    heads
+        Pattern of the classifier's names, which no encoder has.
+    spell
+        From our name of a convolution to this layout's names of its kernel's and its norm's owner.
+    """
+
+    stems: tuple[str, ...]
+    heads: str
+    spell: Callable[[str], tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a file of weights was recognised as.
+
+    Parameters
+    ----------
+    kind
+        In words, for reports.
+    families
+        Encoder families that such weights are meant for; none: any.
+    prefix
+        What stands before every name in the file.
+    """
+
+    kind: str
+    families: tuple[str, ...]
+    prefix: str
+    layout: Layout
+
+    def is_head(self, key: str) -> bool:
+        """Whether a tensor is the classifier, or in a checkpoint of ours anything beside the encoder."""
+        if self.layout is _OWN:
+            return not key.startswith(f"{self.prefix}stages.")
+        return re.fullmatch(self.layout.heads, key) is not None
+
+
+def recognise(tensors: Mapping[str, Tensor]) -> Source | None:
+    """Tell by its names what a state dict holds; None where nothing is known."""
+    for layout in (_OWN, _MMACTION2, _VIDEO_RESNET, _LITE, _TORCHVISION):
+        stems = [key for key in tensors if any(f".{key}".endswith(f".{stem}") for stem in layout.stems)]
+        if stems:
+            # Blocks may have parts of the stem's name; the stem itself stands nearest to the root.
+            found = min(stems, key=len)
+            stem = max((stem for stem in layout.stems if f".{found}".endswith(f".{stem}")), key=len)
+            prefix = found[: len(found) - len(stem)]
+            kind, families = _kind(layout, tensors, tensors[found], prefix)
+            return Source(kind, families, prefix, layout)
+    return None
+
+
+def manifest(kind: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a published checkpoint, as its publisher has them.
+
+    Parameters
+    ----------
+    kind
+        Stem of a file in `manifests`, such as `mmaction2_tsm_r50`.
+    """
+    text = resources.files(f"{__package__}.manifests").joinpath(f"{kind}.json").read_text(encoding="utf-8")
+    content = json.loads(text)
+    shapes = {name: tuple(shape) for name, shape in content["tensors"].items()}
+    for name, channels in content["norms"].items():
+        shapes |= {f"{name}.{part}": (channels,) for part in NORM_PARTS}
+        shapes[f"{name}.num_batches_tracked"] = ()
+    return shapes
+
+
+def manifests() -> tuple[str, ...]:
+    """Kinds that `manifest` knows."""
+    files = resources.files(f"{__package__}.manifests").iterdir()
+    return tuple(sorted(file.name.removesuffix(".json") for file in files if file.name.endswith(".json")))
+
+
+def published_as(tensors: Mapping[str, Tensor]) -> str | None:
+    """Name the published checkpoint whose names and shapes these are, classifier and counters left out."""
+    found = _of_encoder({key: tuple(tensor.shape) for key, tensor in tensors.items()})
+    return next((kind for kind in manifests() if _of_encoder(manifest(kind)) == found), None)
+
+
+def _of_encoder(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    return {key: shape for key, shape in shapes.items() if not re.fullmatch(_NOT_OF_ENCODER, key)}
+
+
+def _kind(layout: Layout, tensors: Mapping[str, Tensor], stem: Tensor, prefix: str) -> tuple[str, tuple[str, ...]]:
+    shifted = any(".net." in key for key in tensors)
+    if layout is _OWN:
+        return "etad", ()
+    if layout is _LITE:
+        return "EfficientNet-lite", ("efficientnet",)
+    if layout is _VIDEO_RESNET:
+        return ("TSP R(2+1)D" if prefix.endswith("features.") else "torchvision-style R(2+1)D"), ("r2plus1d",)
+    publisher = "MMAction2" if layout is _MMACTION2 else "MIT" if shifted else "torchvision"
+    if shifted:
+        return f"{publisher} TSM", ("tsm",)
+    if stem.ndim == 5:
+        return f"{publisher} SlowOnly", ("slowonly",)
+    return f"{publisher} ResNet", ("tsm", "slowonly")
+
+
+# A network of another kind has convolutions that a layout cannot spell. They come out under some name of no file, and
+# so count as missing.
+
+
+def _spell_own(path: str) -> tuple[str, str]:
+    return path, f"{path}.norm"
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Take stages.S.B.REST apart: the common name of a residual block, and the rest; none where it has no block."""
+    match = re.fullmatch(r"stages\.([1-4])\.(\d+)\.(.+)", path)
+    return (f"layer{match[1]}.{match[2]}", match[3]) if match else (path, "")
+
+
+def _spell_mmaction2(path: str) -> tuple[str, str]:
+    if path == "stages.0.conv":
+        return "conv1.conv", "conv1.bn"
+    layer, rest = _split(path)
+    if not rest:
+        return _spell_own(path)
+    name = f"{layer}.{rest.replace('shortcut', 'downsample')}"
+    return f"{name}.conv", f"{name}.bn"
+
+
+def _spell_torchvision(path: str) -> tuple[str, str]:
+    if path == "stages.0.conv":
+        return "conv1", "bn1"
+    layer, rest = _split(path)
+    if not rest:
+        return _spell_own(path)
+    if rest == "shortcut":
+        return f"{layer}.downsample.0", f"{layer}.downsample.1"
+    return f"{layer}.{rest}", f"{layer}.{rest.replace('conv', 'bn')}"
+
+
+def _spell_video_resnet(path: str) -> tuple[str, str]:
+    if path == "stages.0.space":
+        return "stem.0", "stem.1"
+    if path == "stages.0.time":
+        return "stem.3", "stem.4"
+    layer, rest = _split(path)
+    if not rest:
+        return _spell_own(path)
+    if rest == "shortcut.conv":
+        return f"{layer}.downsample.0", f"{layer}.downsample.1"
+    conv, _, part = rest.partition(".")
+    if part == "space":
+        return f"{layer}.{conv}.0.0", f"{layer}.{conv}.0.1"
+    if part == "time":
+        return f"{layer}.{conv}.0.3", f"{layer}.{conv}.1"
+    return _spell_own(path)
+
+
+def _spell_lite(path: str) -> tuple[str, str]:
+    if path == "stages.0":
+        return "_conv_stem", "_bn0"
+    match = re.fullmatch(r"stages\.([1-4])\.(\d+)(?:\.(expand|depthwise|project))?", path)
+    if match is None:
+        return _spell_own(path)
+    if match[3] is None:
+        return "_conv_head", "_bn1"
+    before = [row.repeats for stage in LITE0_ROWS[: int(match[1]) - 1] for row in stage]
+    block = f"_blocks.{sum(before) + int(match[2])}"
+    norm = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}[match[3]]
+    return f"{block}._{match[3]}_conv", f"{block}.{norm}"
+
+
+_NOT_OF_ENCODER = r"(.*\.)?(cls_head\..+|(fc[12]?|new_fc|_fc)\.\w+|num_batches_tracked)"
+_OWN = Layout(stems=("stages.0.conv.weight", "stages.0.space.weight", "stages.0.weight"), heads="", spell=_spell_own)
+_MMACTION2 = Layout(stems=("conv1.conv.weight",), heads=r"(.*\.)?cls_head\..+", spell=_spell_mmaction2)
+_TORCHVISION = Layout(stems=("conv1.weight",), heads=r"(.*\.)?(fc|new_fc)\.\w+", spell=_spell_torchvision)
+_VIDEO_RESNET = Layout(stems=("stem.0.weight",), heads=r"(.*\.)?fc[12]?\.\w+", spell=_spell_video_resnet)
+_LITE = Layout(stems=("_conv_stem.weight",), heads=r"(.*\.)?_fc\.\w+", spell=_spell_lite)

@@ -1,0 +1,271 @@
+"""Weights from a file into an encoder: recognised, renamed, reshaped, and refused unless all of it is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...data.errors import EtadError, counted, listing
+from ..encoders.convnorm import ConvNorm
+from ..encoders.encoder import ENCODERS, Encoder, build_encoder, encoder_spec
+from .file import WeightsFile, read_weights
+from .layouts import NORM_PARTS, Source, published_as, recognise
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What a file of weights is, and how much of an encoder it covers.
+
+    Parameters
+    ----------
+    path, sha256
+        The file, and the digest of its bytes.
+    source
+        Whose weights they are, in words.
+    encoder
+        Name of the encoder they were matched with.
+    matched, missing
+        The encoder's tensors that the file has and has not, in the file's spelling.
+    mismatched
+        Those of another shape, with both shapes.
+    heads
+        What the file holds beside an encoder, a classifier as a rule; nothing wants it.
+    unexpected
+        Further tensors, for which the encoder has no place.
+    inflated
+        Kernels of images were spread over time.
+    """
+
+    path: Path
+    sha256: str
+    source: str
+    encoder: str
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    mismatched: tuple[str, ...]
+    heads: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    inflated: bool
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.mismatched or self.unexpected)
+
+    @property
+    def num_wanted(self) -> int:
+        return len(self.matched) + len(self.missing) + len(self.mismatched)
+
+    def text(self) -> str:
+        """Tell it in a few lines."""
+        lines = [
+            f"{self.path}: {self.source} weights, sha256 {self.sha256[:12]}",
+            f"cover {len(self.matched)} of {self.num_wanted} tensors of encoder {self.encoder}"
+            + (", with kernels of images spread over time" if self.inflated else ""),
+        ]
+        for title, names in (
+            ("missing", self.missing),
+            ("of another shape", self.mismatched),
+            ("unexpected", self.unexpected),
+            ("left out, being no part of an encoder", self.heads),
+        ):
+            if names:
+                lines.append(f"{title}: {listing(names)}")
+        return "\n".join(lines)
+
+
+def load_weights(encoder: Encoder, path: Path | str, *, name: str) -> WeightsReport:
+    """Fill an encoder with published or pretrained weights, all of them or none.
+
+    Parameters
+    ----------
+    encoder
+        What to fill, as `build_encoder(name)` makes it.
+    name
+        The encoder's name.
+
+    Raises
+    ------
+    EtadError
+        The file is no checkpoint, nobody knows its names, it does not cover the encoder exactly, or it holds numbers
+        that are not finite.
+    """
+    file = read_weights(path)
+    source = recognise(file.tensors)
+    if source is None:
+        raise EtadError(
+            f"{path}: holds {counted(len(file.tensors), 'tensor')} ({listing(file.tensors, 3)}), not the weights of an "
+            f"encoder that etad knows. For {name}, get {encoder_spec(name).published}."
+        )
+    found, report = _match(encoder, file, source, name)
+    if not _fits(report, file, source):
+        raise EtadError(_refusal(report, file, source))
+    # The extremes tell it as surely as a look at every number, in a thirtieth of the time.
+    broken = [key for key, tensor in found.items() if not torch.stack(torch.aminmax(tensor)).isfinite().all()]
+    if broken:
+        raise EtadError(f"{path}: {listing(broken)} hold NaN or infinity; the file is damaged. Get it again.")
+    state = encoder.state_dict()
+    with torch.no_grad():
+        for key, tensor in found.items():
+            state[key].copy_(tensor)
+    return report
+
+
+def encoder_checkpoint(encoder: Encoder, *, name: str) -> dict[str, Any]:
+    """What a checkpoint must hold, among anything else, for `load_weights` to take it."""
+    return {"encoder_name": name, "encoder": encoder.state_dict()}
+
+
+def describe(path: Path | str) -> str:
+    """Say in a few lines what a file of weights is, which encoders it fits, and how to use it.
+
+    Raises
+    ------
+    EtadError
+        The file is no checkpoint.
+    """
+    file = read_weights(path)
+    millions = sum(tensor.numel() for tensor in file.tensors.values()) / 1e6
+    lines = [
+        f"{file.path}",
+        f"  {file.num_bytes / 2**20:.1f} MiB, sha256 {file.sha256}",
+        f"  {counted(len(file.tensors), 'tensor')}, {millions:.2f} million numbers",
+    ]
+    source = recognise(file.tensors)
+    if source is None:
+        return "\n".join([*lines, f"  not the weights of an encoder that etad knows: {listing(file.tensors)}"])
+    written_for = f" of encoder {file.encoder_name}" if file.encoder_name else ""
+    lines.append(f"  {source.kind} weights{written_for}")
+    twin = published_as(file.tensors)
+    if twin:
+        lines.append(f"  every name and shape as published: {twin}")
+    reports = _reports(file, source)
+    fitting = _fitting(reports, file, source)
+    for report in reports:
+        verdict = "fits" if report.encoder in fitting else "does not fit"
+        inflated = ", kernels of images spread over time" if report.inflated else ""
+        lines.append(f"  {report.encoder}: {verdict}, {len(report.matched)} of {report.num_wanted} tensors{inflated}")
+    if reports[0].heads:
+        lines.append(f"  left out, being no part of an encoder: {listing(reports[0].heads)}")
+    if fitting:
+        lines.append(f"  to use it: --weights {file.path} with encoder.name='{fitting[0]}'")
+    return "\n".join(lines)
+
+
+def _match(encoder: Encoder, file: WeightsFile, source: Source, name: str) -> tuple[dict[str, Tensor], WeightsReport]:
+    """Find each of the encoder's tensors in the file: by our names, and the report."""
+    found: dict[str, Tensor] = {}
+    matched, missing, mismatched = [], [], []
+    used = set()
+    inflated = False
+    for ours, (theirs, shape) in _wanted(encoder, file, source).items():
+        used.add(theirs)
+        if theirs not in file.tensors:
+            missing.append(theirs)
+            continue
+        tensor = file.tensors[theirs]
+        fitted = _reshape(tensor, shape)
+        if fitted is None:
+            mismatched.append(f"{theirs} ({list(tensor.shape)}, wanted for {list(shape)})")
+            continue
+        inflated |= fitted.numel() > tensor.numel()
+        found[ours] = fitted
+        matched.append(theirs)
+    # Counters of the norms say nothing that an encoder needs; older files have none.
+    rest = [key for key in file.tensors if key not in used and not key.endswith(".num_batches_tracked")]
+    heads = [key for key in rest if source.is_head(key)]
+    report = WeightsReport(
+        path=file.path,
+        sha256=file.sha256,
+        source=source.kind,
+        encoder=name,
+        matched=tuple(matched),
+        missing=tuple(missing),
+        mismatched=tuple(mismatched),
+        heads=tuple(heads),
+        unexpected=tuple(key for key in rest if key not in set(heads)),
+        inflated=inflated,
+    )
+    return found, report
+
+
+def _wanted(encoder: Encoder, file: WeightsFile, source: Source) -> dict[str, tuple[str, torch.Size]]:
+    """Map our name of each tensor of an encoder to the file's name of it and the shape it must have here."""
+    wanted = {}
+    for path, module in encoder.named_modules():
+        if not isinstance(module, ConvNorm):
+            continue
+        conv, norm = (f"{source.prefix}{part}" for part in source.layout.spell(path))
+        # A shifted convolution stands inside the module that shifts.
+        kernel = f"{conv}.net.weight" if f"{conv}.net.weight" in file.tensors else f"{conv}.weight"
+        wanted[f"{path}.weight"] = (kernel, module.weight.shape)
+        for part in NORM_PARTS:
+            wanted[f"{path}.norm.{part}"] = (f"{norm}.{part}", getattr(module.norm, part).shape)
+    return wanted
+
+
+def _reshape(tensor: Tensor, shape: torch.Size) -> Tensor | None:
+    """Bring a published tensor to a shape of ours; None where that cannot be done.
+
+    Kernels of one frame lose that axis, kernels of one pixel become lines through time, and kernels of one pixel of an
+    image are spread evenly over the frames (inflated), so that a still clip gives what the image gave.
+    """
+    if tensor.shape == shape:
+        return tensor
+    if len(shape) != 4 or tensor.ndim not in (4, 5) or tensor.shape[:2] != shape[:2]:
+        return None
+    if tensor.ndim == 5:
+        frames, height, width = tensor.shape[2:]
+        fits = (frames, (height, width)) == (1, tuple(shape[2:])) or (frames, 1, height, width) == (*shape[2:], 1, 1)
+        return tensor.reshape(shape) if fits else None
+    if tensor.shape[2:] == (1, 1) and shape[3] == 1:
+        return (tensor / shape[2]).expand(shape)
+    return None
+
+
+def _reports(file: WeightsFile, source: Source) -> list[WeightsReport]:
+    """Match a file with every encoder of the families it may be for."""
+    reports = []
+    for name, spec in ENCODERS.items():
+        if source.families and spec.family not in source.families:
+            continue
+        with torch.device("meta"):
+            encoder = build_encoder(name)
+        reports.append(_match(encoder, file, source, name)[1])
+    return reports
+
+
+def _fits(report: WeightsReport, file: WeightsFile, source: Source) -> bool:
+    family = encoder_spec(report.encoder).family
+    meant = not source.families or family in source.families
+    return report.complete and meant and file.encoder_name in (None, report.encoder)
+
+
+def _fitting(reports: list[WeightsReport], file: WeightsFile, source: Source) -> list[str]:
+    return [report.encoder for report in reports if _fits(report, file, source)]
+
+
+def _refusal(report: WeightsReport, file: WeightsFile, source: Source) -> str:
+    wrong = [
+        f"{title} {listing(names, 3)}"
+        for title, names in (
+            ("missing", report.missing),
+            ("of another shape", report.mismatched),
+            ("unexpected", report.unexpected),
+        )
+        if names
+    ]
+    if not wrong:
+        wrong = ["they were trained in another network of the same names"]
+    fitting = _fitting(_reports(file, source), file, source)
+    if fitting:
+        advice = f"They fit encoder {' and '.join(fitting)}: set encoder.name='{fitting[0]}', or get other weights."
+    else:
+        advice = f"They fit no encoder of etad. For {report.encoder}, get {encoder_spec(report.encoder).published}."
+    return (
+        f"{file.path}: these {source.kind} weights cover {len(report.matched)} of {report.num_wanted} tensors of "
+        f"encoder {report.encoder}; {'; '.join(wrong)}. {advice}"
+    )

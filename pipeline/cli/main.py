@@ -1,0 +1,117 @@
+"""The `etad` command: one group whose stages chain, and the exit status of every way out.
+
+Commands parse, call the library and print. torch is imported inside their bodies, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from ... import __version__
+from ...data.errors import EtadError, nearest
+from .options import Common, common_options
+
+# Threads that wait for each other sleep, and do not spin: on a machine with anything else to do, spinning makes small
+# products ten times slower. torch's OpenMP reads this when it is loaded, which is later than here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# The profiler, which tells how much memory a step takes, announces itself on the screen otherwise.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
+DONE, WITH_FAILURES, USER_MISTAKE, OUR_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
+
+# Command -> the module that defines it, in the order in which help lists them.
+_COMMANDS = {
+    "demo": "stages",
+    "check": "stages",
+    "pretrain": "stages",
+    "extract": "stages",
+    "detect": "stages",
+    "e2e": "e2e",
+    "evaluate": "tools",
+    "plot": "tools",
+    "profile": "e2e",
+    "reproduce": "reproduce",
+    "verify": "cache",
+    "merge": "cache",
+    "weights": "cache",
+}
+
+
+class _Group(click.Group):
+    """Commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        return getattr(import_module(f".{_COMMANDS[name]}", __package__), name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"there is no command '{args[0]}'.{nearest(args[0], _COMMANDS)}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, chain=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="etad")
+@common_options
+def cli(common: Common) -> None:
+    """Temporal action detection that trains end to end on a laptop.
+
+    Videos -> extract -> feature cache -> detect -> detections, mAP and pictures. Stages chain in one call
+    or run as separate jobs; they meet only on disk. A first look, without any data: etad demo
+
+    \b
+    Example:
+      etad -c thumos14 -o runs/t14 extract detect
+    """
+
+
+@cli.result_callback()
+def _worst(statuses: Sequence[int | None], **_: Any) -> int:
+    return max((status or DONE for status in statuses), default=DONE)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; every way out gets its own status and, where something is wrong, one sentence."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        status = cli.main(args=None if arguments is None else list(arguments), prog_name="etad", standalone_mode=False)
+        return status if isinstance(status, int) else DONE
+    except EtadError as error:
+        click.echo(f"etad: {error}", err=True)
+        return USER_MISTAKE
+    except click.UsageError as error:
+        error.show()
+        return USER_MISTAKE
+    except click.ClickException as error:
+        error.show()
+        return USER_MISTAKE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("etad: interrupted; the same command goes on from here.", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return DONE
+    except Exception as error:
+        from .crash import write_crash_log
+
+        click.echo(
+            f"etad: our own error ({type(error).__name__}: {error}). Please report {write_crash_log()}.", err=True
+        )
+        return OUR_ERROR

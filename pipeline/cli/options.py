@@ -1,0 +1,105 @@
+"""Options that mean the same everywhere, and how commands chain."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+
+@dataclass(frozen=True)
+class Common:
+    """The shared options as they stand: a stage's hold for the later stages of a chain, until changed."""
+
+    config: str | None = None
+    out: Path | None = None
+    sets: tuple[str, ...] = ()
+    seed: int | None = None
+    device: str | None = None
+    workers: int | None = None
+
+    def updated(
+        self,
+        config: str | None,
+        out: Path | None,
+        sets: tuple[str, ...],
+        seed: int | None,
+        device: str | None,
+        workers: int | None,
+    ) -> Common:
+        return Common(
+            config=self.config if config is None else config,
+            out=self.out if out is None else out,
+            sets=self.sets + sets,
+            seed=self.seed if seed is None else seed,
+            device=self.device if device is None else device,
+            workers=self.workers if workers is None else workers,
+        )
+
+    def load(self, *sets: str, default: str | None = None) -> Config:
+        """Read the config that these options ask for; `sets` are options of the stage's own."""
+        from ..config import load_config
+
+        return load_config(
+            self.config or default, [*self.sets, *sets], seed=self.seed, device=self.device, workers=self.workers
+        )
+
+    def run_folder(self, default: str | None = None) -> Path:
+        """The run folder, or a usage error that says how to name one."""
+        if self.out is None and default is None:
+            raise click.UsageError("no run folder: name one with -o RUN, before or after the command.")
+        return self.out or Path(default or "")
+
+
+_OPTIONS = (
+    click.option("-c", "--config", metavar="NAME|FILE", help="Preset name or TOML file."),
+    click.option("-o", "--out", type=click.Path(path_type=Path), metavar="RUN", help="Run folder."),
+    click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a config key; repeatable."),
+    click.option("--seed", type=click.IntRange(min=0), help="Seed of all randomness."),
+    click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N."),
+    click.option("--workers", type=click.IntRange(min=0), help="Processes or threads that read ahead."),
+)
+_NAMES = ("config", "out", "sets", "seed", "device", "workers")
+
+
+def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the shared options; it receives a `Common` as its first argument."""
+
+    @functools.wraps(command)
+    def with_common(*args: Any, **kwargs: Any) -> Any:
+        context = click.get_current_context()
+        before = context.find_root().obj or Common()
+        common = before.updated(*(kwargs.pop(name) for name in _NAMES))
+        context.find_root().obj = common
+        return command(common, *args, **kwargs)
+
+    for option in reversed(_OPTIONS):
+        with_common = option(with_common)
+    return with_common
+
+
+class LastCommand(click.Command):
+    """A command with positionals, which ends a chain.
+
+    In a chain click stops at the first positional, so that options after it would be refused or swallowed; a command
+    that ends the chain may take its words in any order.
+    """
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> click.Context:
+        extra.pop("allow_extra_args", None)
+        extra.pop("allow_interspersed_args", None)
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+
+def path_sets(**paths: Path | None) -> list[str]:
+    """Word a command's own path options as overrides of the config's `data`."""
+    from ..config import toml_path
+
+    return [f"data.{name}={toml_path(path)}" for name, path in paths.items() if path is not None]

@@ -1,0 +1,202 @@
+"""The stages that chain: check, pretrain, extract, detect; and the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import Common, common_options, path_sets
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--videos", type=_FILE, help="Folder of videos; their stems are the ids.")
+@click.option("--annotations", type=_FILE, help="Annotations in ActivityNet's JSON form.")
+@click.option("--probe/--no-probe", default=True, help="Open every video file, or only look for it.")
+@common_options
+def check(common: Common, videos: Path | None, annotations: Path | None, probe: bool) -> int:
+    """Check annotations, videos, cache and config against each other, before a run.
+
+    \b
+    Example:
+      etad check -c thumos14 --annotations thumos14.json --videos videos
+    """
+    from ...data.errors import counted
+    from ..run_folder import RunFolder
+    from ..show.report import table
+    from ..stages.check import check as find
+
+    config = common.load(*path_sets(annotations=annotations, videos=videos))
+    findings = find(config, RunFolder(common.out) if common.out else None, probe_videos=probe)
+    if findings:
+        rows = [(f.kind, f.where, f.what, f.advice) for f in sorted(findings, key=lambda f: f.kind != "problem")]
+        click.echo(table(rows, heads=("kind", "where", "what was found", "what to do, or what is done")))
+    problems = sum(finding.kind == "problem" for finding in findings)
+    click.echo(f"{counted(problems, 'problem')}, {counted(len(findings) - problems, 'note')}")
+    return 1 if problems else 0
+
+
+@click.command()
+@click.option("--weights", type=_FILE, help="Encoder weights to start from.")
+@click.option("--videos", type=_FILE, help="Folder of videos; their stems are the ids.")
+@click.option("--annotations", type=_FILE, help="Annotations in ActivityNet's JSON form.")
+@common_options
+def pretrain(common: Common, weights: Path | None, videos: Path | None, annotations: Path | None) -> int:
+    """Fine-tune the encoder by classifying annotated actions (Table 7, TSM-FT); `extract` then takes it.
+
+    \b
+    Example:
+      etad pretrain -c thumos14 -o runs/t14 --videos videos --annotations thumos14.json --weights tsp.pth
+    """
+    from ..device import choose_device
+    from ..run_folder import RunFolder
+    from ..show.report import table
+    from ..stages.pretrain import run_pretrain
+
+    config = common.load(*path_sets(annotations=annotations, videos=videos))
+    report = run_pretrain(config, RunFolder(common.run_folder()), weights=weights, device=choose_device(config.device))
+    if report.failed:
+        rows = [(failure.video_id, failure.path.name, failure.reason) for failure in report.failed]
+        click.echo(table(rows, heads=("video", "file", "why not")))
+    click.echo(f"encoder -> {report.text()}")
+    return 1 if report.failed else 0
+
+
+@click.command()
+@click.option("--weights", type=_FILE, help="Encoder weights, published or from `pretrain`.")
+@click.option("--videos", type=_FILE, help="Folder of videos; their stems are the ids.")
+@click.option("--annotations", type=_FILE, help="Annotations, to take ids from.")
+@click.option("--shard", metavar="I/N", help="Do the I-th of N parts of the work; `merge` joins them.")
+@common_options
+def extract(
+    common: Common, weights: Path | None, videos: Path | None, annotations: Path | None, shard: str | None
+) -> int:
+    """Run a video encoder over videos into the run's feature cache; safe to repeat.
+
+    \b
+    Example:
+      etad extract -c thumos14 -o runs/t14 --videos videos --weights tsp.pth
+    """
+    from ...data.errors import counted
+    from ..device import choose_device
+    from ..run_folder import RunFolder
+    from ..show.report import table
+    from ..stages.extract import describe_missing, find_sources, parse_shard, run_extract
+    from ..stages.inputs import read_data
+
+    config = common.load(*path_sets(annotations=annotations, videos=videos))
+    run = RunFolder(common.run_folder())
+    read = read_data(config) if config.data.annotations else None
+    sources = find_sources(config, read, None)
+    report, origin = run_extract(
+        config,
+        run,
+        sources=sources,
+        weights=weights,
+        shard=parse_shard(shard) if shard else None,
+        device=choose_device(config.device),
+    )
+    click.echo(f"weights: {origin}")
+    if report.failed:
+        rows = [(failure.video_id, failure.path.name, failure.reason) for failure in report.failed]
+        click.echo(table(rows, heads=("video", "file", "why not")))
+    made = f"{counted(len(report.done), 'video')} extracted"
+    counts = f"{made}, {len(report.skipped)} there already, {len(report.failed)} failed"
+    hint = f" (a shard: join all with `etad merge --into {report.cache}`)" if shard else ""
+    click.echo(f"{counts} -> {report.cache}{hint}")
+    missing = describe_missing(sources)
+    if missing:
+        click.echo(missing)
+    return 1 if report.failed or missing else 0
+
+
+@click.command()
+@click.option("--features", type=_FILE, help="Feature cache; the run's own by default.")
+@click.option("--annotations", type=_FILE, help="Annotations in ActivityNet's JSON form.")
+@click.option("--scores", type=_FILE, help="Video-level class scores; sets detect.labels.source=scores.")
+@click.option("--checkpoint", type=_FILE, help="A trained detector.")
+@click.option("--train/--no-train", default=True, help="Train first, or infer only (with --checkpoint).")
+@common_options
+def detect(
+    common: Common,
+    features: Path | None,
+    annotations: Path | None,
+    scores: Path | None,
+    checkpoint: Path | None,
+    train: bool,
+) -> int:
+    """Train the detector on the cached features, infer, evaluate; goes on where it stopped.
+
+    \b
+    Example:
+      etad detect -c thumos14 -o runs/t14 --annotations thumos14.json --scores video_scores.npy
+    """
+    from ...data.cache.cache import FeatureCache
+    from ..device import choose_device
+    from ..run_folder import RunFolder
+    from ..show.plots import plot_curves
+    from ..stages.detect import detect as run_detect
+    from ..stages.inputs import read_data
+
+    if train == (checkpoint is not None):
+        raise click.UsageError("--checkpoint FILE and --no-train go together: training starts from scratch.")
+    sets = [*path_sets(annotations=annotations), *(["detect.labels.source=scores"] if scores else [])]
+    config = common.load(*sets)
+    run = RunFolder(common.run_folder())
+    read = read_data(config)
+    cache = FeatureCache(features or run.cache)
+    if train:
+        run.claim("detect", config)
+    else:
+        run.keep(config)
+    outcome = run_detect(
+        config,
+        run.detect,
+        cache=cache,
+        annotations=read,
+        scores=scores,
+        checkpoint=checkpoint,
+        device=choose_device(config.device),
+    )
+    for note in outcome.notes:
+        click.echo(note)
+    if outcome.evaluation is not None:
+        click.echo(outcome.evaluation.text())
+    if train:
+        curves = plot_curves(run.detect / "log.jsonl", run.plots / "curves.png")
+        click.echo(f"detections, metrics and checkpoints -> {run.detect}, curves -> {curves}")
+    else:
+        click.echo(f"detections and metrics -> {run.detect}")
+    return 1 if outcome.missing else 0
+
+
+@click.command()
+@common_options
+def demo(common: Common) -> int:
+    """Go the whole way on a synthetic set in under 3 minutes on 2 cores: videos, features, detector, mAP, pictures.
+
+    \b
+    Example:
+      etad demo -o runs/demo
+    """
+    from ..experiments.demo import demo as run_demo
+    from ..show.report import percent, table
+
+    config = common.load(default="demo")
+    report = run_demo(config, common.run_folder("runs/demo"), say=lambda part: click.echo(part, err=True))
+    tious = config.detect.tious
+    shown = [tiou for tiou in (0.3, 0.5, 0.75, 0.95) if tiou in tious] or list(tious)
+    rows = [
+        (name, *(percent(e.mAP[e.tious.index(tiou)], 1) for tiou in shown), percent(e.average_mAP, 1))
+        for name, e in report.evaluations.items()
+    ]
+    click.echo(table(rows, heads=("mAP, %", *(f"tIoU {tiou:g}" for tiou in shown), "average")))
+    click.echo("")
+    click.echo(table([(name, f"{seconds:.1f}") for name, seconds in report.seconds.items()], heads=("part", "seconds")))
+    click.echo("")
+    for picture in report.pictures:
+        click.echo(f"picture -> {picture}")
+    click.echo(f"videos, features, checkpoints, detections and metrics -> {report.folder}")
+    return 0

@@ -1,0 +1,179 @@
+"""What end-to-end training refuses before it begins, a sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from ...data.annotations import Annotations
+from ...data.cache.cache import FeatureCache, finished_ids
+from ...data.errors import EtadError, counted, listing
+from ...data.video.video import file_sha256
+from ...detect.model.build import Trained, checkpoint_source
+from ...detect.settings import DetectSettings
+from ...extract.clips import Failure
+from ..config import Config
+from .sgs import sample_size
+
+# What a detector's shape and rules depend on, and may not change between its training and this one.
+_SIZES = ("preset", "enhancement", "num_stages", "num_snippets", "max_duration", "roi_bins", "windows")
+
+
+def check_clips(config: Config) -> None:
+    """Refuse clips that are not the detector's snippets one by one.
+
+    Raises
+    ------
+    EtadError
+        Naming the keys to set.
+    """
+    clips, detect = config.clips, config.detect
+    layout = "spread" if detect.windows == "rescale" else "sliding"
+    if clips.layout != layout:
+        raise EtadError(
+            f"clips.layout={clips.layout} does not go with detect.windows={detect.windows} end to end, where each "
+            f"snippet is encoded as it is: set clips.layout={layout}, or detect.windows="
+            f"{'sliding' if layout == 'spread' else 'rescale'}."
+        )
+    if layout == "spread" and clips.num_snippets != detect.num_snippets:
+        raise EtadError(
+            f"clips.num_snippets={clips.num_snippets} and detect.num_snippets={detect.num_snippets} differ; end to "
+            "end they are the same snippets. Set both to one number."
+        )
+
+
+def check_files(config: Config, annotations: Annotations, files: Collection[str]) -> None:
+    """Refuse a subset of which no video is there, before hours are spent on the other.
+
+    Parameters
+    ----------
+    files
+        Ids of the videos that have a file.
+
+    Raises
+    ------
+    EtadError
+        No video of the training or test subset has a file.
+    """
+    for key in ("train_subset", "test_subset"):
+        subset = getattr(config.data, key)
+        ids = [video.id for video in annotations.subset(subset)]
+        if not any(id in files for id in ids):
+            raise EtadError(
+                f"{config.data.videos}: no video of subset '{subset}' has a file here (looked for {listing(ids, 3)}). "
+                f"Name another folder with --videos, or another subset with data.{key}."
+            )
+
+
+def check_failing(failed: Mapping[str, Failure], num_videos: int, *, allowed: float) -> None:
+    """Stop where too many training videos cannot be read.
+
+    Parameters
+    ----------
+    allowed
+        Share of them that may fail; all of them never may.
+
+    Raises
+    ------
+    EtadError
+        Listing them, each with its reason.
+    """
+    share = len(failed) / max(num_videos, 1)
+    if share > allowed or share == 1:
+        told = [f"{id} ({failure.reason})" for id, failure in sorted(failed.items())]
+        more = f", more than e2e.failing_share={allowed:g} allows" if share > allowed else ""
+        raise EtadError(
+            f"{len(failed)} of {counted(num_videos, 'training video')} cannot be read{more}: "
+            f"{listing(told, most=20)}. Get other copies, or list them in data.blocked."
+        )
+
+
+def check_features_place(cache: Path, encoder: Path) -> None:
+    """Refuse to write features beside those of other weights, before the training that they wait for.
+
+    Parameters
+    ----------
+    encoder
+        The run's tuned encoder; there is none before training is done.
+
+    Raises
+    ------
+    EtadError
+        The cache holds features that are not this encoder's.
+    """
+    if not finished_ids(cache):
+        return
+    with FeatureCache(cache) as found:
+        weights_sha256 = found.kind.weights_sha256
+    if not encoder.exists() or file_sha256(encoder) != weights_sha256:
+        raise EtadError(
+            f"{cache}: holds features of other weights ({weights_sha256[:12]}) than this run's tuned encoder. "
+            "Name another file with --features, or remove this one."
+        )
+
+
+def check_sampling(config: Config, counts: Sequence[int]) -> None:
+    """Refuse settings under which no gradient could ever reach the encoder, unless that was asked for.
+
+    Parameters
+    ----------
+    counts
+        Snippets of each training window.
+
+    Raises
+    ------
+    EtadError
+        The whole encoder is frozen, or the share of every window rounds to no snippet.
+    """
+    settings = config.e2e
+    if settings.memory == "sgs" and settings.ratio == 0:
+        return
+    if config.encoder.frozen_stages == 4:
+        raise EtadError(
+            "encoder.frozen_stages=4 freezes the whole encoder, so no snippet has a gradient to sample. Lower it, or "
+            "set e2e.ratio=0 to train the detector alone."
+        )
+    if settings.memory == "sgs" and not any(
+        sample_size(count, ratio=settings.ratio, chunk=settings.chunk) for count in counts
+    ):
+        raise EtadError(
+            f"e2e.ratio={settings.ratio:g} of {counted(max(counts), 'snippet')} is none, so nothing would reach the "
+            f"encoder. Set it to {1 / max(counts):.2g} or more, or to 0 to train the detector alone."
+        )
+
+
+def check_detector(
+    trained: Trained, detect: DetectSettings, classes: Sequence[str], *, encoder: str, channels: int, path: Path
+) -> None:
+    """Refuse to start from a detector of other sizes, features or classes.
+
+    Raises
+    ------
+    EtadError
+        Naming what differs.
+    """
+    for name in _SIZES:
+        found, expected = getattr(trained.settings, name), getattr(detect, name)
+        if found != expected:
+            key = "bins" if name == "roi_bins" else name
+            raise EtadError(
+                f"{path}: this detector was trained with detect.{key}={found}, the config says {expected}. "
+                f"Set detect.{key}={found}, or start from another detector."
+            )
+    learned_on = trained.source.get("encoder", encoder)
+    if learned_on != encoder:
+        raise EtadError(
+            f"{path}: this detector was trained on features of {learned_on}, the config says encoder.name={encoder}. "
+            f"Set encoder.name={learned_on}, or start from another detector."
+        )
+    if trained.state["in_channels"] != channels:
+        raise EtadError(
+            f"{path}: this detector takes features of {trained.state['in_channels']} channels, the encoder gives "
+            f"{channels}. Use the encoder it was trained on, or start from another detector."
+        )
+    if (trained.settings.labels.source == "branch") != (detect.labels.source == "branch"):
+        raise EtadError(
+            f"{path}: this detector was trained with detect.labels.source={trained.settings.labels.source}, the "
+            f"config says {detect.labels.source}. Set it back, or start from another detector."
+        )
+    checkpoint_source(classes, trained, path)

@@ -1,0 +1,97 @@
+"""Frames for end-to-end training: which videos there are, and the clips of each window, read ahead by threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ...data.cache.source import Snippets
+from ...data.errors import EtadError
+from ...data.timeline import Timeline, Timing
+from ...data.video.transforms import sample_generator
+from ...data.video.video import probe
+from ...detect.windows import Window
+from ...extract.clips import Augmentation, ClipPlan, Failure, read_clips
+from ...extract.prefetch import in_order
+
+
+def probe_snippets(
+    files: Mapping[str, Path], plan: ClipPlan, *, folder: Path, workers: int
+) -> tuple[Snippets, list[Failure]]:
+    """Open every video to learn where its snippets stand.
+
+    Returns
+    -------
+    snippets, failures
+        Of the videos that can be opened, and the others.
+    """
+
+    def look(item: tuple[str, Path]) -> Timeline | Failure:
+        try:
+            return plan.timeline(probe(item[1]))
+        except EtadError as error:
+            return Failure(item[0], item[1], str(error))
+
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        found = list(tqdm(pool.map(look, files.items()), total=len(files), desc="e2e: open", unit="video"))
+    timelines = {id: each for id, each in zip(files, found) if isinstance(each, Timeline)}
+    timings = {id: Timing.of(timeline) for id, timeline in timelines.items()}
+    lengths = {id: timeline.num_snippets for id, timeline in timelines.items()}
+    return Snippets(folder, timings, lengths), [each for each in found if isinstance(each, Failure)]
+
+
+class TrainingClips:
+    """The frames of training windows; what is drawn for one depends on seed, epoch and window alone.
+
+    Parameters
+    ----------
+    files
+        Video files by the windows' cache ids.
+    workers
+        Threads that read ahead; each holds the frames of a window.
+    """
+
+    def __init__(
+        self,
+        windows: Sequence[Window],
+        files: Mapping[str, Path],
+        plan: ClipPlan,
+        *,
+        augment: Augmentation,
+        seed: int,
+        workers: int,
+    ) -> None:
+        self.windows, self.files, self.plan = windows, files, plan
+        self.augment, self.seed, self.workers = augment, seed, workers
+
+    def of(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[list[Tensor | Failure]]:
+        """Yield the frames, uint8 (T, L, H, W, 3), of each list of window numbers; a failure where there are none."""
+
+        def parts(number: int) -> list[Iterator[Tensor | Failure]]:
+            return [map(self._read, (number,), (epoch,))]
+
+        jobs = ((number,) for numbers in order for number in numbers)
+        items = in_order(parts, jobs, workers=self.workers, ahead=1)
+        for numbers in order:
+            yield [next(items) for _ in numbers]
+
+    def _read(self, number: int, epoch: int) -> Tensor | Failure:
+        window = self.windows[number]
+        path = self.files[window.cache_id]
+        try:
+            clips, _ = read_clips(
+                path,
+                self.plan,
+                augment=self.augment,
+                generator=sample_generator(self.seed, epoch, f"{window.cache_id} {window.first}"),
+                first=window.first,
+                count=window.count,
+            )
+        except EtadError as error:
+            return Failure(window.cache_id, path, str(error))
+        return torch.from_numpy(clips)

@@ -1,0 +1,135 @@
+"""Inference of an end-to-end run: features of the tuned encoder, in memory or in a cache, then detections."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...data.annotations import Annotations
+from ...data.cache.cache import FeatureCache
+from ...data.cache.source import FeatureSource
+from ...data.detections import read_detections
+from ...data.errors import counted
+from ...data.files.atomic import write_json
+from ...data.video.video import file_sha256
+from ...detect.model.build import load_detector
+from ...extract.clips import Failure
+from ...extract.encoders.encoder import Encoder
+from ..config import Config, digest
+from ..device import threads_for
+from ..stages.extract import Sources, extract_with
+from ..stages.infer import infer_and_evaluate, inference_settings, measure
+from .features import encode_in_memory, features_digest
+from .setup import E2eOutcome, encoding, tensors_digest
+
+
+def infer_tuned(
+    config: Config,
+    outcome: E2eOutcome,
+    sources: Sources,
+    annotations: Annotations,
+    *,
+    encoder: Encoder,
+    weights: Path,
+    checkpoint: Path,
+    scores: Path | None,
+    cache: Path | None,
+    device: torch.device,
+) -> E2eOutcome:
+    """Encode what is tested (and what a video classifier learns from), infer and evaluate, unless that was done.
+
+    Parameters
+    ----------
+    encoder, weights
+        The tuned encoder, and its file.
+    checkpoint
+        The tuned detector.
+    cache
+        Where the features of both subsets are written, and read from, rounded as the cache stores them; none: they
+        never leave memory.
+    """
+    trained = load_detector(checkpoint)
+    settings = inference_settings(trained, config, scores)
+    tested = annotations.subset(config.data.test_subset)
+    learned = annotations.subset(config.data.train_subset)
+    wanted = [video.id for video in tested]
+    if cache is not None:
+        wanted += [video.id for video in learned]
+    elif settings.labels.source == "classifier":
+        wanted += [video.id for video in learned if video.actions]
+    files = {id: sources.files[id] for id in wanted if id in sources.files}
+    how = encoding(config, files, device)
+    features: FeatureSource | None = None
+    if cache is None:
+        name = features_digest(files, how["plan"], encoder=encoder, dtype=how["dtype"])
+    else:
+        features = _cached(config, outcome, files, encoder=encoder, weights=weights, cache=cache, device=device)
+        name = "" if features is None else features.digest
+    made_from = digest(
+        {
+            "features": name,
+            "detector": tensors_digest(trained.state["model"]),
+            "settings": settings.model_dump(mode="json", exclude={"training", "tious"}),
+            "scores": scores and [str(scores), scores.stat().st_size, scores.stat().st_mtime_ns] if scores else None,
+            "videos": [[video.id, video.duration_seconds] for video in tested],
+            "labels": [[video.id, [action.label for action in video.actions]] for video in learned],
+        }
+    )
+    stamp, results = outcome.folder / "inference.json", outcome.folder / "detections.json"
+    done = _read_stamp(stamp)
+    if results.exists() and done.get("made_from") == made_from:
+        outcome.notes.append("inference skipped: detections.json is up to date")
+        outcome.failed |= {id: Failure(id, Path(path), reason) for id, path, reason in done["failed"]}
+        measure(config, outcome, annotations, read_detections(results), tious=settings.tious)
+        return outcome
+    failed: list[Failure] = []
+    if cache is None:
+        with threads_for(encoder):
+            features, failed = encode_in_memory(files, encoder=encoder, title="e2e: encode", **how)
+        outcome.failed |= {failure.video_id: failure for failure in failed}
+    if features is None or not any(video.id in features.ids for video in tested):
+        outcome.notes.append(f"no inference: none of {counted(len(tested), 'test video')} could be encoded")
+        return outcome
+    stamp.unlink(missing_ok=True)  # or, stopped on the way, it would vouch for detections that are not its own
+    infer_and_evaluate(
+        config,
+        outcome,
+        trained=trained,
+        features=features,
+        annotations=annotations,
+        scores=scores,
+        given=None,
+        device=device,
+        title="e2e",
+    )
+    told = [[failure.video_id, str(failure.path), failure.reason] for failure in failed]
+    write_json(stamp, {"made_from": made_from, "failed": told})
+    return outcome
+
+
+def _cached(
+    config: Config,
+    outcome: E2eOutcome,
+    files: dict[str, Path],
+    *,
+    encoder: Encoder,
+    weights: Path,
+    cache: Path,
+    device: torch.device,
+) -> FeatureCache | None:
+    """Extract what the cache does not have of these videos, exactly as `extract --weights` does; none: all failed."""
+    with threads_for(encoder):
+        report = extract_with(
+            encoder, file_sha256(weights), config=config, files=files, cache=cache, shard=None, device=device
+        )
+    outcome.failed |= {failure.video_id: failure for failure in report.failed}
+    made = f"{counted(len(report.done), 'video')} encoded, {len(report.skipped)} there already"
+    outcome.notes.append(f"features: {made} -> {cache}")
+    return FeatureCache(cache) if report.done or report.skipped else None
+
+
+def _read_stamp(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -1,0 +1,215 @@
+"""What an end-to-end run is made from: windows, the detector to start with, the trainer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...data.annotations import Annotations
+from ...data.errors import EtadError
+from ...data.precision import choose_dtype, choose_training_dtype
+from ...detect.model.build import Trained, build_detector, load_detector
+from ...detect.model.detector import Detector
+from ...detect.objective import Objective
+from ...detect.run_state import Origin
+from ...detect.settings import DetectSettings
+from ...detect.windows import make_windows, training_classes
+from ...extract.augment import ColourJitter, RandAugment
+from ...extract.clips import Augmentation, ClipPlan, Failure
+from ...extract.encoders.encoder import Encoder
+from ..config import Config, digest
+from ..run_folder import RunFolder, stage_part
+from ..stages.extract import Sources
+from ..stages.infer import Outcome, note_windows, require_windows, windows_digest
+from .checks import check_detector, check_failing, check_sampling
+from .clips import TrainingClips, probe_snippets
+from .features import encode_in_memory, mean_loss
+from .plan import StepPlan, plan_step
+from .train import E2eTrainer
+
+
+@dataclass
+class E2eOutcome(Outcome):
+    """What the stage did.
+
+    Parameters
+    ----------
+    failed
+        Videos that could not be read, of either subset.
+    """
+
+    failed: dict[str, Failure] = field(default_factory=dict)
+
+
+@dataclass
+class E2eSetup:
+    """What training is made from."""
+
+    config: Config
+    run: RunFolder
+    sources: Sources
+    annotations: Annotations
+    device: torch.device
+    outcome: E2eOutcome
+    plan: StepPlan | None = None
+
+    def trainer(self, encoder: Encoder, weights_sha256: str, start: tuple[Path, Trained] | None) -> E2eTrainer:
+        """List the training windows, and set up encoder, detector and optimiser."""
+        config, annotations = self.config, self.annotations
+        classes = training_classes(annotations, config.data.train_subset)
+        detect = config.detect.model_copy(update={"in_channels": encoder.channels})
+        plan = ClipPlan(**config.clips.model_dump())
+
+        # 1. Windows of the training videos that can be opened.
+        learned = annotations.subset(config.data.train_subset)
+        files = {video.id: self.sources.files[video.id] for video in learned if video.id in self.sources.files}
+        folder = _folder(config, files)
+        snippets, failed = probe_snippets(files, plan, folder=folder, workers=config.workers)
+        check_failing({each.video_id: each for each in failed}, len(files), allowed=config.e2e.failing_share)
+        readable = [video for video in learned if video.id in snippets.lengths]
+        windows, report = make_windows(readable, snippets, settings=detect, classes=classes, training=True)
+        note_windows(self.outcome, config.data.train_subset, report)
+        require_windows(windows, report, config.data.train_subset)
+        check_sampling(config, [window.count for window in windows])
+
+        # 2. The detector to start from.
+        started, origin = "a fresh detector", f"seed {config.seed}"
+        if start is not None:
+            check_detector(
+                start[1], detect, classes, encoder=config.encoder.name, channels=encoder.channels, path=start[0]
+            )
+            started, origin = str(start[0]), tensors_digest(start[1].state["model"])
+        self.outcome.notes.append(f"detector: starts from {started}")
+        seed = config.seed
+        detector = build_detector(detect, in_channels=encoder.channels, num_classes=len(classes), seed=seed)
+        if start is not None:
+            detector.load_state_dict(start[1].state["model"])
+
+        # 3. The trainer.
+        settings = config.e2e
+        augment = Augmentation(
+            crop=settings.crop,
+            jitter_frames=settings.jitter_frames,
+            flip_probability=settings.flip_probability,
+            rand_augment=RandAugment(**settings.rand_augment.model_dump()),
+            colour_jitter=ColourJitter(**settings.colour_jitter.model_dump()),
+            per_video=settings.per_video,
+        )
+        made_from = {
+            "config": stage_part("e2e", config),
+            "windows": windows_digest(windows),
+            "encoder": tensors_digest(encoder.state_dict()),
+            "detector": origin,
+        }
+        clips = config.clips.model_dump(mode="json")
+        detector = detector.to(self.device)
+        autocast = _autocast(settings.precision, self.device)
+        if settings.memory == "sgs" and settings.memory_budget_gib is not None:
+            self.plan = plan_step(
+                settings,
+                detect,
+                encoder=encoder,
+                detector=detector,
+                clip=torch.zeros(plan.clip_frames, plan.crop, plan.crop, 3, dtype=torch.uint8),
+                workers=config.workers,
+                device=self.device,
+                autocast=autocast,
+            )
+            settings = settings.model_copy(update={"micro_batch": self.plan.micro_batch, "keep": self.plan.keep})
+        return E2eTrainer(
+            settings,
+            detect,
+            encoder=encoder,
+            detector=detector,
+            clips=TrainingClips(
+                windows, self.sources.files, plan, augment=augment, seed=config.seed, workers=config.workers
+            ),
+            failed=failed,
+            validation_loss=lambda: self.validation_loss(encoder, detector, detect, classes),
+            origin=Origin(
+                in_channels=encoder.channels,
+                classes=classes,
+                source={"encoder": config.encoder.name, "weights_sha256": weights_sha256, "clips": clips},
+                config_digest=digest(made_from),
+                seed=config.seed,
+            ),
+            folder=self.outcome.folder,
+            device=self.device,
+            autocast=autocast,
+        )
+
+    def validation_loss(
+        self, encoder: Encoder, detector: Detector, detect: DetectSettings, classes: tuple[str, ...]
+    ) -> float | None:
+        """Encode the test subset as it is now, and measure the loss on it."""
+        config = self.config
+        tested = [video for video in self.annotations.subset(config.data.test_subset) if video.actions]
+        files = {video.id: self.sources.files[video.id] for video in tested if video.id in self.sources.files}
+        if not config.e2e.validate_epochs or not files:
+            return None
+        features, failed = encode_in_memory(
+            files, encoder=encoder, title="e2e: validate", **encoding(config, files, self.device)
+        )
+        self.outcome.failed |= {failure.video_id: failure for failure in failed}
+        if not features.ids:
+            return None
+        return mean_loss(
+            detector,
+            [video for video in tested if video.id in features.features],
+            features,
+            settings=detect,
+            classes=classes,
+            objective=Objective(detect),
+            device=self.device,
+            seed=config.seed,
+        )
+
+
+def find_detector(config: Config, run: RunFolder, named: Path | None) -> tuple[Path, Trained] | None:
+    """The detector to start from: the one named, else the run's own; none: a fresh one."""
+    if named is not None:
+        return named, load_detector(named)
+    path = run.detect / "checkpoints" / f"{config.detect.inference.checkpoint}.pt"
+    if config.e2e.start == "scratch" or not path.exists():
+        return None
+    found = load_detector(path)
+    if found.state["position"]["epoch"] < found.settings.training.epochs:
+        raise EtadError(
+            f"{path}: the run's detector is only half trained. Finish it with `etad detect`, name a checkpoint with "
+            "--init-detector, or set e2e.start=scratch."
+        )
+    return path, found
+
+
+def encoding(config: Config, files: Mapping[str, Path], device: torch.device) -> dict[str, Any]:
+    """How videos are encoded outside training: exactly as `extract` does."""
+    return {
+        "plan": ClipPlan(**config.clips.model_dump()),
+        "dtype": choose_dtype(config.encoder.precision, device),
+        "batch_clips": config.extract.batch_clips,
+        "workers": config.workers,
+        "folder": _folder(config, files),
+        "device": device,
+    }
+
+
+def _folder(config: Config, files: Mapping[str, Path]) -> Path:
+    return config.data.videos or next(iter(files.values()), Path()).parent
+
+
+def _autocast(precision: str, device: torch.device) -> torch.dtype | None:
+    dtype = choose_training_dtype(precision, device)
+    return None if dtype == torch.float32 else dtype
+
+
+def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Digest of named tensors."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()

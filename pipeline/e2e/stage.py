@@ -1,0 +1,135 @@
+"""The e2e stage of a run: encoder and detector trained together from raw video, then inference and evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ...data.annotations import Annotations
+from ...data.checkpoint import load_checkpoint, save_checkpoint
+from ...data.files.atomic import remove_leftovers
+from ...detect.model.build import check_channels
+from ...extract.encoders.encoder import Encoder
+from ...extract.weights.load import encoder_checkpoint
+from ..config import Config
+from ..device import threads_for
+from ..run_folder import RunFolder
+from ..stages.extract import Sources, load_encoder
+from .checks import check_clips, check_features_place, check_files
+from .infer import infer_tuned
+from .memory import GIB, tensor_bytes
+from .setup import E2eOutcome, E2eSetup, find_detector
+from .train import E2eTrainer
+
+ENCODER_FORMAT = "etad-encoder"
+
+
+def run_e2e(
+    config: Config,
+    run: RunFolder,
+    *,
+    sources: Sources,
+    annotations: Annotations,
+    init_detector: Path | None,
+    weights: Path | None,
+    scores: Path | None,
+    features: Path | None = None,
+    device: torch.device,
+    say: Callable[[str], None] = lambda text: None,
+) -> E2eOutcome:
+    """Train through the encoder, infer with its features, evaluate; do only what is missing.
+
+    Parameters
+    ----------
+    init_detector
+        Checkpoint to start from; the run's own by default.
+    weights
+        Encoder weights, found as `extract` finds them.
+    scores
+        File of video-level class scores.
+    features
+        Cache to write the tuned encoder's features to, of both subsets; none: they never leave memory.
+    say
+        Told the plan of a step before training begins, where a memory budget is set.
+
+    Raises
+    ------
+    EtadError
+        Settings, weights, detector and videos do not go together; nothing can be sampled; too many videos fail.
+    """
+    check_clips(config)
+    check_files(config, annotations, sources.files)
+    tuned = run.e2e / "encoder.pt"
+    if features is not None:
+        check_features_place(features, tuned)
+    outcome = E2eOutcome(run.e2e)
+    outcome.missing += sources.missing
+    encoder, weights_sha256, text = load_encoder(config, run, weights)
+    outcome.notes.append(f"encoder: {text}")
+    encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
+    check_channels(config.detect, encoder.channels, config.encoder.name)
+    run.claim("e2e", config)
+    remove_leftovers(run.e2e)
+    setup = E2eSetup(config, run, sources, annotations, device, outcome)
+    trainer = setup.trainer(encoder, weights_sha256, find_detector(config, run, init_detector))
+    if setup.plan is not None:
+        say(setup.plan.text())
+        trainer.watches_memory = True
+    _train(trainer, config, outcome)
+    if setup.plan is not None and trainer.peak_bytes is not None:
+        modules = (trainer.encoder, trainer.detector)
+        taken = trainer.peak_bytes + tensor_bytes([each for module in modules for each in module.parameters()])
+        outcome.notes.append(
+            f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {(taken + setup.plan.frames) / GIB:.3f} GiB"
+        )
+    outcome.failed |= trainer.failed
+    chosen = trainer.last.with_name(f"{config.detect.inference.checkpoint}.pt")
+    _write_encoder(tuned, load_checkpoint(chosen), encoder, config)
+    return infer_tuned(
+        config,
+        outcome,
+        sources,
+        annotations,
+        encoder=encoder,
+        weights=tuned,
+        checkpoint=chosen,
+        scores=scores,
+        cache=features,
+        device=device,
+    )
+
+
+def _train(trainer: E2eTrainer, config: Config, outcome: E2eOutcome) -> None:
+    resumed = trainer.resume()
+    if trainer.state.epoch >= config.e2e.epochs:
+        outcome.notes.append(f"training skipped: {trainer.last} is done")
+        return
+    if resumed:
+        at = f"epoch {trainer.state.epoch + 1}, step {trainer.state.step + 1}"
+        outcome.notes.append(f"training went on from {trainer.last} ({at})")
+    with tqdm(desc="e2e: train", unit="step") as bar:
+
+        def progress(step: int, steps: int, loss: float) -> None:
+            bar.total = steps
+            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+            bar.update(step - bar.n)
+
+        with threads_for(trainer.encoder):
+            trainer.run(progress)
+
+
+def _write_encoder(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config) -> None:
+    """Load the chosen checkpoint's encoder, and write it as weights that extraction takes."""
+    encoder.load_state_dict(chosen["encoder"])
+    if path.exists():
+        written = load_checkpoint(path).get("encoder", {})
+        with contextlib.suppress(KeyError):
+            if all(torch.equal(tensor, written[name]) for name, tensor in chosen["encoder"].items()):
+                return
+    content = {"format": ENCODER_FORMAT, "clip_frames": config.clips.clip_frames, "version": chosen["version"]}
+    save_checkpoint(path, content | encoder_checkpoint(encoder, name=config.encoder.name))

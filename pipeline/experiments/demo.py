@@ -1,0 +1,119 @@
+"""`etad demo`: the whole way on a synthetic set, and the honest yardsticks beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ...data.annotations import Annotations
+from ...data.detections import Detections, read_detections, write_detections
+from ...data.files.atomic import write_json
+from ..config import Config, override
+from ..device import choose_device
+from ..run_folder import RunFolder
+from ..show.plots import plot_curves, plot_qualitative, plot_yardsticks, qualitative_strips
+from ..stages.evaluate import Evaluation, evaluate
+from ..stages.inputs import read_data
+from ..stages.pretrain import run_pretrain
+from .legs import extract_and_detect, train_end_to_end
+from .synthetic_set import draw_set
+
+PROPOSALS_PER_VIDEO = 100
+
+
+@dataclass
+class DemoReport:
+    """What the demo found.
+
+    Parameters
+    ----------
+    evaluations
+        By method; the real one last.
+    seconds
+        Time that each part took now; next to nothing where it was done before.
+    """
+
+    folder: Path
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    pictures: list[Path] = field(default_factory=list)
+
+
+def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoReport:
+    """Draw the set, pretrain, extract, detect, train end to end, evaluate, plot; the same detector on poorer features.
+
+    Parameters
+    ----------
+    say
+        Told each part before it begins.
+    """
+    report = DemoReport(folder)
+    run = RunFolder(folder)
+
+    with _part("draw the videos", report, say):
+        config = draw_set(config, folder / "data")
+    annotations = read_data(config)
+
+    with _part("pretrain the encoder on the source set", report, say):
+        pretrained = run_pretrain(config, run, weights=None, device=choose_device(config.device))
+        say(f"  {pretrained.text()}")
+
+    with _part("yardstick: random proposals", report, say):
+        report.evaluations["random proposals"] = _random(config, annotations, folder)
+    poorer = folder / "yardsticks"
+    legs = {
+        "clips of one repeated frame": (RunFolder(poorer / "still"), ("clips.still=true",)),
+        "untrained encoder": (RunFolder(poorer / "untrained"), ("encoder.init=random",)),
+        "pretrained motion features": (run, ()),
+    }
+    for name, (leg, sets) in legs.items():
+        with _part(f"extract and detect: {name}", report, say):
+            weights = None if "untrained" in name else run.encoder
+            found = extract_and_detect(override(config, *sets), leg, annotations, weights=weights)
+            assert not found.left_out, found.left_out
+            report.evaluations[name] = found.evaluation
+
+    with _part("train end to end from there", report, say):
+        tuned = train_end_to_end(config, run, annotations, weights=None, init_detector=None)
+        report.evaluations["the same, then trained end to end"] = tuned.evaluation
+
+    with _part("draw the pictures", report, say):
+        detections = read_detections(run.e2e / "detections.json")
+        tested = Annotations(
+            annotations.source, {video.id: video for video in annotations.subset(config.data.test_subset)}
+        )
+        average = {name: evaluation.average_mAP for name, evaluation in report.evaluations.items()}
+        report.pictures = [
+            plot_qualitative(qualitative_strips(tested, detections), run.plots / "qualitative.png"),
+            plot_curves(run.detect / "log.jsonl", run.plots / "curves.png"),
+            plot_curves(run.e2e / "log.jsonl", run.plots / "e2e_curves.png"),
+            plot_yardsticks(average, run.plots / "yardsticks.png", title="The same detector on the same videos"),
+        ]
+    write_json(folder / "demo.json", {name: e.as_json() for name, e in report.evaluations.items()}, indent=1)
+    return report
+
+
+def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluation:
+    """Segments, labels and scores drawn at random."""
+    random = np.random.default_rng([config.seed, 99])
+    labels, rows = annotations.labels, []
+    for video in annotations.subset(config.data.test_subset):
+        ends = np.sort(random.random((PROPOSALS_PER_VIDEO, 2)), axis=1) * (video.duration_seconds or 1.0)
+        classes = random.integers(len(labels), size=PROPOSALS_PER_VIDEO)
+        rows.append((video.id, ends, classes, random.random(PROPOSALS_PER_VIDEO)))
+    found = Detections.join(rows, labels=labels)
+    path = write_detections(folder / "yardsticks" / "random.json", found)
+    return evaluate(annotations, config.data.test_subset, found, tious=config.detect.tious, source=str(path))
+
+
+@contextmanager
+def _part(name: str, report: DemoReport, say: Callable[[str], None]) -> Iterator[None]:
+    say(name)
+    started = time.monotonic()
+    yield
+    report.seconds[name] = time.monotonic() - started

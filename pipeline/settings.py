@@ -1,0 +1,161 @@
+"""Settings of the stages that live in this room: end-to-end training and the synthetic set."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..data.settings import Settings
+from ..extract.augment import LARGEST_MAGNITUDE, OPERATIONS
+
+
+class RandAugmentSettings(Settings):
+    """RandAugment; off by default, on where `release` is true (SPEC section 1): see `etad.extract.augment.RandAugment`.
+
+    Parameters
+    ----------
+    operations
+        How many are applied; 0: off (the release: 2).
+    magnitude, magnitude_std
+        Mean and deviation of how strongly, of 10.
+    """
+
+    operations: int = Field(default=0, ge=0, le=len(OPERATIONS))
+    magnitude: float = Field(default=9.0, ge=0, le=LARGEST_MAGNITUDE)
+    magnitude_std: float = Field(default=0.0, ge=0)
+
+
+class ColourJitterSettings(Settings):
+    """Colour jitter; off by default, on where `release` is true (SPEC section 1).
+
+    Parameters
+    ----------
+    brightness, contrast, saturation
+        How far the factors may be from 1; 0: off (the release: 0.5 each).
+    hue
+        How far the hue may be turned, as a share of the colour circle (the release: 0.1).
+    """
+
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    contrast: float = Field(default=0.0, ge=0, le=1)
+    saturation: float = Field(default=0.0, ge=0, le=1)
+    hue: float = Field(default=0.0, ge=0, le=0.5)
+
+
+class E2eSettings(Settings):
+    """End-to-end training (SPEC sections 4 and 6).
+
+    Parameters
+    ----------
+    start
+        `detector`: from the detector named, else the run's own, else a fresh one; `scratch`: from a fresh one.
+    memory
+        `sgs`: gradient sampling; `full`: ordinary back-propagation through every snippet; `checkpoint`: the same,
+        with activations computed again. The latter two are there to compare with (Table 7).
+    strategy, ratio
+        Which snippets' gradients reach the encoder, and which share of them; 0 trains the detector alone.
+    chunk
+        The sample is rounded up to whole chunks of so many snippets (the release: 4).
+    micro_batch
+        Snippets that the encoder sees at once; it changes results by rounding errors alone.
+    keep
+        What the first pass over the sampled snippets leaves for the second one: `nothing`; `maps`: the outputs of the
+        frozen stages; `graphs`: everything.
+    memory_budget_gib
+        Memory that a step may take: the micro-batch shrinks, and maps are kept or not, to fit it.
+    precision
+        Number format of the encoder in training; `auto` takes bfloat16 where the device gains by it.
+    encoder_lr, detector_lr
+        Learning rates.
+    optimizer, weight_decay
+        Of everything that is trained.
+    batch
+        Windows a step; a last, short batch is dropped unless it is the only one.
+    decay_after
+        Epochs after which both learning rates are divided by ten.
+    clip_norm
+        Largest norm of the gradient of encoder and detector together; none: no clipping.
+    crop, flip_probability, jitter_frames, per_video
+        Augmentation: see `etad.extract.clips.Augmentation`.
+    rand_augment, colour_jitter
+        Changes of colour and shape, one draw for each snippet, or for the video where `per_video` is true.
+    failing_share
+        Share of the training videos that may fail to decode; more stop the run.
+    validate_epochs
+        Measure the loss on the test subset after each epoch; otherwise the best checkpoint is that of the training
+        loss.
+    checkpoint_seconds
+        Time between checkpoints within an epoch.
+    """
+
+    start: Literal["detector", "scratch"] = "detector"
+    memory: Literal["sgs", "full", "checkpoint"] = "sgs"
+    strategy: Literal["random", "grid", "block", "fps", "dpp", "gradnorm"] = "random"
+    ratio: float = Field(default=0.3, ge=0, le=1)
+    chunk: int = Field(default=1, ge=1)
+    micro_batch: int = Field(default=4, ge=1)
+    keep: Literal["nothing", "maps", "graphs"] = "maps"
+    memory_budget_gib: float | None = Field(default=None, gt=0)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    encoder_lr: float = Field(default=5e-7, gt=0)
+    detector_lr: float = Field(default=5e-4, gt=0)
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    weight_decay: float = Field(default=1e-4, ge=0)
+    epochs: int = Field(default=6, ge=1)
+    batch: int = Field(default=4, ge=1)
+    decay_after: int = Field(default=5, ge=1)
+    clip_norm: float | None = Field(default=None, gt=0)
+    crop: Literal["random", "centre"] = "random"
+    flip_probability: float = Field(default=0.0, ge=0, le=1)
+    jitter_frames: int = Field(default=0, ge=0)
+    per_video: bool = False
+    rand_augment: RandAugmentSettings = RandAugmentSettings()
+    colour_jitter: ColourJitterSettings = ColourJitterSettings()
+    failing_share: float = Field(default=0.1, ge=0, le=1)
+    validate_epochs: bool = True
+    checkpoint_seconds: float = Field(default=300.0, gt=0)
+
+    @model_validator(mode="after")
+    def _budget_fits(self) -> E2eSettings:
+        if self.memory != "sgs" and self.memory_budget_gib is not None:
+            raise ValueError(
+                f"memory_budget_gib={self.memory_budget_gib:g} is kept by memory='sgs' alone, which encodes in "
+                f"micro-batches; memory='{self.memory}' takes what it takes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keeping_fits(self) -> E2eSettings:
+        if self.keep == "graphs" and self.strategy in ("fps", "dpp", "gradnorm"):
+            raise ValueError(
+                f"keep='graphs' needs to know the sample beforehand, but strategy='{self.strategy}' chooses by "
+                "features or gradients; take keep='maps'"
+            )
+        return self
+
+
+class DemoSettings(Settings):
+    """The synthetic set (see `etad.data.synthetic.dataset`).
+
+    Parameters
+    ----------
+    videos
+        Untrimmed videos to draw.
+    validation_share
+        Share of them to test on.
+    size, fps
+        Side of their frames in pixels, and frames per second.
+    shortest_seconds, longest_seconds
+        Range of their lengths.
+    difficulty
+        0 easy .. 1 hard: contrast, grain, distractors, speed of the background.
+    """
+
+    videos: int = Field(default=56, ge=8)
+    validation_share: float = Field(default=0.3, gt=0, lt=1)
+    size: int = Field(default=48, ge=16)
+    fps: float = Field(default=10.0, ge=5, le=60)
+    shortest_seconds: float = Field(default=20.0, ge=5)
+    longest_seconds: float = Field(default=60.0, ge=5)
+    difficulty: float = Field(default=0.2, ge=0, le=1)

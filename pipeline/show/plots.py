@@ -1,0 +1,185 @@
+"""Pictures: training curves, detections beside the ground truth (Fig. 3), yardsticks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...data.annotations import Annotations, match_ids
+from ...data.detections import Detections
+from ...data.errors import EtadError
+from ...data.files.atomic import replacing
+
+TOP = 20
+_COLOURS = matplotlib.colormaps["viridis"]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One video of Fig. 3.
+
+    Parameters
+    ----------
+    actions, proposals
+        (n, 2) seconds; proposals by falling score.
+    """
+
+    video_id: str
+    duration_seconds: float
+    actions: np.ndarray
+    labels: tuple[str, ...]
+    proposals: np.ndarray
+
+
+def plot_curves(log: Path, path: Path) -> Path:
+    """Draw the loss over the epochs, its parts, and the learning rate."""
+    try:
+        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError as error:
+        raise EtadError(f"{log}: no training log. Run `etad detect` first.") from error
+    except ValueError as error:
+        raise EtadError(f"{log}: no training log of etad: {error}.") from error
+    if not lines or not all(isinstance(line, dict) and {"epoch", "train", "val_loss"} <= line.keys() for line in lines):
+        raise EtadError(f"{log}: no training log of etad. Run `etad detect` again.")
+    epochs = [line["epoch"] for line in lines]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    whole, parts = figure.subplots(1, 2)
+    whole.plot(epochs, [line["train"]["loss"] for line in lines], marker="o", label="training")
+    if all(line["val_loss"] is not None for line in lines):
+        whole.plot(epochs, [line["val_loss"] for line in lines], marker="s", label="validation (grid proposals)")
+    for name in (name for name in lines[0]["train"] if name != "loss"):
+        parts.plot(epochs, [line["train"][name] for line in lines], marker="o", label=name)
+    for axes, title in ((whole, "Loss"), (parts, "Parts of the training loss")):
+        axes.set(title=title, xlabel="epoch", ylim=(0, None))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    return _save(figure, path)
+
+
+def qualitative_strips(
+    annotations: Annotations, detections: Detections, *, videos: Sequence[str] = (), most: int = 6
+) -> list[Strip]:
+    """Choose videos to show: those named, else the first ones that have actions and results.
+
+    Raises
+    ------
+    EtadError
+        A named video is not annotated or has no result, or none can be shown.
+    """
+    wanted = list(videos) or [video.id for video in annotations.videos.values() if video.actions]
+    for id in videos:
+        if id not in annotations.videos:
+            raise EtadError(f"{annotations.source}: has no video '{id}'.")
+    matches = match_ids(wanted, detections.video_ids, where="detections")
+    if videos and len(matches) < len(wanted):
+        lost = next(id for id in wanted if id not in matches)
+        raise EtadError(f"the detections have no result for video '{lost}'.")
+    strips = []
+    for id in [id for id in wanted if id in matches][: len(videos) or most]:
+        video = annotations.videos[id]
+        rows = np.flatnonzero(detections.video == detections.video_ids.index(matches[id]))
+        rows = rows[np.argsort(-detections.score[rows], kind="stable")]
+        segments = np.stack([detections.start_seconds[rows], detections.end_seconds[rows]], axis=1)
+        # A proposal reported with several labels is one proposal.
+        _, first = np.unique(segments, axis=0, return_index=True)
+        proposals = segments[np.sort(first)][:TOP]
+        actions = np.array([[a.start_seconds, a.end_seconds] for a in video.actions]).reshape(-1, 2)
+        ends = [video.duration_seconds or 0.0, *actions[:, 1], *proposals[:, 1]]
+        strips.append(
+            Strip(id, video.duration_seconds or max(ends), actions, tuple(a.label for a in video.actions), proposals)
+        )
+    if not strips:
+        raise EtadError("no video has both annotated actions and results, so there is nothing to show.")
+    return strips
+
+
+def plot_qualitative(strips: Sequence[Strip], path: Path) -> Path:
+    """Draw Fig. 3: actions in black above the line, the top 20 proposals below it, coloured by their largest tIoU."""
+    figure = Figure(figsize=(9, 1.9 * len(strips) + 0.6), layout="constrained")
+    rows = np.atleast_1d(figure.subplots(len(strips), 1))
+    for axes, strip in zip(rows, strips):
+        _draw_strip(axes, strip)
+    rows[-1].set_xlabel(f"seconds; above the line: annotated actions, below it: the best {TOP} detections, best on top")
+    scale = matplotlib.cm.ScalarMappable(cmap=_COLOURS)
+    figure.colorbar(scale, ax=list(rows), label="largest tIoU with an action", fraction=0.03)
+    return _save(figure, path)
+
+
+def plot_yardsticks(values: Mapping[str, float], path: Path, *, title: str) -> Path:
+    """Draw one bar a method: average mAP in per cent."""
+    figure = Figure(figsize=(7, 0.5 * len(values) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    names = list(values)[::-1]
+    # The last method named is the one in question; it stands at the bottom.
+    bars = axes.barh(names, [100 * values[name] for name in names], color=["C0"] + ["0.7"] * (len(names) - 1))
+    axes.bar_label(bars, fmt="%.1f", padding=3)
+    axes.set(title=title, xlabel="average mAP, %", xlim=(0, 115 * max([*values.values(), 0.1])))
+    return _save(figure, path)
+
+
+def plot_seeds(values: Mapping[str, Sequence[float]], path: Path, *, title: str) -> Path:
+    """Draw one column a method: a dot for each seed, joined seed by seed, and a bar at the mean; per cent."""
+    figure = Figure(figsize=(1.2 * len(values) + 2, 3.6), layout="constrained")
+    axes = figure.subplots()
+    names = list(values)
+    for of_seed in zip(*values.values()):
+        axes.plot(names, [100 * value for value in of_seed], marker="o", color="0.6", linewidth=1)
+    means = [100 * float(np.mean(values[name])) for name in names]
+    axes.plot(names, means, linestyle="none", marker="_", markersize=36, markeredgewidth=3, color="C0", label="mean")
+    axes.set(title=title, ylabel="average mAP, %")
+    axes.margins(x=0.15)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize="small", markerscale=0.4)
+    return _save(figure, path)
+
+
+def largest_tiou(proposals: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Largest tIoU of each proposal with any action, (n,); 0 where there is none.
+
+    Examples
+    --------
+    >>> largest_tiou(np.array([[0.0, 2.0], [5.0, 6.0]]), np.array([[1.0, 3.0]])).round(3).tolist()
+    [0.333, 0.0]
+    """
+    if not len(actions):
+        return np.zeros(len(proposals))
+    low = np.maximum(proposals[:, None, 0], actions[None, :, 0])
+    high = np.minimum(proposals[:, None, 1], actions[None, :, 1])
+    inter = (high - low).clip(min=0)
+    lengths = np.diff(proposals)[:, 0][:, None] + np.diff(actions)[:, 0][None]
+    return (inter / np.maximum(lengths - inter, 1e-9)).max(axis=1)
+
+
+def _draw_strip(axes: Axes, strip: Strip) -> None:
+    for (start, end), label in zip(strip.actions, strip.labels):
+        axes.barh(2, end - start, left=start, height=2, color="black")
+        axes.annotate(
+            label,
+            ((start + end) / 2, 3.2),
+            ha="center",
+            va="bottom",
+            fontsize=7,
+            annotation_clip=True,
+            parse_math=False,
+        )
+    axes.axhline(0, color="black", linewidth=0.8)
+    for number, ((start, end), tiou) in enumerate(zip(strip.proposals, largest_tiou(strip.proposals, strip.actions))):
+        axes.barh(-1 - number * 0.5, end - start, left=start, height=0.42, color=_COLOURS(tiou))
+    axes.set(xlim=(0, strip.duration_seconds), ylim=(-1.5 - 0.5 * TOP, 6), yticks=[])
+    axes.set_title(strip.video_id, loc="left", fontsize=8, pad=2, parse_math=False)
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=130)
+    return path

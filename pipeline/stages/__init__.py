@@ -1,0 +1,1 @@
+"""One function a stage: extract, pretrain, detect, infer, evaluate, check."""

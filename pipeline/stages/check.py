@@ -1,0 +1,137 @@
+"""`etad check`: annotations x videos x cache x config, before hours are spent on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from ...data.annotations import Annotations, clean, match_ids, subset_aliases
+from ...data.cache.cache import FeatureCache, parts_folder
+from ...data.errors import EtadError, counted, listing
+from ...data.video.video import probe
+from ...extract.encoders.encoder import encoder_spec
+from ..config import Config
+from ..run_folder import RunFolder
+from .detect import check_cache
+from .extract import describe_missing, find_sources, packaged_weights
+from .inputs import read_data
+
+# Annotated and real durations differ by the container's rounding; more than this is another cut of the video.
+DURATION_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know before a run.
+
+    Parameters
+    ----------
+    kind
+        `problem`: something will fail or be left out; `note`: what real files do, and what is done about it.
+    """
+
+    kind: str
+    where: str
+    what: str
+    advice: str
+
+
+def check(config: Config, run: RunFolder | None, *, probe_videos: bool = True) -> list[Finding]:
+    """List what is wrong or worth knowing; never stops at the first."""
+    findings: list[Finding] = []
+    annotations = None
+    try:
+        annotations = read_data(config)
+        findings += _of_annotations(annotations, config)
+    except EtadError as error:
+        findings.append(Finding("problem", "annotations", str(error), "correct the file"))
+    if config.data.videos is not None:
+        try:
+            findings += _of_videos(config, annotations, probe_videos=probe_videos)
+        except EtadError as error:
+            findings.append(Finding("problem", "videos", str(error), "name another folder with --videos"))
+    if run is not None and (run.cache.exists() or parts_folder(run.cache).is_dir()):
+        findings += _of_cache(config, run, annotations)
+    elif config.encoder.weights is None and config.encoder.init == "weights" and not (run and run.encoder.exists()):
+        try:
+            wanted = encoder_spec(config.encoder.name).weights_wanted()
+            if packaged_weights(config) is None:
+                findings.append(Finding("note", "encoder", wanted, "needed by `extract` only"))
+        except EtadError as error:
+            findings.append(Finding("problem", "encoder", str(error), "set encoder.name"))
+    return findings
+
+
+def _of_annotations(annotations: Annotations, config: Config) -> Iterator[Finding]:
+    where = str(annotations.source)
+    for subset in (config.data.train_subset, config.data.test_subset):
+        try:
+            annotations.subset(subset)
+        except EtadError as error:
+            yield Finding("problem", where, str(error), "set data.train_subset or data.test_subset")
+    unknown = [video.id for video in annotations.videos.values() if video.duration_seconds is None]
+    if unknown:
+        what = f"no duration stated for {counted(len(unknown), 'video')}"
+        yield Finding("note", where, what, "the video files' own are taken")
+    for video in annotations.videos.values():
+        if video.duration_seconds is not None:
+            for repair in clean(video, video.duration_seconds)[1]:
+                yield Finding("note", f"{where}: {video.id}", repair.detail, repair.kind)
+
+
+def _of_videos(config: Config, annotations: Annotations | None, *, probe_videos: bool) -> Iterator[Finding]:
+    sources = find_sources(config, annotations, None)
+    folder = str(config.data.videos)
+    if sources.missing:
+        yield Finding("problem", folder, describe_missing(sources), "get the files, or list the ids in data.blocked")
+    if annotations is not None:
+        strangers = sorted(set(sources.files) - set(annotations.videos))
+        if strangers:
+            what = f"{counted(len(strangers), 'video')} without annotations: {listing(strangers)}"
+            yield Finding("note", folder, what, "they are extracted, not trained on")
+    if not probe_videos:
+        return
+    for id, path in tqdm(sources.files.items(), desc="check", unit="video"):
+        try:
+            seconds = probe(path).duration_seconds
+        except EtadError as error:
+            yield Finding("problem", path.name, str(error), "get another copy, or list the id in data.blocked")
+            continue
+        annotated = annotations.videos.get(id) if annotations else None
+        if annotated is None:
+            continue
+        stated = annotated.duration_seconds
+        if stated is not None and abs(stated - seconds) > DURATION_SECONDS:
+            what = f"lasts {seconds:.2f} s, the annotations say {stated:.2f} s"
+            yield Finding("problem", path.name, what, "another cut of the video? get the annotated one")
+        try:
+            clean(annotated, seconds)
+        except EtadError as error:
+            yield Finding("problem", path.name, str(error), "correct the annotation")
+
+
+def _of_cache(config: Config, run: RunFolder, annotations: Annotations | None) -> Iterator[Finding]:
+    try:
+        cache = FeatureCache(run.cache)
+        check_cache(cache, config)
+    except EtadError as error:
+        yield Finding("problem", str(run.cache), str(error), "see the sentence")
+        return
+    if annotations is None:
+        return
+    wanted = [
+        video.id
+        for subset in (config.data.train_subset, config.data.test_subset)
+        for video in annotations.videos.values()
+        if video.subset.lower() in subset_aliases(subset)
+    ]
+    try:
+        lost = sorted(set(wanted) - set(match_ids(wanted, cache.ids, where=str(run.cache))))
+    except EtadError as error:
+        yield Finding("problem", str(run.cache), str(error), "see the sentence")
+        return
+    if lost:
+        what = f"{counted(len(lost), 'annotated video')} not in the cache: {listing(lost)}"
+        yield Finding("problem", str(run.cache), what, "run `extract` again; it does what is missing")

@@ -1,0 +1,176 @@
+"""The detect stage of a run: windows, training, inference, labels, detections, evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ...data.annotations import Annotations
+from ...data.cache.cache import FeatureCache
+from ...data.class_scores import read_class_scores
+from ...data.errors import EtadError
+from ...detect.model.build import Trained, check_channels, load_detector
+from ...detect.train import Trainer
+from ...detect.windows import Window, make_windows, training_classes
+from ..config import Config, digest
+from ..run_folder import stage_part
+from .infer import NO_SCORES, Outcome, infer_and_evaluate, note_windows, require_windows, windows_digest
+
+
+def check_cache(cache: FeatureCache, config: Config) -> None:
+    """Refuse a cache whose encoder or timing contradicts the config.
+
+    Raises
+    ------
+    EtadError
+        Naming both values, the cache and a video.
+    """
+    for video_id in cache.ids:
+        timing = cache.timing(video_id)
+        clips = config.clips
+        compared: list[tuple[str, object, object]] = [
+            ("clips.clip_frames", timing.clip_frames, clips.clip_frames),
+            ("clips.frame_step", timing.frame_step, clips.frame_step),
+        ]
+        if clips.fps is not None and abs(timing.fps - clips.fps) > 1e-3:
+            compared.append(("clips.fps", timing.fps, clips.fps))
+        if clips.layout == "spread" and cache.lengths[video_id] != clips.num_snippets:
+            compared.append(("clips.num_snippets", cache.lengths[video_id], clips.num_snippets))
+        if clips.layout == "sliding" and timing.centers_seconds is None and cache.lengths[video_id] > 1:
+            stride = round(timing.center_step_seconds * timing.fps, 3)
+            compared.append(("clips.stride_frames", stride, clips.stride_frames))
+        if video_id == cache.ids[0]:
+            meta = cache.meta(video_id)  # one for all: a cache mixes neither encoders nor transforms
+            compared.append(("encoder.name", meta.encoder, config.encoder.name))
+            wanted = clips.model_dump(mode="json")
+            names = [name for name in ("layout", "resize", "crop", "edge", "still") if name in meta.transform]
+            compared += [(f"clips.{name}", meta.transform[name], wanted[name]) for name in names]
+        for key, found, expected in compared:
+            if found != expected:
+                raise EtadError(
+                    f"{cache.path}: video '{video_id}' was extracted with {key}={found}, the config says {expected}. "
+                    f"Extract again into another run folder, or set {key}={found}."
+                )
+
+
+def detect(
+    config: Config,
+    folder: Path,
+    *,
+    cache: FeatureCache,
+    annotations: Annotations,
+    scores: Path | None,
+    checkpoint: Path | None,
+    device: torch.device,
+    title: str = "detect",
+) -> Outcome:
+    """Train (unless a checkpoint is given), infer, label, and evaluate; do only what is missing.
+
+    Parameters
+    ----------
+    folder
+        Where the stage's files go.
+    scores
+        File of video-level class scores.
+    checkpoint
+        A trained detector: nothing is trained.
+    """
+    outcome = Outcome(folder)
+    check_cache(cache, config)
+    check_channels(config.detect, cache.channels, cache.path)
+    if checkpoint is None and config.detect.labels.source == "scores" and scores is None:
+        raise EtadError(NO_SCORES)
+    if scores is not None:
+        _check_scores(scores, annotations, config)
+    given = None if checkpoint is None else checkpoint.parent.parent / "classifier.pt"
+    if checkpoint is None:
+        checkpoint = _train(config, outcome, cache=cache, annotations=annotations, device=device, title=title)
+    trained = load_detector(checkpoint)
+    _check_features(trained, cache, checkpoint)
+    return infer_and_evaluate(
+        config,
+        outcome,
+        trained=trained,
+        features=cache,
+        annotations=annotations,
+        scores=scores,
+        given=given,
+        device=device,
+        title=title,
+    )
+
+
+def _check_scores(scores: Path, annotations: Annotations, config: Config) -> None:
+    """Complain of a file of class scores before hours are spent, not after."""
+    learned = annotations.subset(config.data.train_subset)
+    read_class_scores(scores).aligned(sorted({action.label for video in learned for action in video.actions}), [])
+
+
+def _check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> None:
+    """Refuse features of another width or encoder than the detector was trained on."""
+    sizes = trained.settings.model_copy(update={"in_channels": trained.state["in_channels"]})
+    check_channels(sizes, cache.channels, cache.path)
+    encoder, expected = cache.meta(cache.ids[0]).encoder, trained.source.get("encoder")
+    if encoder != expected:
+        raise EtadError(
+            f"{cache.path}: features of encoder {encoder}, but {checkpoint} was trained on features of {expected}. "
+            "Extract with that encoder, or train on these features."
+        )
+
+
+def _train(
+    config: Config, outcome: Outcome, *, cache: FeatureCache, annotations: Annotations, device: torch.device, title: str
+) -> Path:
+    settings = config.detect.model_copy(update={"in_channels": cache.channels})
+    classes = training_classes(annotations, config.data.train_subset)
+    learned = annotations.subset(config.data.train_subset)
+    windows, report = make_windows(learned, cache, settings=settings, classes=classes, training=True)
+    note_windows(outcome, config.data.train_subset, report)
+    require_windows(windows, report, config.data.train_subset)
+    tested = [video for video in annotations.subset(config.data.test_subset) if video.actions]
+    val_windows: list[Window] = []
+    if tested:
+        val_windows = make_windows(tested, cache, settings=settings, classes=classes, training=False)[0]
+    first = cache.meta(cache.ids[0])
+    trainer = Trainer(
+        settings,
+        train_windows=windows,
+        val_windows=val_windows,
+        cache=cache,
+        classes=classes,
+        source={
+            "encoder": first.encoder,
+            "weights_sha256": first.weights_sha256,
+            "clips": config.clips.model_dump(mode="json"),
+            "transform": first.transform_json,
+        },
+        config_digest=digest(
+            {
+                "config": stage_part("detect", config),
+                "windows": windows_digest(windows),
+                "features": [repr(cache.kind), first.weights_sha256],
+            }
+        ),
+        folder=outcome.folder,
+        device=device,
+        seed=config.seed,
+        workers=config.workers,
+    )
+    resumed = trainer.resume()
+    if trainer.state.epoch >= settings.training.epochs:
+        outcome.notes.append(f"training skipped: {trainer.last} is done")
+    else:
+        if resumed:
+            at = f"epoch {trainer.state.epoch + 1}, step {trainer.state.step + 1}"
+            outcome.notes.append(f"training went on from {trainer.last} ({at})")
+        with tqdm(desc=f"{title}: train", unit="step") as bar:
+
+            def progress(step: int, steps: int, loss: float) -> None:
+                bar.total = steps
+                bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+                bar.update(step - bar.n)
+
+            trainer.run(progress)
+    return trainer.last.with_name(f"{settings.inference.checkpoint}.pt")

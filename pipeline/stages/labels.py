@@ -1,0 +1,89 @@
+"""Video-level class scores of a run: from a file, or from a classifier trained on the cached features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ...data.annotations import Annotations, match_ids
+from ...data.cache.source import FeatureSource
+from ...data.class_scores import read_class_scores
+from ...data.errors import EtadError
+from ...data.files.atomic import write_text
+from ...detect.results.classify import VideoClassifier, load_classifier, pool, save_classifier, train_classifier
+from ...detect.results.postprocess import VideoScores
+from ...detect.settings import DetectSettings
+from ..config import digest
+
+
+def video_scores(
+    settings: DetectSettings,
+    cache: FeatureSource,
+    annotations: Annotations,
+    *,
+    train_subset: str,
+    videos: Sequence[str],
+    classes: Sequence[str],
+    scores: Path | None,
+    folder: Path,
+    given: Path | None,
+) -> VideoScores:
+    """Find every video's class scores.
+
+    Parameters
+    ----------
+    scores
+        File of video-level class scores.
+    folder
+        Where a classifier of the run's own is kept.
+    given
+        The classifier of a checkpoint that came from elsewhere.
+
+    Raises
+    ------
+    EtadError
+        The file lacks a class or a video, or a checkpoint's classifier is not beside it.
+    """
+    if settings.labels.source == "scores":
+        assert scores is not None
+        return read_class_scores(scores).aligned(classes, list(dict.fromkeys(videos))).of
+    classifier = _classifier(cache, annotations, train_subset=train_subset, classes=classes, folder=folder, given=given)
+    matches = match_ids(list(dict.fromkeys(videos)), cache.ids, where=str(cache.path))
+    return lambda video_id: classifier.scores(cache.read(matches[video_id]))
+
+
+def _classifier(
+    cache: FeatureSource,
+    annotations: Annotations,
+    *,
+    train_subset: str,
+    classes: Sequence[str],
+    folder: Path,
+    given: Path | None,
+) -> VideoClassifier:
+    """Load the classifier that belongs to a given checkpoint, or the run's own, trained anew where the data changed."""
+    if given is not None:
+        if given.exists():
+            return load_classifier(given)
+        raise EtadError(
+            f"{given}: the checkpoint's video classifier is not beside it. Copy it there, give --scores FILE, or set "
+            "detect.labels.source=branch if the detector has a class branch."
+        )
+    videos = [video for video in annotations.subset(train_subset) if video.actions]
+    matches = match_ids([video.id for video in videos], cache.ids, where=str(cache.path))
+    videos = [video for video in videos if video.id in matches]
+    number_of = {label: number for number, label in enumerate(classes)}
+    shown = [[number_of[action.label] for action in video.actions] for video in videos]
+    stamp = digest({"cache": cache.digest, "videos": [video.id for video in videos], "shown": shown})
+    path, stamp_path = folder / "classifier.pt", folder / "classifier.digest"
+    if path.exists() and stamp_path.exists() and stamp_path.read_text(encoding="utf-8") == stamp:
+        return load_classifier(path)
+    bar = tqdm(videos, desc="classify: pool", unit="video")
+    pooled = np.stack([pool(cache.read(matches[video.id])) for video in bar])
+    classifier = train_classifier(pooled, shown, labels=classes)
+    save_classifier(path, classifier)
+    write_text(stamp_path, stamp)
+    return classifier

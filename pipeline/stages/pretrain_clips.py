@@ -1,0 +1,238 @@
+"""Labelled clips to pretrain an encoder on: drawn ones, or cut out of annotated videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ...data.annotations import Video, clean
+from ...data.errors import EtadError, counted, listing
+from ...data.synthetic.dataset import SyntheticSpec, draw_clips
+from ...data.video import transforms
+from ...data.video.video import Video as VideoFile
+from ...data.video.video import open_video
+from ...extract.clips import ClipPlan, Failure
+
+BACKGROUND = "background"
+# Share of the drawn clips, at the end, in which the scene moves as a whole.
+_LAST_CAMERA_SHARE = 0.15
+# A broken stretch of a video is passed over; so many in a row mean that something else is wrong.
+_TRIES = 20
+# Finding a video's frames means reading all of its file: so many are remembered.
+_INDEXED_VIDEOS = 1000
+
+
+class ClipSource(Protocol):
+    """Clips with their classes, a function of seed and number alone: training may stop and go on anywhere."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def failures(self) -> Mapping[str, Failure]:
+        """Videos that could not be used, by id, as far as they have been found out."""
+
+    @property
+    def can_measure(self) -> bool:
+        """Whether there is any clip that is never trained on."""
+
+    def batch(self, step: int, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 (N, L, H, W, 3) and int64 (N,) to train on."""
+
+    def held_out(self, number: int, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same, never trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnClips:
+    """Clips of the synthetic source set; none comes twice.
+
+    Parameters
+    ----------
+    size
+        Side of the frames, pixels.
+    steps, camera_steps
+        Number of training steps, and the share of them over which scenes that move as a whole get fewer.
+    """
+
+    spec: SyntheticSpec
+    clip_frames: int
+    size: int
+    steps: int
+    camera_steps: float
+    seed: int
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return (*self.spec.labels, BACKGROUND)
+
+    @property
+    def failures(self) -> dict[str, Failure]:
+        return {}
+
+    @property
+    def can_measure(self) -> bool:
+        return True
+
+    def batch(self, step: int, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
+        until = self.camera_steps * self.steps
+        left = max(1 - step / until, 0.0) if until else 0.0
+        share = _LAST_CAMERA_SHARE + (1 - _LAST_CAMERA_SHARE) * left
+        return self._draw([self.seed, 0, step], num_clips, share)
+
+    def held_out(self, number: int, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._draw([self.seed, 1, number], num_clips, 0.0)
+
+    def _draw(self, seed: list[int], num_clips: int, camera_share: float) -> tuple[np.ndarray, np.ndarray]:
+        return draw_clips(
+            self.spec,
+            np.random.default_rng(seed),
+            num_clips,
+            clip_frames=self.clip_frames,
+            size=self.size,
+            camera_share=camera_share,
+        )
+
+
+class AnnotatedClips:
+    """Clips out of annotated videos: their middle is anywhere in an action, or outside all actions.
+
+    Parameters
+    ----------
+    sources
+        Video files by id.
+    training, held_out
+        Annotated videos to learn from, and to measure the accuracy on (may be empty). Those without a file are left
+        out.
+    plan
+        How clips are cut: frames, rate, size. Training crops anywhere, measuring in the middle.
+    background
+        Take clips outside all actions too, as one more class.
+    seed
+        Where every draw comes from.
+
+    Raises
+    ------
+    EtadError
+        No training video has a file and an action.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Path],
+        *,
+        training: Sequence[Video],
+        held_out: Sequence[Video],
+        plan: ClipPlan,
+        background: bool,
+        seed: int,
+    ) -> None:
+        self.failures: dict[str, Failure] = {}
+        self._sources, self._plan, self._seed = sources, plan, seed
+        self._indexed = lru_cache(maxsize=_INDEXED_VIDEOS)(_index)
+        classes = sorted({action.label for video in training for action in video.actions})
+        self.labels = (*classes, BACKGROUND) if background else tuple(classes)
+        self._training = self._stretches(training, background)
+        self._held_out = self._stretches(held_out, background)
+        if not any(self._training.get(label) for label in classes):
+            raise EtadError(
+                f"no clip to pretrain on: none of {counted(len(training), 'training video')} has both a file and "
+                "an action. Name the folder of the videos with --videos, or check data.train_subset."
+            )
+
+    @property
+    def can_measure(self) -> bool:
+        return bool(self._held_out)
+
+    def batch(self, step: int, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
+        draws = [np.random.default_rng([self._seed, 0, step, row]) for row in range(num_clips)]
+        return self._cut(self._training, draws, random_crop=True)
+
+    def held_out(self, number: int, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
+        draws = [np.random.default_rng([self._seed, 1, number, row]) for row in range(num_clips)]
+        return self._cut(self._held_out, draws, random_crop=False)
+
+    def _stretches(self, videos: Sequence[Video], background: bool) -> dict[str, list[_Stretch]]:
+        """Stretches of video by label; videos whose annotations are wrong are recorded and left out."""
+        found: dict[str, list[_Stretch]] = {}
+        for video in videos:
+            path = self._sources.get(video.id)
+            if path is None:
+                continue
+            try:
+                seconds = video.duration_seconds or self._indexed(path).info.duration_seconds
+                cleaned, _ = clean(video, seconds)
+            except EtadError as error:
+                self.failures[video.id] = Failure(video.id, path, str(error))
+                continue
+            at = 0.0
+            for action in sorted(cleaned.actions, key=lambda action: action.start_seconds):
+                if action.label in self.labels:
+                    found.setdefault(action.label, []).append(
+                        _Stretch(video.id, path, action.start_seconds, action.end_seconds)
+                    )
+                if background and action.start_seconds > at:
+                    found.setdefault(BACKGROUND, []).append(_Stretch(video.id, path, at, action.start_seconds))
+                at = max(at, action.end_seconds)
+            if background and seconds > at:
+                found.setdefault(BACKGROUND, []).append(_Stretch(video.id, path, at, seconds))
+        return found
+
+    def _cut(
+        self, stretches: Mapping[str, list[_Stretch]], draws: Sequence[np.random.Generator], *, random_crop: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        labels = [label for label in self.labels if stretches.get(label)]
+        clips, classes = [], []
+        for rng in draws:
+            label = labels[int(rng.integers(len(labels)))]  # every class as often as any other
+            clips.append(self._cut_one(stretches[label], rng, random_crop=random_crop))
+            classes.append(self.labels.index(label))
+        return np.stack(clips), np.asarray(classes, dtype=np.int64)
+
+    def _cut_one(self, stretches: Sequence[_Stretch], rng: np.random.Generator, *, random_crop: bool) -> np.ndarray:
+        for _ in range(_TRIES):
+            stretch = stretches[int(rng.integers(len(stretches)))]
+            middle = rng.uniform(stretch.start_seconds, stretch.end_seconds)
+            try:
+                return self._read(stretch.path, middle, rng, random_crop=random_crop)
+            except EtadError as error:
+                self.failures[stretch.video_id] = Failure(stretch.video_id, stretch.path, str(error))
+        raise EtadError(
+            f"{_TRIES} clips in a row could not be read; the last failed with: "
+            f"{list(self.failures.values())[-1].reason} Videos with faults: {listing(self.failures)}."
+        )
+
+    def _read(self, path: Path, middle: float, rng: np.random.Generator, *, random_crop: bool) -> np.ndarray:
+        plan = self._plan
+        with open_video(path, known=self._indexed(path)) as video:
+            fps = plan.fps or video.info.fps
+            span = plan.clip_frames * plan.frame_step
+            first = round(middle * fps - span / 2)
+            frames = np.clip(first + np.arange(plan.clip_frames) * plan.frame_step, 0, None)
+            size = transforms.resized_size(video.info.width, video.info.height, plan.resize)
+            if random_crop:
+                top, left = transforms.random_corners(1, *size, side=plan.crop, generator=rng)[0].tolist()
+            else:
+                top, left = transforms.centre_corner(*size, side=plan.crop)
+            shown = [frame for _, frame in video.read(frames / fps, resize=plan.resize)]
+        return transforms.cut(np.stack(shown), top, left, plan.crop)
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Part of a video in which one action, or none, is to be seen."""
+
+    video_id: str
+    path: Path
+    start_seconds: float
+    end_seconds: float
+
+
+def _index(path: Path) -> VideoFile:
+    with open_video(path) as video:
+        return video

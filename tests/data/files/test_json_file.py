@@ -1,0 +1,65 @@
+"""JSON files are read quickly, and as the standard library would read them."""
+
+import gc
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from etad.data.errors import EtadError
+from etad.data.files.json_file import read_json, without_collector, write_large_json
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": [1, 2.5, -0.0, 1e-7, 0.1, 123456789.123456789], "b": null, "a\\u00e9": true}',
+        '{"a": "é", "a": 2}'.encode("utf-16"),
+        '{"a": 1}'.encode("utf-8-sig"),
+        b'"\\ud800"',
+    ],
+    ids=["numbers", "UTF-16", "byte order mark", "half a character"],
+)
+def test_content_is_what_the_standard_library_reads(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    assert read_json(path, what="things") == json.loads(content)
+
+
+def test_numbers_that_are_none_are_read_for_the_message_that_names_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"score": [NaN, -Infinity]}')
+    found = read_json(path, what="things")["score"]
+    assert math.isnan(found[0]) and found[1] == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ('{"a": 1,\n "b": }', "line 2, column 7"),
+        ('{"a": 1} x', "line 1, column 10"),
+        ('[1,\n2,\n"x', "line 3, column 1"),
+    ],
+)
+def test_broken_file_is_told_with_line_and_column(tmp_path: Path, content: str, place: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(EtadError, match=rf"a\.json: is no JSON from {place} on .*, expected things\."):
+        read_json(path, what="things")
+
+
+def test_large_json_keeps_numbers_and_letters(tmp_path: Path) -> None:
+    value = {"é": [0.1 + 0.2, 1e-300, 5e-324, 1 / 3, -0.0, 2**53 + 1.0], "n": 2**60, "none": None}
+    path = write_large_json(tmp_path / "a.json", value)
+    assert json.loads(path.read_text(encoding="utf-8")) == value and path.read_bytes().endswith(b"}\n")
+
+
+def test_the_collector_comes_back_even_after_a_mistake(tmp_path: Path) -> None:
+    assert gc.isenabled()
+    with pytest.raises(EtadError):
+        read_json(tmp_path / "nowhere.json", what="things")
+    with pytest.raises(ZeroDivisionError), without_collector():
+        assert not gc.isenabled()
+        _ = 1 / 0
+    assert gc.isenabled()

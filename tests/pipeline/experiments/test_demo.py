@@ -1,0 +1,48 @@
+import json
+from pathlib import Path
+
+import pytest
+from miniature import SMALL_DEMO
+
+from etad.pipeline.cli.main import run
+
+SETS = [word for value in SMALL_DEMO for word in ("--set", value)]
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    """When each file that costs time was written."""
+    names = ("*.mp4", "encoder.pt", "features.h5", "last.pt", "raw.h5")
+    return {str(path): path.stat().st_mtime_ns for name in names for path in folder.rglob(name)}
+
+
+@pytest.mark.slow
+def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = Path("runs/demo")  # as the README has it: relative to the place of the call
+    assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
+    printed = capsys.readouterr().out
+    methods = ["random proposals", "clips of one repeated frame", "untrained encoder", "pretrained motion features"]
+    methods.append("the same, then trained end to end")
+    for name in methods:
+        assert name in printed
+    found = json.loads((out / "demo.json").read_text())
+    assert [name for name in found if name in methods] == methods
+    for picture in ("qualitative", "curves", "e2e_curves", "yardsticks"):
+        assert (out / "plots" / f"{picture}.png").stat().st_size > 5000
+        assert f"{picture}.png" in printed
+    before = stamps(out)
+    assert len(before) == 8 + 1 + 3 * 3 + 3
+    assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
+    assert stamps(out) == before
+    assert json.loads((out / "demo.json").read_text()) == found
+
+
+def test_a_demo_of_another_seed_is_refused_in_the_same_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "synthetic.json").write_text(json.dumps({"digest": "another"}))
+    assert run(["demo", "-o", str(tmp_path), *SETS]) == 2
+    assert "synthetic" in capsys.readouterr().err

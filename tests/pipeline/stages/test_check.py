@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+
+import miniature
+import numpy as np
+import pytest
+
+from etad.data.video.video import write_video
+from etad.pipeline.cli.main import run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    frames = np.random.default_rng(0).integers(0, 255, (20, 32, 32, 3), dtype=np.uint8)
+    for name in ("a", "b", "stranger"):
+        write_video(videos / f"{name}.mp4", frames, fps=10)
+    (videos / "broken.mp4").write_bytes(b"nothing")
+    actions = [{"segment": [0.5, 2.4], "label": "run"}]
+    database = {
+        "a": {"subset": "training", "duration": 2.0, "annotations": actions},
+        "b": {"subset": "validation", "duration": 9.0, "annotations": [{"segment": [8, 9], "label": "run"}]},
+        "broken": {"subset": "training", "duration": 2.0, "annotations": []},
+        "lost": {"subset": "training", "duration": 2.0, "annotations": []},
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps({"database": database}))
+    return tmp_path
+
+
+def test_check_lists_every_problem_with_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["check", "--annotations", str(folder / "annotations.json"), "--videos", str(folder / "videos")]
+    assert run(arguments) == 1
+    out = capsys.readouterr().out
+    assert "1 annotated video has no file: lost" in out
+    assert "1 video without annotations: stranger" in out
+    assert "lasts 2.00 s, the annotations say 9.00 s" in out
+    assert "segment starts at 8 s, after the video's end at 2 s" in out
+    assert "run 0.5-2.4 s to 0-2 s" in out
+    assert "broken.mp4" in out
+    assert "4 problems, 3 notes" in out
+
+
+def test_check_has_nothing_to_say_of_a_sound_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    miniature.make(tmp_path)
+    options = ["-o", str(tmp_path), *miniature.set_options(), "--annotations", str(tmp_path / "annotations.json")]
+    assert run(["check", *options]) == 0
+    assert "0 problems, 0 notes" in capsys.readouterr().out
+
+
+def test_check_compares_the_cache_with_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    miniature.make(tmp_path)
+    options = ["-o", str(tmp_path), *miniature.set_options("clips.fps=30")]
+    assert run(["check", *options, "--annotations", str(tmp_path / "annotations.json")]) == 1
+    assert "was extracted with clips.fps=10.0, the config says 30.0" in capsys.readouterr().out

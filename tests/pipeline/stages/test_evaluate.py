@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from etad.pipeline.cli.main import run
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    database = {
+        "a": {"subset": "test", "duration": 10, "annotations": [{"segment": [1, 4], "label": "Run"}]},
+        "b": {"subset": "test", "duration": 10, "annotations": [{"segment": [2, 6], "label": "Jump"}]},
+        "c": {"subset": "train", "duration": 10, "annotations": [{"segment": [2, 6], "label": "Jump"}]},
+    }
+    results = {
+        "v_a": [{"segment": [1, 4], "label": "Run", "score": 0.9}],
+        "c": [{"segment": [2, 6], "label": "Jump", "score": 0.9}],
+    }
+    annotations, detections = tmp_path / "annotations.json", tmp_path / "results.json"
+    annotations.write_text(json.dumps({"database": database}))
+    detections.write_text(json.dumps({"results": results}))
+    return annotations, detections
+
+
+def test_published_thumos_results_give_the_published_map(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = shared / "detections" / "thumos14_stpn_results.json"
+    truth = shared / "annotations" / "thumos14.json"
+    status = run(
+        ["evaluate", str(results), "--annotations", str(truth), "--subset", "test", "--tiou", "0.3:0.1:0.7", "--json"]
+    )
+    printed = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert [round(100 * value, 1) for value in printed["mAP"].values()] == [34.7, 26.1, 17.7, 10.1, 5.0]
+    assert list(printed["mAP"]) == ["0.3", "0.4", "0.5", "0.6", "0.7"]
+    assert printed["videos"] == {"asked": 210, "found": 209, "missing": ["video_test_0000664"]}
+    assert printed["average_mAP"] == pytest.approx(sum(printed["mAP"].values()) / 5)
+
+
+def test_missing_videos_are_misses_and_strangers_are_listed(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations, detections = files
+    arguments = ["evaluate", str(detections), "--annotations", str(annotations), "--subset", "test", "--tiou", "0.5"]
+    assert run(arguments) == 0
+    out = capsys.readouterr().out
+    assert "mAP %    50.0    50.0" in out
+    assert "1 of 2 annotated videos have results." in out
+    assert "1 without results, counted as a miss: b." in out
+    assert "1 video with results, but not in the subset, left out: c." in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--subset", "val"], "subset 'val' is empty. Subsets in this file: 'test' (2 videos), 'train' (1 video)"),
+        (["--subset", "test", "--tiou", "x"], "--tiou x: expected FIRST:STEP:LAST"),
+        (["--subset", "test", "--tiou", "0:0.5:1"], "thresholds lie above 0"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_and_status_2(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    annotations, detections = files
+    assert run(["evaluate", str(detections), "--annotations", str(annotations), *arguments]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_unknown_labels_are_named(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    annotations, detections = files
+    detections.write_text(json.dumps({"results": {"a": [{"segment": [1, 2], "label": "Runn", "score": 1}]}}))
+    assert run(["evaluate", str(detections), "--annotations", str(annotations), "--subset", "test"]) == 2
+    err = capsys.readouterr().err
+    assert "label 'Runn' is none of the 2 labels" in err
+    assert "Did you mean 'Run'?" in err
+
+
+def test_blocked_videos_are_left_out(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations, detections = files
+    blocked = tmp_path / "blocked.txt"
+    blocked.write_text("v_b\n")
+    arguments = ["evaluate", str(detections), "--annotations", str(annotations), "--subset", "test", "--json"]
+    assert run([*arguments, "--blocked", str(blocked)]) == 0
+    assert json.loads(capsys.readouterr().out)["average_mAP"] == 1.0
