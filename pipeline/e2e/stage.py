@@ -22,7 +22,7 @@ from ..run_folder import RunFolder
 from ..stages.extract import Sources, load_encoder
 from .checks import check_clips, check_features_place, check_files
 from .infer import infer_tuned
-from .memory import GIB, tensor_bytes
+from .memory import GIB
 from .setup import E2eOutcome, E2eSetup, find_detector
 from .train import E2eTrainer
 
@@ -82,11 +82,8 @@ def run_e2e(
         trainer.watches_memory = True
     _train(trainer, config, outcome)
     if setup.plan is not None and trainer.peak_bytes is not None:
-        modules = (trainer.encoder, trainer.detector)
-        taken = trainer.peak_bytes + tensor_bytes([each for module in modules for each in module.parameters()])
-        outcome.notes.append(
-            f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {(taken + setup.plan.frames) / GIB:.3f} GiB"
-        )
+        taken = trainer.peak_bytes + setup.plan.frames
+        outcome.notes.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
     outcome.failed |= trainer.failed
     chosen = trainer.last.with_name(f"{config.detect.inference.checkpoint}.pt")
     _write_encoder(tuned, load_checkpoint(chosen), encoder, config)

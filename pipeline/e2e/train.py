@@ -33,9 +33,12 @@ from ..settings import E2eSettings
 from .checks import check_failing
 from .clips import TrainingClips
 from .full_step import full_step
-from .memory import peak_bytes
+from .memory import peak_bytes, tensor_bytes
 from .samples import draw_samples
 from .sgs import SgsStep, sgs_step
+
+# Steps whose memory is measured where a budget is set.
+_WATCHED_STEPS = 2
 
 
 class E2eTrainer:
@@ -86,6 +89,7 @@ class E2eTrainer:
         self.state = TrainState()
         self.watches_memory = False
         self.peak_bytes: int | None = None
+        self._watched_steps = 0
         self._check_failing()
 
     @property
@@ -124,7 +128,7 @@ class E2eTrainer:
             self.encoder.train(), self.detector.train()
             started = time.monotonic()
             for frames in self.clips.of(order[self.state.step :], epoch):
-                loss = self._first_watched(order[self.state.step], frames)
+                loss = self._watched(order[self.state.step], frames)
                 self.state.step += 1
                 progress(epoch * len(order) + self.state.step, epochs * len(order), loss)
                 if time.monotonic() - saved_at > self.settings.checkpoint_seconds:
@@ -132,13 +136,25 @@ class E2eTrainer:
                     saved_at = time.monotonic()
             self._end_epoch(time.monotonic() - started)
 
-    def _first_watched(self, numbers: Sequence[int], frames: Sequence[Tensor | Failure]) -> float:
-        """Take a step; the first one under the eye of the allocator, if that was asked for."""
-        if not self.watches_memory or self.peak_bytes is not None:
+    def _watched(self, numbers: Sequence[int], frames: Sequence[Tensor | Failure]) -> float:
+        """Take a step; the first two under the eye of the allocator, if that was asked for.
+
+        The first one alone would not do: the optimiser makes its moments at the end of it, when activations are gone.
+        """
+        if not self.watches_memory or self._watched_steps == _WATCHED_STEPS:
             return self._step(numbers, frames)
         losses: list[float] = []
-        self.peak_bytes = peak_bytes(lambda: losses.append(self._step(numbers, frames)), self.device)
+        held = self._held_bytes()
+        peak = peak_bytes(lambda: losses.append(self._step(numbers, frames)), self.device)
+        self.peak_bytes = max(self.peak_bytes or 0, held + peak)
+        self._watched_steps += 1
         return losses[0]
+
+    def _held_bytes(self) -> int:
+        """Parameters, their gradients and the optimiser's moments, as they lie in memory now."""
+        parameters = [*self.encoder.parameters(), *self.detector.parameters()]
+        moments = [each for state in self.optimizer.state.values() for each in state.values() if torch.is_tensor(each)]
+        return tensor_bytes([*parameters, *(each.grad for each in parameters if each.grad is not None), *moments])
 
     def _step(self, numbers: Sequence[int], frames: Sequence[Tensor | Failure]) -> float:
         """Take one step on the windows whose frames could be read; returns the loss, nan where there are none."""

@@ -259,7 +259,7 @@ def test_an_interruption_says_how_to_go_on(
 
 def test_help_needs_no_torch_and_every_command_has_an_example() -> None:
     code = (
-        "import sys; from etad.pipeline import cli; status = cli.run(['--help']); "
+        "import sys; from etad.pipeline.cli import main as cli; status = cli.run(['--help']); "
         "heavy = {'torch', 'numpy', 'pydantic', 'matplotlib', 'h5py', 'av'} & set(sys.modules); "
         "print(status, heavy, file=sys.stderr); sys.exit(bool(heavy) or status)"
     )
