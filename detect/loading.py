@@ -18,8 +18,8 @@ from .windows import Window, collate, read_window
 log = logging.getLogger(__name__)
 
 
-class WindowData(Dataset[tuple[np.ndarray, np.ndarray] | str]):
-    """Features and masks of windows, read when asked for; a sentence where they cannot be read.
+class WindowData(Dataset[np.ndarray | str]):
+    """Features of windows, read when asked for; a sentence where they cannot be read.
 
     A worker process would wrap an error in its traceback.
     """
@@ -30,10 +30,10 @@ class WindowData(Dataset[tuple[np.ndarray, np.ndarray] | str]):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, number: int) -> np.ndarray:
         return read_window(self.windows[number], self.cache, settings=self.settings)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray] | str:
+    def __getitem__(self, number: int) -> np.ndarray | str:
         try:
             return self.read(number)
         except EtadError as error:
@@ -65,7 +65,7 @@ class Batches:
         self.data = WindowData(windows, cache, settings)
         self.workers = workers
         size = len(windows) * settings.num_snippets * cache.channels * 4
-        self.held: dict[int, tuple[np.ndarray, np.ndarray]] | None = {} if size <= memory_gib * 2**30 else None
+        self.held: dict[int, np.ndarray] | None = {} if size <= memory_gib * 2**30 else None
         place = "in memory" if self.held is not None else f"read by {counted(workers, 'worker')}"
         log.info("%s, %.2f GiB, %s", counted(len(windows), "window"), size / 2**30, place)
 
@@ -73,7 +73,7 @@ class Batches:
         """Yield (B, C, T) features and an optional (B, 1, T) mask for each list of window numbers."""
         if self.held is not None:
             for numbers in order:
-                yield collate([self._held(number) for number in numbers])
+                yield self._collate([self._held(number) for number in numbers])
             return
         # Workers draw nothing: all randomness stays with the trainer, so their number changes no result.
         generator = torch.Generator().manual_seed(0)
@@ -88,10 +88,13 @@ class Batches:
             for sample in samples:
                 if isinstance(sample, str):
                     raise EtadError(sample)
-            yield collate(samples)
+            yield self._collate(samples)
 
-    def _held(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def _held(self, number: int) -> np.ndarray:
         assert self.held is not None
         if number not in self.held:
             self.held[number] = self.data.read(number)
         return self.held[number]
+
+    def _collate(self, samples: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
+        return collate([torch.from_numpy(sample) for sample in samples], self.data.settings.num_snippets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from .windows import Window
 
 
 class Objective:
-    """What training makes small; what is drawn on the way comes from the generator alone."""
+    """The training objective; what is drawn on the way comes from the generator alone."""
 
     def __init__(self, settings: DetectSettings) -> None:
         self.num_snippets = settings.num_snippets
@@ -60,3 +60,41 @@ class Objective:
             rules=self.rules,
             draw=lambda positive: torch.rand(positive.shape, generator=generator).to(device),
         )
+
+
+@torch.no_grad()
+def mean_loss(
+    objective: Objective,
+    detector: Detector,
+    windows: Sequence[Window],
+    batches: Callable[[Sequence[Sequence[int]]], Iterable[tuple[Tensor, Tensor | None]]],
+    *,
+    batch: int,
+    device: torch.device,
+    generator_of: Callable[[int], torch.Generator],
+) -> float | None:
+    """Mean loss over windows, on the grid's proposals (SPEC section 4); none where there are no windows.
+
+    Parameters
+    ----------
+    batches
+        From lists of window numbers to their features and masks.
+    generator_of
+        From the number of a batch to its generator.
+    """
+    if not windows:
+        return None
+    detector.eval()
+    order = [list(range(i, min(i + batch, len(windows)))) for i in range(0, len(windows), batch)]
+    total = 0.0
+    for number, (features, mask) in enumerate(batches(order)):
+        parts = objective(
+            detector,
+            [windows[i] for i in order[number]],
+            features.to(device),
+            None if mask is None else mask.to(device),
+            generator=generator_of(number),
+            training=False,
+        )
+        total += parts["loss"].item() * len(order[number])
+    return total / len(windows)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ from .settings import DetectSettings
 
 # Called after every step with the step's number, the number of all steps, and the loss.
 Progress = Callable[[int, int, float], None]
+
+
+class Stream(IntEnum):
+    """Named streams of random numbers, which do not meet: each is seeded by the run's seed, its number and a place."""
+
+    ORDER = 0
+    LOSS = 1
+    VALIDATION = 2
+    SNIPPETS = 3
 
 
 @dataclass
@@ -59,15 +69,21 @@ class Origin:
 
 def epoch_order(count: int, *, batch: int, seed: int, epoch: int) -> list[list[int]]:
     """Batches of window numbers of an epoch, drawn from seed and epoch alone; a last, short one is dropped."""
-    shuffled = np.random.default_rng([seed, 0, epoch]).permutation(count).tolist()
+    shuffled = np.random.default_rng([seed, Stream.ORDER, epoch]).permutation(count).tolist()
     whole = max(count // batch * batch, batch)
     return [shuffled[i : i + batch] for i in range(0, min(whole, count), batch)]
 
 
-def place_generator(*place: int) -> torch.Generator:
-    """Generator that depends on the place in the run alone, so that a resumed run draws the same."""
-    (seed,) = np.random.SeedSequence(place).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(seed) >> 1)
+def step_generator(seed: int, stream: Stream, *place: int) -> torch.Generator:
+    """Generator that depends on the place in the run alone, so that a resumed run draws the same.
+
+    Parameters
+    ----------
+    place
+        Epoch and step, or the number of a batch.
+    """
+    (state,) = np.random.SeedSequence((seed, stream, *place)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state) >> 1)
 
 
 def log_epoch(path: Path, line: dict[str, Any]) -> None:
@@ -99,7 +115,9 @@ def detector_checkpoint(
     }
 
 
-def go_on(saved: Mapping[str, Any], detector: Detector, optimizer: torch.optim.Optimizer) -> TrainState:
+def restore_training_state(
+    saved: Mapping[str, Any], detector: Detector, optimizer: torch.optim.Optimizer
+) -> TrainState:
     """Put weights and optimiser back to where a checkpoint was written, and tell where that was."""
     detector.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])

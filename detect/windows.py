@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.annotations import Annotations, Repair, Video, clean, match_ids
@@ -127,27 +128,26 @@ def make_windows(
     return windows, report
 
 
-def read_window(window: Window, cache: FeatureSource, *, settings: DetectSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Read a window's features.
-
-    Returns
-    -------
-    features, mask
-        (T, C) float32, and (T,) float32: 1 for real snippets, 0 for padding.
-    """
+def read_window(window: Window, cache: FeatureSource, *, settings: DetectSettings) -> np.ndarray:
+    """Read a window's features, (t, C) float32: t is T, or fewer at the end of a short video."""
     features = cache.read(window.cache_id, window.first, window.first + window.count)
-    size = settings.num_snippets
     if settings.windows == "rescale":
-        return resize(features, size, as_released=settings.preset == "release"), np.ones(size, dtype=np.float32)
-    mask = (np.arange(size) < len(features)).astype(np.float32)
-    return np.pad(features, ((0, size - len(features)), (0, 0))), mask
+        return resize(features, settings.num_snippets, as_released=settings.preset == "release")
+    return features
 
 
-def collate(samples: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor | None]:
-    """Stack windows into (B, C, T) features and a (B, 1, T) mask; no mask where nothing is padded."""
-    features = torch.from_numpy(np.stack([features for features, _ in samples])).transpose(1, 2)
-    mask = torch.from_numpy(np.stack([mask for _, mask in samples]))[:, None]
-    return features, None if bool(mask.all()) else mask
+def collate(windows: Sequence[Tensor], num_snippets: int) -> tuple[Tensor, Tensor | None]:
+    """Stack windows of (t, C) features into (B, C, T) and a (B, 1, T) mask; no mask where nothing is padded."""
+    lengths = [len(window) for window in windows]
+    padded = [
+        F.pad(each, (0, 0, 0, num_snippets - len(each))) if len(each) < num_snippets else each for each in windows
+    ]
+    features = torch.stack(padded).transpose(1, 2)
+    if min(lengths) == num_snippets:
+        return features, None
+    places = torch.arange(num_snippets, device=features.device)
+    mask = places < torch.tensor(lengths, device=features.device)[:, None]
+    return features, mask[:, None].to(features.dtype)
 
 
 def _windows_of(

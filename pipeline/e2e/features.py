@@ -6,21 +6,14 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from ...data.annotations import Video
-from ...data.cache.source import FeatureSource, MemoryFeatures
+from ...data.cache.source import MemoryFeatures
 from ...data.timeline import Timing
-from ...detect.loading import Batches
-from ...detect.model.detector import Detector
-from ...detect.objective import Objective
-from ...detect.run_state import place_generator
-from ...detect.settings import DetectSettings
-from ...detect.windows import make_windows
 from ...extract.clips import ClipPlan, Failure, clip_batches
 from ...extract.encode import encode_batches
 from ...extract.encoders.encoder import Encoder
@@ -64,37 +57,3 @@ def features_digest(files: Mapping[str, Path], plan: ClipPlan, *, encoder: Encod
         found = path.stat() if path.exists() else None
         total.update(repr((id, found and (found.st_size, found.st_mtime_ns))).encode())
     return total.hexdigest()
-
-
-@torch.no_grad()
-def mean_loss(
-    detector: Detector,
-    videos: Sequence[Video],
-    features: FeatureSource,
-    *,
-    settings: DetectSettings,
-    classes: Sequence[str],
-    objective: Objective,
-    device: torch.device,
-    seed: int,
-) -> float | None:
-    """Mean loss over all windows of some videos, on the grid's proposals (SPEC section 4); none without windows."""
-    windows, _ = make_windows(videos, features, settings=settings, classes=classes, training=False)
-    if not windows:
-        return None
-    detector.eval()
-    batch = settings.training.batch
-    order = [list(range(i, min(i + batch, len(windows)))) for i in range(0, len(windows), batch)]
-    batches = Batches(windows, features, settings=settings, workers=0, memory_gib=0.0)
-    total = 0.0
-    for number, (values, mask) in enumerate(batches.of(order)):
-        parts = objective(
-            detector,
-            [windows[i] for i in order[number]],
-            values.to(device),
-            None if mask is None else mask.to(device),
-            generator=place_generator(seed, 2, number),
-            training=False,
-        )
-        total += parts["loss"].item() * len(order[number])
-    return total / len(windows)

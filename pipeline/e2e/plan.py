@@ -13,7 +13,6 @@ from ...data.errors import EtadError
 from ...data.timeline import Span
 from ...detect.model.detector import Detector
 from ...detect.objective import Objective
-from ...detect.run_state import place_generator
 from ...detect.settings import DetectSettings
 from ...detect.windows import Window
 from ...extract.encoders.encoder import Encoder
@@ -156,7 +155,7 @@ def detector_step(
     detector: Detector, detect: DetectSettings, *, channels: int, batch: int, device: torch.device
 ) -> None:
     """The detector's forward and backward pass over a batch of made-up windows."""
-    generator = place_generator(0)
+    generator = torch.Generator().manual_seed(0)
     features = torch.rand(batch, channels, detect.num_snippets, generator=generator).to(device).requires_grad_()
     parts = Objective(detect)(detector, [_WINDOW] * batch, features, None, generator=generator, training=True)
     parts["loss"].backward()

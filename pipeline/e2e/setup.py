@@ -13,10 +13,11 @@ import torch
 from ...data.annotations import Annotations
 from ...data.errors import EtadError
 from ...data.precision import choose_dtype, choose_training_dtype
+from ...detect.loading import Batches
 from ...detect.model.build import Trained, build_detector, load_detector
 from ...detect.model.detector import Detector
-from ...detect.objective import Objective
-from ...detect.run_state import Origin
+from ...detect.objective import Objective, mean_loss
+from ...detect.run_state import Origin, Stream, step_generator
 from ...detect.settings import DetectSettings
 from ...detect.windows import make_windows, training_classes
 from ...extract.augment import ColourJitter, RandAugment
@@ -28,7 +29,7 @@ from ..stages.extract import Sources
 from ..stages.infer import Outcome, note_windows, require_windows, windows_digest
 from .checks import check_detector, check_failing, check_sampling
 from .clips import TrainingClips, probe_snippets
-from .features import encode_in_memory, mean_loss
+from .features import encode_in_memory
 from .plan import StepPlan, plan_step
 from .train import E2eTrainer
 
@@ -158,15 +159,21 @@ class E2eSetup:
         self.outcome.failed |= {failure.video_id: failure for failure in failed}
         if not features.ids:
             return None
-        return mean_loss(
-            detector,
+        windows, _ = make_windows(
             [video for video in tested if video.id in features.features],
             features,
             settings=detect,
             classes=classes,
-            objective=Objective(detect),
+            training=False,
+        )
+        return mean_loss(
+            Objective(detect),
+            detector,
+            windows,
+            Batches(windows, features, settings=detect, workers=0, memory_gib=0.0).of,
+            batch=detect.training.batch,
             device=self.device,
-            seed=config.seed,
+            generator_of=lambda number: step_generator(config.seed, Stream.VALIDATION, number),
         )
 
 

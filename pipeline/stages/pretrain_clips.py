@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +26,13 @@ _LAST_CAMERA_SHARE = 0.15
 _TRIES = 20
 # Finding a video's frames means reading all of its file: so many are remembered.
 _INDEXED_VIDEOS = 1000
+
+
+class _Part(IntEnum):
+    """Streams of random numbers: clips that are trained on, and those that never are."""
+
+    TRAINING = 0
+    HELD_OUT = 1
 
 
 class ClipSource(Protocol):
@@ -83,10 +91,10 @@ class DrawnClips:
         until = self.camera_steps * self.steps
         left = max(1 - step / until, 0.0) if until else 0.0
         share = _LAST_CAMERA_SHARE + (1 - _LAST_CAMERA_SHARE) * left
-        return self._draw([self.seed, 0, step], num_clips, share)
+        return self._draw([self.seed, _Part.TRAINING, step], num_clips, share)
 
     def held_out(self, number: int, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._draw([self.seed, 1, number], num_clips, 0.0)
+        return self._draw([self.seed, _Part.HELD_OUT, number], num_clips, 0.0)
 
     def _draw(self, seed: list[int], num_clips: int, camera_share: float) -> tuple[np.ndarray, np.ndarray]:
         return draw_clips(
@@ -150,11 +158,11 @@ class AnnotatedClips:
         return bool(self._held_out)
 
     def batch(self, step: int, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
-        draws = [np.random.default_rng([self._seed, 0, step, row]) for row in range(num_clips)]
+        draws = [np.random.default_rng([self._seed, _Part.TRAINING, step, row]) for row in range(num_clips)]
         return self._cut(self._training, draws, random_crop=True)
 
     def held_out(self, number: int, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
-        draws = [np.random.default_rng([self._seed, 1, number, row]) for row in range(num_clips)]
+        draws = [np.random.default_rng([self._seed, _Part.HELD_OUT, number, row]) for row in range(num_clips)]
         return self._cut(self._held_out, draws, random_crop=False)
 
     def _stretches(self, videos: Sequence[Video], background: bool) -> dict[str, list[_Stretch]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from ... import __version__
 from ...data.checkpoint import load_checkpoint, save_checkpoint
 from ...data.errors import EtadError, counted
 from ...data.files.atomic import write_json
+from ...detect.loop import build_optimizer, check_finite, run_training, update
 from ...extract.clips import Failure
 from ...extract.encoders.encoder import Encoder
 from ...extract.prefetch import in_order
@@ -116,15 +116,18 @@ def run(
         trainer.load(_load(last, made_with)["trainer"])
 
     # 1. Train, saving the state now and then.
-    first, saved_at = trainer.step, time.monotonic()
+    first = trainer.position
+    trainer.read = lambda: _ahead(source.batch, trainer.position, settings.steps, settings.batch_clips, workers)
+    trainer.write = lambda: save_checkpoint(
+        last, {"format": FORMAT, "made_with": made_with, "trainer": trainer.state()}
+    )
     with threads_for(encoder), tqdm(desc="pretrain", total=settings.steps, initial=first, unit="step") as bar:
-        for clips, classes in _ahead(source.batch, first, settings.steps, settings.batch_clips, workers):
-            trainer.learn(clips, classes)
+
+        def progress(step: int, steps: int, loss: float) -> None:
             bar.set_postfix_str(f"loss {trainer.loss:.3f}, accuracy {trainer.accuracy:.2f}", refresh=False)
-            bar.update()
-            if time.monotonic() - saved_at > settings.checkpoint_seconds:
-                save_checkpoint(last, {"format": FORMAT, "made_with": made_with, "trainer": trainer.state()})
-                saved_at = time.monotonic()
+            bar.update(step - bar.n)
+
+        run_training(trainer, checkpoint_seconds=settings.checkpoint_seconds, progress=progress)
 
     # 2. Measure on clips that were never trained on.
     accuracy, chance = _measure(trainer, source, settings, workers)
@@ -163,37 +166,49 @@ class _Trainer:
         nn.init.zeros_(self.head.bias)
         self.head.to(device)
         trained = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            [*trained, *self.head.parameters()],
-            lr=settings.lr,
-            betas=_BETAS,
+        self.optimizer = build_optimizer(
+            [{"params": [*trained, *self.head.parameters()], "lr": settings.lr}],
+            kind="adamw",
             weight_decay=settings.weight_decay,
-            fused=True,
+            betas=_BETAS,
         )
-        self.step = 0
+        self.position, self.num_steps = 0, settings.steps
+        # Where clips come from, and where the state goes: set by whoever runs the training.
+        self.read: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]] = lambda: iter(())
+        self.write: Callable[[], object] = lambda: None
         # Running means over about fifty steps, for the progress bar.
         self.loss, self.accuracy = math.log(num_classes), 1 / num_classes
 
-    def learn(self, clips: np.ndarray, classes: np.ndarray) -> None:
-        """Take one step."""
+    def epoch_batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All the clips that are left: pretraining is one long epoch."""
+        self.encoder.train()
+        yield from self.read()
+
+    def step(self, batch: tuple[np.ndarray, np.ndarray]) -> float:
+        """Take one step on clips, uint8 (N, L, H, W, 3), and their classes, (N,)."""
+        clips, classes = batch
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
-        self.encoder.train()
         wanted = torch.from_numpy(classes).to(self.device)
         logits = self.logits(clips)
         loss = F.cross_entropy(logits, wanted, label_smoothing=self.settings.label_smoothing)
-        self.step += 1
-        if not loss.isfinite():
-            raise EtadError(
-                f"pretraining: the loss is {loss.item()} at step {self.step}. "
-                f"Lower pretrain.lr={self.settings.lr:g}, or check the weights that it started from."
-            )
+        self.position += 1
+        advice = f"Lower pretrain.lr={self.settings.lr:g}, or check the weights that it started from."
+        check_finite(loss, f"step {self.position}", advice)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.optimizer.step()
+        update(self.optimizer)
         right = (logits.argmax(dim=1) == wanted).float().mean().item()
         self.loss += 0.02 * (loss.item() - self.loss)
         self.accuracy += 0.02 * (right - self.accuracy)
+        return loss.item()
+
+    def end_epoch(self, *, seconds: float, steps: int) -> None:
+        """Nothing: what is measured in the end is measured once."""
+
+    def save(self) -> None:
+        """Write the state to go on from."""
+        self.write()
 
     def logits(self, clips: np.ndarray) -> Tensor:
         """Classify clips, uint8 (N, L, H, W, 3), as (N, classes)."""
@@ -205,7 +220,7 @@ class _Trainer:
             "encoder": self.encoder.state_dict(),
             "head": self.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "position": {"step": self.step, "loss": self.loss, "accuracy": self.accuracy},
+            "position": {"step": self.position, "loss": self.loss, "accuracy": self.accuracy},
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -213,12 +228,12 @@ class _Trainer:
         self.head.load_state_dict(state["head"])
         self.optimizer.load_state_dict(state["optimizer"])
         position = state["position"]
-        self.step, self.loss, self.accuracy = position["step"], position["loss"], position["accuracy"]
+        self.position, self.loss, self.accuracy = position["step"], position["loss"], position["accuracy"]
 
     def _rate(self) -> float:
         settings = self.settings
-        cosine = 0.5 * (1 + math.cos(math.pi * self.step / settings.steps))
-        return settings.lr * cosine * min(1.0, (self.step + 1) / (settings.warmup_steps + 1))
+        cosine = 0.5 * (1 + math.cos(math.pi * self.position / settings.steps))
+        return settings.lr * cosine * min(1.0, (self.position + 1) / (settings.warmup_steps + 1))
 
 
 @torch.no_grad()

@@ -23,14 +23,14 @@ from torch import Tensor
 
 from etad.data.annotations import read_annotations
 from etad.data.synthetic.dataset import SyntheticSpec, make_dataset
-from etad.detect.run_state import place_generator
 from etad.detect.sampling.gradnorm import sample_by_norm
 from etad.detect.sampling.strategies import sample_sequence
+from etad.detect.windows import collate
 from etad.extract.clips import Failure
 from etad.pipeline.config import load_config
 from etad.pipeline.e2e.setup import E2eOutcome, E2eSetup
 from etad.pipeline.e2e.sgs import sample_size
-from etad.pipeline.e2e.train import E2eTrainer, pad_windows
+from etad.pipeline.e2e.train import E2eTrainer
 from etad.pipeline.run_folder import RunFolder
 from etad.pipeline.stages.extract import find_sources, load_encoder
 
@@ -64,9 +64,14 @@ def snippets_alone(trainer: E2eTrainer, number: int) -> tuple[Tensor, Tensor, Te
     with torch.no_grad():
         features = encoder(encoder.normalise(frames))
     leaf = features.clone().requires_grad_()
-    values, mask = pad_windows([leaf], trainer.detect.num_snippets)
+    values, mask = collate([leaf], trainer.detect.num_snippets)
     parts = trainer.objective(
-        trainer.detector, [trainer.clips.windows[number]], values, mask, generator=place_generator(7), training=True
+        trainer.detector,
+        [trainer.clips.windows[number]],
+        values,
+        mask,
+        generator=torch.Generator().manual_seed(7),
+        training=True,
     )
     parts["loss"].backward()
     assert leaf.grad is not None

@@ -3,6 +3,7 @@ from pathlib import Path
 import miniature
 import numpy as np
 import pytest
+import torch
 
 from etad.data.annotations import Action, Video
 from etad.data.cache.cache import FeatureCache, write_part
@@ -57,23 +58,22 @@ def test_windows_without_action_are_left_out_of_training_alone(tmp_path: Path) -
 def test_a_short_video_is_padded_and_masked(tmp_path: Path) -> None:
     cache = cache_of(tmp_path, 10, 50.0)
     (window,), _ = make_windows([video((5, 15))], cache, settings=SLIDING, classes=["run"], training=True)
-    features, mask = read_window(window, cache, settings=SLIDING)
-    assert features.shape == (16, 4)
-    assert mask.tolist() == [1] * 10 + [0] * 6
-    assert not features[10:].any()
-    batch, masks = collate([(features, mask)])
+    features = torch.from_numpy(read_window(window, cache, settings=SLIDING))
+    assert features.shape == (10, 4)
+    batch, masks = collate([features], 16)
     assert batch.shape == (1, 4, 16)
+    assert torch.equal(batch[0, :, :10].T, features) and not batch[0, :, 10:].any()
     assert masks is not None
-    assert masks.shape == (1, 1, 16)
+    assert masks.tolist() == [[[1] * 10 + [0] * 6]]
+    assert collate([torch.ones(16, 4)], 16)[1] is None
 
 
 def test_rescaled_windows_span_the_video(tmp_path: Path) -> None:
     cache = cache_of(tmp_path, 40, 50.0)
     (window,), _ = make_windows([video((5, 15), (49, 50.4))], cache, settings=RESCALE, classes=["run"], training=True)
     assert window.segments.tolist() == [[0.1, 0.3], [0.98, 1.0]]
-    features, mask = read_window(window, cache, settings=RESCALE)
+    features = read_window(window, cache, settings=RESCALE)
     assert features.shape == (8, 4)
-    assert mask.all()
     assert window.span.to_seconds(window.segments).tolist() == [[5, 15], [49, 50]]
 
 

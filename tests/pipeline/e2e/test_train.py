@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from miniature_e2e import SHORT, SLIDING, changed, make, trainer, weights
 from torch import Tensor
 
@@ -19,7 +18,6 @@ from etad.extract.clips import Failure, read_clips
 from etad.pipeline.e2e import clips as e2e_clips
 from etad.pipeline.e2e import train as e2e_train
 from etad.pipeline.e2e.sgs import SgsStep, sgs_step
-from etad.pipeline.e2e.train import pad_windows
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -162,16 +160,14 @@ def test_what_a_window_sees_and_is_told_is_its_own(
     assert seen == [window]
 
 
-def test_windows_are_padded_and_masked_as_those_of_a_cache() -> None:
+def test_windows_of_several_lengths_are_padded_and_masked() -> None:
     parts = [torch.rand(length, 3) for length in (5, 2)]
-    masks = [np.arange(5) < len(part) for part in parts]
-    padded = [F.pad(part, (0, 0, 0, 5 - len(part))).numpy() for part in parts]
-    features, mask = collate([(each, of.astype(np.float32)) for each, of in zip(padded, masks)])
-    found, found_mask = pad_windows(parts, 5)
-    assert mask is not None and found_mask is not None
-    assert torch.equal(found, features) and torch.equal(found_mask, mask)
+    found, mask = collate(parts, 5)
+    assert mask is not None
+    assert mask.tolist() == [[[1] * 5], [[1, 1, 0, 0, 0]]]
+    assert torch.equal(found[0].T, parts[0])
     assert torch.equal(found[1, :, :2].T, parts[1]) and not found[1, :, 2:].any()
-    assert pad_windows([parts[0]], 5)[1] is None
+    assert collate([parts[0]], 5)[1] is None
 
 
 def test_a_shorter_number_format_reaches_the_encoder(dataset: Path, tmp_path: Path) -> None:

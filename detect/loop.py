@@ -1,0 +1,254 @@
+"""The one training loop: steps, checkpoints on the way, the end of an epoch; what differs is the step."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..data.checkpoint import load_checkpoint, save_checkpoint
+from ..data.errors import EtadError
+from ..data.files.atomic import remove_leftovers
+from .run_state import Origin, Progress, TrainState, epoch_order, log_epoch
+
+
+class Training(Protocol):
+    """What `run_training` runs."""
+
+    num_steps: int
+
+    @property
+    def position(self) -> int:
+        """Steps taken so far, those before a resume included."""
+
+    def epoch_batches(self) -> Iterator[Any]:
+        """Begin or go on with an epoch: set rates and modes, and yield the batches that are left of it."""
+
+    def step(self, batch: Any) -> float:
+        """Take one step; returns the loss, nan where there was nothing to learn from."""
+
+    def end_epoch(self, *, seconds: float, steps: int) -> None:
+        """Validate, log, keep a checkpoint; told what this process took for how many steps of the epoch."""
+
+    def save(self) -> None:
+        """Write the state to go on from."""
+
+
+def run_training(training: Training, *, checkpoint_seconds: float, progress: Progress) -> None:
+    """Take all steps that are left, saving the state now and then."""
+    saved_at = time.monotonic()
+    while training.position < training.num_steps:
+        started, first = time.monotonic(), training.position
+        for batch in training.epoch_batches():
+            loss = training.step(batch)
+            progress(training.position, training.num_steps, loss)
+            if time.monotonic() - saved_at > checkpoint_seconds:
+                training.save()
+                saved_at = time.monotonic()
+        training.end_epoch(seconds=time.monotonic() - started, steps=training.position - first)
+
+
+class EpochTraining(ABC):
+    """Training by epochs over windows: resume, order, rates, checkpoints, log, and the best epoch.
+
+    Parameters
+    ----------
+    folder
+        Where `checkpoints/` and `log.jsonl` go.
+    optimizer, rates
+        Learning rate of each of its groups, in order, under the name that the log gives it.
+    num_windows, batch
+        Windows to learn from; a last, short batch is dropped unless it is the only one.
+    epochs, decay_after
+        All rates are divided by ten after so many epochs.
+    clip_norm
+        Largest norm of the gradient of all that is trained; none: no clipping.
+    origin
+        What is trained for and from; a checkpoint whose config digest is another one is refused.
+    """
+
+    # What else a checkpoint's digest covers, and where to lower the rate: for the sentences.
+    depends_on = "another config"
+    advice = "Lower the learning rate."
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        optimizer: torch.optim.Optimizer,
+        rates: Mapping[str, float],
+        num_windows: int,
+        batch: int,
+        epochs: int,
+        decay_after: int,
+        clip_norm: float | None,
+        checkpoint_seconds: float,
+        origin: Origin,
+    ) -> None:
+        self.folder, self.optimizer, self.rates = folder, optimizer, dict(rates)
+        self.origin, self.seed = origin, origin.seed
+        self.epochs, self.decay_after, self.clip_norm = epochs, decay_after, clip_norm
+        self.num_windows, self.batch = num_windows, batch
+        self.checkpoint_seconds = checkpoint_seconds
+        self.steps_per_epoch = len(self._order(0))
+        self.num_steps = epochs * self.steps_per_epoch
+        self.state = TrainState()
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "checkpoints" / "last.pt"
+
+    @property
+    def position(self) -> int:
+        return self.state.epoch * self.steps_per_epoch + self.state.step
+
+    def resume(self) -> bool:
+        """Go on from the last checkpoint, if there is one.
+
+        Raises
+        ------
+        EtadError
+            It comes from another config or from other data.
+        """
+        remove_leftovers(self.last.parent)
+        if not self.last.exists():
+            return False
+        saved = load_checkpoint(self.last)
+        if saved["config_digest"] != self.origin.config_digest:
+            raise EtadError(
+                f"{self.last}: this checkpoint comes from {self.depends_on}. Choose another run folder, or remove it."
+            )
+        self.state = self._restore(saved)
+        return True
+
+    def run(self, progress: Progress = lambda step, steps, loss: None) -> None:
+        """Train until the last epoch, keeping checkpoints on the way."""
+        run_training(self, checkpoint_seconds=self.checkpoint_seconds, progress=progress)
+
+    def epoch_batches(self) -> Iterator[Any]:
+        self._set_rates()
+        for module in self._modules():
+            module.train()
+        left = self._order(self.state.epoch)[self.state.step :]
+        yield from zip(left, self._batches(left, self.state.epoch))
+
+    def step(self, batch: Any) -> float:
+        numbers, values = batch
+        loss = self._step(numbers, values)
+        self.state.step += 1
+        return loss
+
+    def end_epoch(self, *, seconds: float, steps: int) -> None:
+        # Steps that learned from nothing are not counted; where each one counts, nobody notes it.
+        counted = self.state.sums.pop("steps", float(self.steps_per_epoch))
+        val_loss = self._validation_loss()
+        train = {name: total / counted for name, total in self.state.sums.items()}
+        rates = {name: group["lr"] for name, group in zip(self.rates, self.optimizer.param_groups)}
+        line = {"epoch": self.state.epoch + 1, **rates, "train": train, "val_loss": val_loss}
+        log_epoch(
+            self.folder / "log.jsonl", line | {"seconds": round(seconds, 3)} | self._log(seconds=seconds, steps=steps)
+        )
+        measured = train["loss"] if val_loss is None else val_loss
+        better = measured < self.state.best_loss
+        self.state = TrainState(epoch=self.state.epoch + 1, best_loss=min(measured, self.state.best_loss))
+        if better:
+            save_checkpoint(self.last.with_name("best.pt"), self._checkpoint())
+        self.save()
+
+    def save(self) -> None:
+        save_checkpoint(self.last, self._checkpoint())
+
+    @abstractmethod
+    def _modules(self) -> Sequence[nn.Module]:
+        """What is in training mode."""
+
+    @abstractmethod
+    def _batches(self, order: Sequence[Sequence[int]], epoch: int) -> Iterable[Any]:
+        """Read each list of window numbers."""
+
+    @abstractmethod
+    def _step(self, numbers: Sequence[int], values: Any) -> float:
+        """Learn from one batch; returns the loss."""
+
+    @abstractmethod
+    def _validation_loss(self) -> float | None:
+        """Measure the loss on windows that are not trained on; none where there are none."""
+
+    @abstractmethod
+    def _checkpoint(self) -> dict[str, Any]:
+        """Everything that going on and inference need."""
+
+    @abstractmethod
+    def _restore(self, saved: Mapping[str, Any]) -> TrainState:
+        """Put everything back to where a checkpoint was written."""
+
+    @abstractmethod
+    def _log(self, *, seconds: float, steps: int) -> dict[str, Any]:
+        """What the epoch's line holds besides losses and rates."""
+
+    def _order(self, epoch: int) -> list[list[int]]:
+        return epoch_order(self.num_windows, batch=self.batch, seed=self.seed, epoch=epoch)
+
+    def _set_rates(self) -> None:
+        factor = 0.1 if self.state.epoch >= self.decay_after else 1.0
+        for group, rate in zip(self.optimizer.param_groups, self.rates.values()):
+            group["lr"] = rate * factor
+
+    def _check_finite(self, loss: Tensor) -> None:
+        check_finite(loss, f"epoch {self.state.epoch + 1}, step {self.state.step + 1}", self.advice)
+
+    def _update(self, parts: Mapping[str, Tensor]) -> float:
+        """Clip the gradients, take the optimiser's step, and note the parts of the loss; returns the loss."""
+        if self.clip_norm is not None:
+            trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
+        update(self.optimizer)
+        for name, value in parts.items():
+            self.state.sums[name] = self.state.sums.get(name, 0.0) + value.item()
+        return parts["loss"].item()
+
+
+def check_finite(loss: Tensor, where: str, advice: str) -> None:
+    """Stop a training that has diverged.
+
+    Raises
+    ------
+    EtadError
+        The loss is not finite.
+    """
+    if not loss.isfinite():
+        raise EtadError(f"the loss is {loss.item()} at {where}. {advice}")
+
+
+def build_optimizer(
+    groups: Sequence[Mapping[str, Any]], *, kind: str, weight_decay: float, fused: bool | None = True, **options: Any
+) -> torch.optim.Optimizer:
+    """AdamW or Adam with weight decay on every parameter (SPEC section 6); what is frozen is not in the groups.
+
+    Parameters
+    ----------
+    fused
+        One pass over each tensor; none: PyTorch's choice. See `update` for what makes it safe.
+    """
+    make = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
+    return make([dict(group) for group in groups], weight_decay=weight_decay, fused=fused, **options)
+
+
+def update(optimizer: torch.optim.Optimizer) -> None:
+    """Take the optimiser's step.
+
+    On the CPU a fused optimiser pairs weights and gradients of different memory orders wrongly, without a word: such
+    gradients are laid out as their weights are, first.
+    """
+    for group in optimizer.param_groups:
+        if not group.get("fused"):
+            continue
+        for parameter in group["params"]:
+            if parameter.grad is not None and parameter.grad.stride() != parameter.stride():
+                parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
+    optimizer.step()
