@@ -37,7 +37,7 @@ def save_checkpoint(path: Path | str, state: Mapping[str, Any]) -> Path:
     TypeError
         The state holds something that could not be loaded back: our own mistake.
     """
-    for where, value in _strangers(dict(state), "state"):
+    for where, value in _unexpected(dict(state), "state"):
         raise TypeError(f"{where} is a {type(value).__name__}: checkpoints hold only tensors and plain values")
     with replacing(path) as temporary, temporary.open("wb") as file:
         try:
@@ -84,15 +84,15 @@ def load_checkpoint(path: Path | str, *, device: torch.device | str = "cpu") -> 
     return state
 
 
-def _strangers(value: Any, where: str) -> Iterator[tuple[str, Any]]:
+def _unexpected(value: Any, where: str) -> Iterator[tuple[str, Any]]:
     kind = type(value)
     if kind in _MAPPING_TYPES:
         for key, item in value.items():
-            yield from _strangers(key, f"a key of {where}")
-            yield from _strangers(item, f"{where}[{key!r}]")
+            yield from _unexpected(key, f"a key of {where}")
+            yield from _unexpected(item, f"{where}[{key!r}]")
     elif kind in _SEQUENCE_TYPES:
         for index, item in enumerate(value):
-            yield from _strangers(item, f"{where}[{index}]")
+            yield from _unexpected(item, f"{where}[{index}]")
     elif kind not in _PLAIN_TYPES and kind not in _TENSOR_TYPES:
         yield where, value
 

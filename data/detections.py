@@ -140,15 +140,15 @@ def _columns(path: Path, results: Mapping[str, Any]) -> Detections:
         pairs = list(map(itemgetter("segment"), entries))
         # A text or an object of two would pass for a pair otherwise.
         if not ({*map(type, pairs)} <= {list} and {*map(len, pairs)} <= {2}):
-            _blame(path, results, unlabelled)
+            _raise_for_bad_entry(path, results, unlabelled)
         sides = np.fromiter(chain.from_iterable(pairs), np.float64, 2 * len(pairs))
         scores = np.fromiter(map(itemgetter("score"), entries), np.float64, len(entries))
         names = [] if unlabelled else list(map(itemgetter("label"), entries))
         known = set(names)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
-        _blame(path, results, unlabelled)
+        _raise_for_bad_entry(path, results, unlabelled)
     if not (np.isfinite(sides).all() and np.isfinite(scores).all() and all(isinstance(name, str) for name in known)):
-        _blame(path, results, unlabelled)
+        _raise_for_bad_entry(path, results, unlabelled)
     labels = tuple(sorted(known))
     codes = {label: code for code, label in enumerate(labels)}
     return Detections(
@@ -177,7 +177,7 @@ def _results(path: Path, content: Any) -> dict[str, Any]:
     return content["results"]
 
 
-def _blame(path: Path, results: Mapping[str, list[Any]], unlabelled: bool) -> NoReturn:
+def _raise_for_bad_entry(path: Path, results: Mapping[str, list[Any]], unlabelled: bool) -> NoReturn:
     """Find the entry that stopped the fast way, and say what is wrong with it."""
     for video_id, entries in results.items():
         for number, entry in enumerate(entries):

@@ -1,4 +1,4 @@
-"""Number formats to compute in, and where the short ones pay."""
+"""dtypes to compute in, and where the short ones pay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Settle the number format that an encoder computes in; `auto` takes the shorter one where the device gains by it.
+    """Settle the dtype that an encoder computes in; `auto` takes the shorter one where the device gains by it.
 
     Raises
     ------

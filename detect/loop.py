@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..data.checkpoint import load_checkpoint, save_checkpoint
 from ..data.errors import EtadError
 from ..data.files.atomic import remove_leftovers
-from .run_state import Origin, Progress, TrainState, epoch_order, log_epoch
+from .run_state import Progress, Provenance, TrainState, epoch_order, log_epoch
 
 
 class Training(Protocol):
@@ -88,7 +88,7 @@ class EpochTraining(ABC):
         decay_after: int,
         clip_norm: float | None,
         checkpoint_seconds: float,
-        origin: Origin,
+        origin: Provenance,
     ) -> None:
         self.folder, self.optimizer, self.rates = folder, optimizer, dict(rates)
         self.origin, self.seed = origin, origin.seed

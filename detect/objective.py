@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from .loss.losses import LossRules, detection_loss
+from .loss.losses import detection_loss
 from .loss.targets import Actions, boundary_targets, match
 from .model.detector import Detector
 from .sampling.proposals import ProposalDraw
@@ -21,7 +21,7 @@ class Objective:
     def __init__(self, settings: DetectSettings) -> None:
         self.num_snippets = settings.num_snippets
         self.draw = ProposalDraw(settings)
-        self.rules = LossRules.paper() if settings.preset == "paper" else LossRules.release()
+        self.rules = settings.rules.loss
 
     def __call__(
         self,

@@ -43,7 +43,7 @@ class TrainState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class Provenance:
     """What a detector is trained for and from, which goes into each of its checkpoints.
 
     Parameters
@@ -99,7 +99,7 @@ def detector_checkpoint(
     position: TrainState,
     *,
     settings: DetectSettings,
-    origin: Origin,
+    origin: Provenance,
 ) -> dict[str, Any]:
     """What a checkpoint must hold, among anything else, for `load_detector` to take it and for training to go on."""
     return {

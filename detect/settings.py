@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ..data.settings import Settings
+from .preset import PRESETS, Preset
 
 Strategy = Literal["random", "grid", "block", "fps", "dpp"]
 
@@ -146,14 +147,19 @@ class DetectSettings(Settings):
         return self
 
     @property
+    def rules(self) -> Preset:
+        """Everything that the preset decides."""
+        return PRESETS[self.preset]
+
+    @property
     def roi_bins(self) -> int:
-        return self.bins or (32 if self.preset == "paper" else 24)
+        return self.bins or self.rules.roi_bins
 
     @property
     def heads_precision(self) -> str:
-        return "float32" if self.preset == "release" else self.precision
+        return self.precision if self.rules.takes_bfloat16 else "float32"
 
     @property
     def scores_boundaries(self) -> bool:
-        score = self.inference.score or ("boundary_iou" if self.preset == "paper" else "iou")
-        return score == "boundary_iou"
+        score = self.inference.score
+        return self.rules.scores_boundaries if score is None else score == "boundary_iou"

@@ -15,7 +15,7 @@ from .loading import Batches
 from .loop import EpochTraining, build_optimizer
 from .model.build import build_detector
 from .objective import Objective, mean_loss
-from .run_state import Origin, Stream, TrainState, detector_checkpoint, restore_training_state, step_generator
+from .run_state import Provenance, Stream, TrainState, detector_checkpoint, restore_training_state, step_generator
 from .settings import DetectSettings
 from .windows import Window
 
@@ -86,7 +86,7 @@ class Trainer(EpochTraining):
             decay_after=training.decay_after,
             clip_norm=training.clip_norm,
             checkpoint_seconds=training.checkpoint_seconds,
-            origin=Origin(
+            origin=Provenance(
                 in_channels=cache.channels, classes=classes, source=source, config_digest=config_digest, seed=seed
             ),
         )

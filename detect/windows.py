@@ -114,7 +114,7 @@ def make_windows(
                 f"video '{video.id}': label '{unknown[0]}' is none of the {counted(len(classes), 'known class')} "
                 f"({listing(classes, most=3)}). Correct the label, or train on annotations that have it."
             )
-        if training and _only_specks(video):
+        if training and _only_tiny_actions(video):
             report.too_short.append(video.id)
             continue
         found = _windows_of(video, cache_id, timing, length, settings=settings, number_of=number_of, training=training)
@@ -132,7 +132,7 @@ def read_window(window: Window, cache: FeatureSource, *, settings: DetectSetting
     """Read a window's features, (t, C) float32: t is T, or fewer at the end of a short video."""
     features = cache.read(window.cache_id, window.first, window.first + window.count)
     if settings.windows == "rescale":
-        return resize(features, settings.num_snippets, as_released=settings.preset == "release")
+        return resize(features, settings.num_snippets, as_released=settings.rules.resizes_from_float16)
     return features
 
 
@@ -183,7 +183,7 @@ def _windows_of(
     return windows
 
 
-def _only_specks(video: Video) -> bool:
+def _only_tiny_actions(video: Video) -> bool:
     assert video.duration_seconds is not None
     shortest = SHORTEST_SHARE * video.duration_seconds
     return bool(video.actions) and all(a.end_seconds - a.start_seconds <= shortest for a in video.actions)

@@ -84,7 +84,7 @@ def run(
     Raises
     ------
     EtadError
-        The cache is damaged, or holds features of another encoder, transform or number format.
+        The cache is damaged, or holds features of another encoder, transform or dtype.
     """
     chosen = _shard(sources, shard)
     dtype = choose_dtype(precision, device)

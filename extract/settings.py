@@ -26,7 +26,7 @@ class ClipSettings(Settings):
     edge
         Frames outside the video `repeat` the first or last one, or `wrap` around.
     still
-        Repeat each clip's middle frame: a yardstick that sees no motion.
+        Repeat each clip's middle frame: a baseline that sees no motion.
     """
 
     layout: Literal["spread", "sliding"] = "spread"
@@ -51,7 +51,7 @@ class EncoderSettings(Settings):
     weights
         File of published or pretrained weights.
     init
-        `weights` demands them; `random` is for tests and yardsticks, and the cache says so.
+        `weights` demands them; `random` is for tests and baselines, and the cache says so.
     frozen_stages
         0 freezes the stem, 1..4 also that many residual stages (Table 7).
     precision
@@ -75,7 +75,7 @@ class ExtractSettings(Settings):
     workers
         Videos decoded ahead of the encoder.
     store_dtype
-        Number format of stored features.
+        dtype of stored features.
     """
 
     batch_clips: int = Field(default=16, ge=1)

@@ -65,7 +65,7 @@ class E2eSettings(Settings):
     memory_budget_gib
         Memory that a step may take: the micro-batch shrinks, and maps are kept or not, to fit it.
     precision
-        Number format of the encoder in training; `auto` takes bfloat16 where the device gains by it.
+        dtype of the encoder in training; `auto` takes bfloat16 where the device gains by it.
     encoder_lr, detector_lr
         Learning rates.
     optimizer, weight_decay

@@ -155,7 +155,7 @@ def any_header(cache: Path, *, besides: str | None = None) -> Header | None:
 
 def _storable(features: np.ndarray, store_dtype: str) -> np.ndarray:
     if store_dtype not in STORE_DTYPES:
-        raise EtadError(f"number format '{store_dtype}' is none of {', '.join(STORE_DTYPES)}")
+        raise EtadError(f"dtype '{store_dtype}' is none of {', '.join(STORE_DTYPES)}")
     if not isinstance(features, np.ndarray) or not np.issubdtype(features.dtype, np.floating):
         raise EtadError(f"its features are {getattr(features, 'dtype', type(features).__name__)}, expected floats")
     if features.ndim != 2 or 0 in features.shape:

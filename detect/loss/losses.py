@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torch import Tensor
 from ..model.cascade import StageOutput
 from ..model.detector import DetectorOutput
 from ..model.proposals import snippet_of
+from ..preset import LossRules
 from .targets import Matches, aligned_iou, offset_targets
 
 # Given the mask of positives, uniform numbers of its shape. Negatives are sampled with them.
@@ -22,33 +22,6 @@ REGRESSION_WEIGHT = 5.0
 OFFSET_WEIGHT = 10.0
 POSITIVE_IOU = (0.7, 0.8, 0.9, 0.9)
 CLASS_IOU = 0.5
-
-
-@dataclass(frozen=True)
-class LossRules:
-    """Where the `paper` and `release` presets differ.
-
-    Parameters
-    ----------
-    sampled_negatives
-        Classification negatives are sampled, not balanced (`release`).
-    released_ratio
-        Keep the release's formula where positives outnumber the set sampled from: every entry passes.
-    proposal_boundary_weight
-        Weight of the proposals' startness and endness loss.
-    """
-
-    sampled_negatives: bool
-    released_ratio: bool
-    proposal_boundary_weight: float
-
-    @classmethod
-    def paper(cls) -> LossRules:
-        return cls(sampled_negatives=False, released_ratio=False, proposal_boundary_weight=1.0)
-
-    @classmethod
-    def release(cls) -> LossRules:
-        return cls(sampled_negatives=True, released_ratio=True, proposal_boundary_weight=0.5)
 
 
 def detection_loss(

@@ -96,11 +96,11 @@ def check_channels(settings: DetectSettings, found: int, where: Path | str) -> i
     return found
 
 
-def checkpoint_source(classes: Sequence[str], expected: Trained, path: Path) -> None:
+def check_classes(classes: Sequence[str], expected: Trained, path: Path) -> None:
     """Refuse a checkpoint whose classes are not these."""
     if tuple(classes) != expected.classes:
-        strangers = sorted(set(classes) - set(expected.classes)) or sorted(set(expected.classes) - set(classes))
+        unexpected = sorted(set(classes) - set(expected.classes)) or sorted(set(expected.classes) - set(classes))
         raise EtadError(
             f"{path}: trained for {counted(len(expected.classes), 'class')}, the annotations have {len(classes)}; "
-            f"'{strangers[0]}' is in one list alone. Use the annotations it was trained on."
+            f"'{unexpected[0]}' is in one list alone. Use the annotations it was trained on."
         )

@@ -1,4 +1,4 @@
-"""Raw predictions -> scored, thinned out, labelled detections in seconds (SPEC section 5)."""
+"""Raw predictions -> scored, suppressed out, labelled detections in seconds (SPEC section 5)."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def detections(
     videos = (list(windows) for _, windows in groupby(predictions, key=lambda prediction: prediction.video_id))
     for chunk in _chunks(videos, VIDEOS_AT_ONCE):
         windows = [window for video in chunk for window in video]
-        thinned = iter(_thin([_candidates(window, settings) for window in windows], settings))
-        in_seconds = [[_in_seconds(next(thinned), window) for window in video] for video in chunk]
+        suppressed = iter(_suppress([_candidates(window, settings) for window in windows], settings))
+        in_seconds = [[_in_seconds(next(suppressed), window) for window in video] for video in chunk]
         merged = [_merge(survivors) for survivors in in_seconds]
         if settings.windows == "sliding":
-            merged = _thin(merged, settings, voting_iou=settings.inference.voting_iou)
+            merged = _suppress(merged, settings, voting_iou=settings.inference.voting_iou)
         for video, survivors in zip(chunk, merged):
             yield _labelled(video[0], survivors, settings, video_scores)
 
@@ -89,21 +89,23 @@ def _candidates(prediction: RawPrediction, settings: DetectSettings) -> _Survivo
     return _Survivors(prediction.segments[rows].astype(np.float64), scores[rows], prediction.class_scores[rows])
 
 
-def _thin(each: Sequence[_Survivors], settings: DetectSettings, voting_iou: float | None = None) -> list[_Survivors]:
+def _suppress(
+    each: Sequence[_Survivors], settings: DetectSettings, voting_iou: float | None = None
+) -> list[_Survivors]:
     kept = soft_nms(
         [survivors.segments for survivors in each],
         [survivors.scores for survivors in each],
         sigma=settings.inference.sigma,
         most_kept=settings.inference.keep,
-        lose_last=settings.preset == "release",
+        lose_last=settings.rules.loses_last,
     )
-    thinned = []
+    suppressed = []
     for survivors, best in zip(each, kept):
         segments = survivors.segments[best.index]
         if voting_iou is not None and len(segments):
             segments = vote(segments, survivors.segments, survivors.scores, least_iou=voting_iou)
-        thinned.append(_Survivors(segments, best.score, survivors.class_scores[best.index]))
-    return thinned
+        suppressed.append(_Survivors(segments, best.score, survivors.class_scores[best.index]))
+    return suppressed
 
 
 def _in_seconds(survivors: _Survivors, window: RawPrediction) -> _Survivors:
@@ -123,7 +125,7 @@ def _labelled(
     window: RawPrediction, survivors: _Survivors, settings: DetectSettings, video_scores: VideoScores | None
 ) -> VideoDetections:
     # A refined proposal may have been clipped or reversed away; the release reports it all the same.
-    real = (survivors.segments[:, 1] > survivors.segments[:, 0]) | (settings.preset == "release")
+    real = (survivors.segments[:, 1] > survivors.segments[:, 0]) | settings.rules.reports_reversed
     segments, scores = survivors.segments[real], survivors.scores[real]
     if video_scores is None:
         by_class = survivors.class_scores[real].astype(np.float64)

@@ -123,7 +123,7 @@ class ConvNorm(nn.Module):
 
 
 class _FoldedConv(torch.autograd.Function):
-    """Convolution with weight * scale, plus shift, that keeps neither the product nor its result for the way back.
+    """Convolution with weight * scale, plus shift, that keeps neither the product nor its result for the backward pass.
 
     What plain automatic differentiation would keep of the product is a second copy of the weights; of a norm after
     the convolution, a second copy of the map.

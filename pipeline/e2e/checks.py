@@ -9,7 +9,7 @@ from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache, finished_ids
 from ...data.errors import EtadError, counted, listing
 from ...data.video.video import file_sha256
-from ...detect.model.build import Trained, checkpoint_source
+from ...detect.model.build import Trained, check_classes
 from ...detect.settings import DetectSettings
 from ...extract.clips import Failure
 from ..config import Config
@@ -176,4 +176,4 @@ def check_detector(
             f"{path}: this detector was trained with detect.labels.source={trained.settings.labels.source}, the "
             f"config says {detect.labels.source}. Set it back, or start from another detector."
         )
-    checkpoint_source(classes, trained, path)
+    check_classes(classes, trained, path)

@@ -27,9 +27,9 @@ def full_step(
     videos
         uint8 (T, L, H, W, 3) each, augmented already; T may differ.
     recompute
-        Keep what goes into each stage alone, and compute the rest again on the way back.
+        Keep what goes into each stage alone, and compute the rest again in the backward pass.
     autocast
-        Number format in which the encoder computes.
+        dtype in which the encoder computes.
     """
     frames = torch.cat([video.to(encoder.mean.device) for video in videos])
     split, last = encoder.frozen_stages + 1, len(encoder.stages)

@@ -17,7 +17,7 @@ from ...detect.loading import Batches
 from ...detect.model.build import Trained, build_detector, load_detector
 from ...detect.model.detector import Detector
 from ...detect.objective import Objective, mean_loss
-from ...detect.run_state import Origin, Stream, step_generator
+from ...detect.run_state import Provenance, Stream, step_generator
 from ...detect.settings import DetectSettings
 from ...detect.windows import make_windows, training_classes
 from ...extract.augment import ColourJitter, RandAugment
@@ -132,7 +132,7 @@ class E2eSetup:
             ),
             failed=failed,
             validation_loss=lambda: self.validation_loss(encoder, detector, detect, classes),
-            origin=Origin(
+            origin=Provenance(
                 in_channels=encoder.channels,
                 classes=classes,
                 source={"encoder": config.encoder.name, "weights_sha256": weights_sha256, "clips": clips},

@@ -90,7 +90,7 @@ def sgs_step(
         chosen by features). `graphs`: it only goes back, for the activations of every sampled snippet at a time;
         needs samples drawn beforehand.
     autocast
-        Number format in which the encoder computes; features and gradients between it and the detector stay float32.
+        dtype in which the encoder computes; features and gradients between it and the detector stay float32.
     """
     assert not any(module.training for module in encoder.modules() if isinstance(module, nn.BatchNorm2d))
     beforehand = not callable(samples) and not isinstance(samples, ByGradient)
@@ -206,7 +206,7 @@ class _Snippets:
             return self.encoder.run_stages(x, start, stop)
 
     def pooled(self, x: Tensor) -> Tensor:
-        """Features in the detector's number format."""
+        """Features in the detector's dtype."""
         return self.encoder.pool(x.to(self.encoder.mean.dtype))
 
 

@@ -14,7 +14,7 @@ from ...detect.loop import EpochTraining, build_optimizer
 from ...detect.model.detector import Detector
 from ...detect.objective import Objective
 from ...detect.run_state import (
-    Origin,
+    Provenance,
     Stream,
     TrainState,
     detector_checkpoint,
@@ -58,7 +58,7 @@ class E2eTrainer(EpochTraining):
     folder
         Where `checkpoints/` and `log.jsonl` go.
     autocast
-        Number format in which the encoder computes; none: float32.
+        dtype in which the encoder computes; none: float32.
     """
 
     depends_on = "another config, other videos, or another encoder or detector to start from"
@@ -73,7 +73,7 @@ class E2eTrainer(EpochTraining):
         clips: TrainingClips,
         failed: Sequence[Failure],
         validation_loss: Callable[[], float | None],
-        origin: Origin,
+        origin: Provenance,
         folder: Path,
         device: torch.device,
         autocast: torch.dtype | None,

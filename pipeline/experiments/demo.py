@@ -1,4 +1,4 @@
-"""`etad demo`: the whole way on a synthetic set, and the honest yardsticks beside it."""
+"""`etad demo`: the whole way on a synthetic set, and the honest baselines beside it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ...data.files.atomic import write_json
 from ..config import Config, override
 from ..device import choose_device
 from ..run_folder import RunFolder
-from ..show.plots import plot_curves, plot_qualitative, plot_yardsticks, qualitative_strips
+from ..show.plots import plot_baselines, plot_curves, plot_qualitative, qualitative_strips
 from ..stages.evaluate import Evaluation, evaluate
 from ..stages.inputs import read_data
 from ..stages.pretrain import run_pretrain
 from .legs import extract_and_detect, train_end_to_end
-from .synthetic_set import draw_set
+from .synthetic_set import ensure_synthetic_set
 
 PROPOSALS_PER_VIDEO = 100
 
@@ -56,16 +56,16 @@ def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoRep
     run = RunFolder(folder)
 
     with _part("draw the videos", report, say):
-        config = draw_set(config, folder / "data")
+        config = ensure_synthetic_set(config, folder / "data")
     annotations = read_data(config)
 
     with _part("pretrain the encoder on the source set", report, say):
         pretrained = run_pretrain(config, run, weights=None, device=choose_device(config.device))
         say(f"  {pretrained.text()}")
 
-    with _part("yardstick: random proposals", report, say):
+    with _part("baseline: random proposals", report, say):
         report.evaluations["random proposals"] = _random(config, annotations, folder)
-    poorer = folder / "yardsticks"
+    poorer = folder / "baselines"
     legs = {
         "clips of one repeated frame": (RunFolder(poorer / "still"), ("clips.still=true",)),
         "untrained encoder": (RunFolder(poorer / "untrained"), ("encoder.init=random",)),
@@ -92,7 +92,7 @@ def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoRep
             plot_qualitative(qualitative_strips(tested, detections), run.plots / "qualitative.png"),
             plot_curves(run.detect / "log.jsonl", run.plots / "curves.png"),
             plot_curves(run.e2e / "log.jsonl", run.plots / "e2e_curves.png"),
-            plot_yardsticks(average, run.plots / "yardsticks.png", title="The same detector on the same videos"),
+            plot_baselines(average, run.plots / "baselines.png", title="The same detector on the same videos"),
         ]
     write_json(folder / "demo.json", {name: e.as_json() for name, e in report.evaluations.items()}, indent=1)
     return report
@@ -107,7 +107,7 @@ def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluatio
         classes = random.integers(len(labels), size=PROPOSALS_PER_VIDEO)
         rows.append((video.id, ends, classes, random.random(PROPOSALS_PER_VIDEO)))
     found = Detections.join(rows, labels=labels)
-    path = write_detections(folder / "yardsticks" / "random.json", found)
+    path = write_detections(folder / "baselines" / "random.json", found)
     return evaluate(annotations, config.data.test_subset, found, tious=config.detect.tious, source=str(path))
 
 

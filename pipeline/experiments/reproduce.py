@@ -23,7 +23,7 @@ from ..run_folder import RunFolder
 from ..stages.inputs import read_data
 from ..stages.pretrain import run_pretrain
 from .legs import Leg, extract_and_detect, train_end_to_end
-from .synthetic_set import draw_set
+from .synthetic_set import ensure_synthetic_set
 from .table6 import ARMS, Arm, Table6
 
 
@@ -108,7 +108,7 @@ def reproduce_table6(config: Config, folder: Path, *, seeds: Sequence[int], weig
 
 
 def run_job(job: Job) -> Measured:
-    """Do one training run; its bars go to a file beside it, for several at a time would garble the screen."""
+    """Do one training run; its bars go to a file beside it, for several at a time would mix on the screen."""
     started = time.monotonic()
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / f"{job.run.path.name}.log").open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
@@ -139,7 +139,9 @@ def _arm(job: Job, arm: Arm) -> Leg:
 
 
 def _with_data(job: Job) -> Config:
-    return job.config if job.config.data.annotations is not None else draw_set(job.config, job.folder / "data")
+    if job.config.data.annotations is not None:
+        return job.config
+    return ensure_synthetic_set(job.config, job.folder / "data")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from ...data.synthetic.dataset import SyntheticSpec, make_dataset
 from ..config import Config, override, toml_path
 
 
-def draw_set(config: Config, folder: Path) -> Config:
+def ensure_synthetic_set(config: Config, folder: Path) -> Config:
     """Draw the videos that `config.demo` asks for into a folder; returns the config that names them."""
     settings = config.demo
     spec = SyntheticSpec(

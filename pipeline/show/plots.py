@@ -1,4 +1,4 @@
-"""Pictures: training curves, detections beside the ground truth (Fig. 3), yardsticks."""
+"""Pictures: training curves, detections beside the ground truth (Fig. 3), baselines."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def plot_qualitative(strips: Sequence[Strip], path: Path) -> Path:
     return _save(figure, path)
 
 
-def plot_yardsticks(values: Mapping[str, float], path: Path, *, title: str) -> Path:
+def plot_baselines(values: Mapping[str, float], path: Path, *, title: str) -> Path:
     """Draw one bar a method: average mAP in per cent."""
     figure = Figure(figsize=(7, 0.5 * len(values) + 1.2), layout="constrained")
     axes = figure.subplots()

@@ -87,9 +87,9 @@ def _of_videos(config: Config, annotations: Annotations | None, *, probe_videos:
     if sources.missing:
         yield Finding("problem", folder, describe_missing(sources), "get the files, or list the ids in data.blocked")
     if annotations is not None:
-        strangers = sorted(set(sources.files) - set(annotations.videos))
-        if strangers:
-            what = f"{counted(len(strangers), 'video')} without annotations: {listing(strangers)}"
+        unexpected = sorted(set(sources.files) - set(annotations.videos))
+        if unexpected:
+            what = f"{counted(len(unexpected), 'video')} without annotations: {listing(unexpected)}"
             yield Finding("note", folder, what, "they are extracted, not trained on")
     if not probe_videos:
         return

@@ -31,7 +31,7 @@ class Evaluation:
         AR at an average number of proposals per video, tIoU 0.5:0.05:0.95; the area under its curve as `area`.
     asked, found, missing
         Videos of the subset, those of them with results, and the others.
-    strangers
+    unexpected
         Videos with results that are not in the subset: left out.
     per_class
         AP of each class, averaged over the thresholds.
@@ -44,7 +44,7 @@ class Evaluation:
     asked: int
     found: int
     missing: tuple[str, ...]
-    strangers: tuple[str, ...]
+    unexpected: tuple[str, ...]
     per_class: dict[str, float]
 
     def as_json(self) -> dict[str, Any]:
@@ -67,9 +67,9 @@ class Evaluation:
         if self.missing:
             misses = "a miss" if len(self.missing) == 1 else "misses"
             lines.append(f"{len(self.missing)} without results, counted as {misses}: {listing(self.missing)}.")
-        if self.strangers:
-            found = counted(len(self.strangers), "video")
-            lines.append(f"{found} with results, but not in the subset, left out: {listing(self.strangers)}.")
+        if self.unexpected:
+            found = counted(len(self.unexpected), "video")
+            lines.append(f"{found} with results, but not in the subset, left out: {listing(self.unexpected)}.")
         return "\n".join(lines)
 
 
@@ -95,7 +95,7 @@ def evaluate(
             f"{source}: has no result for any of the {counted(len(videos), 'video')} of subset '{subset}' "
             f"(results: {listing(detections.video_ids, most=3)}). Name the subset with --subset."
         )
-    strangers = tuple(sorted(set(detections.video_ids) - set(matches.values())))
+    unexpected = tuple(sorted(set(detections.video_ids) - set(matches.values())))
     labels = {label: number for number, label in enumerate(annotations.labels)}
     truth = _ground_truth(annotated, labels)
     predictions = _predictions(detections, videos, matches, labels)
@@ -110,7 +110,7 @@ def evaluate(
         asked=len(videos),
         found=len(matches),
         missing=missing,
-        strangers=strangers,
+        unexpected=unexpected,
         per_class=dict(zip(names, precision.ap.mean(axis=0).tolist())),
     )
 

@@ -1,7 +1,7 @@
 """The detector: training steps and inference, plain and ours in turn, beside the machine's matrix rate.
 
 The floor is what the least arithmetic takes at the machine's rate of products: every layer on features projected
-first, the enhancement in float32 and the rest in the number format that is asked for. bfloat16 takes part where the
+first, the enhancement in float32 and the rest in the dtype that is asked for. bfloat16 takes part where the
 processor multiplies it.
 
 python tests/benchmarks/bench_detector.py [--repeats 3] [--case NAME] [--profile]
@@ -23,10 +23,11 @@ from torch import Tensor
 
 from etad.data.precision import choose_training_dtype
 from etad.detect.kernels.threads import one_thread
-from etad.detect.loss.losses import LossRules, detection_loss
+from etad.detect.loss.losses import detection_loss
 from etad.detect.loss.targets import Actions, boundary_targets, match
 from etad.detect.model.detector import Detector
 from etad.detect.model.proposals import boundaries, lattice
+from etad.detect.preset import PRESETS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from reference import detector as plain
@@ -59,7 +60,7 @@ def training(batch: int, proposals: Tensor, precision: str) -> dict[str, Callabl
             output,  # type: ignore[arg-type]
             match(proposals, actions),
             boundary_targets(actions, NUM_SNIPPETS),
-            rules=LossRules.paper(),
+            rules=PRESETS["paper"].loss,
             draw=lambda positive: torch.rand(positive.shape),
         )
         optimizer.zero_grad(set_to_none=True)

@@ -81,7 +81,7 @@ def gflop(encoder: Encoder, clips: Tensor, *, train: bool) -> float:
 
 
 def graph_mebibytes(encoder: Encoder, clips: Tensor) -> float:
-    """What the graph of one forward pass keeps for the way back, per clip."""
+    """What the graph of one forward pass keeps for backward, per clip."""
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def rows(name: str, num_clips: int, side: int, repeats: int) -> list[Row]:
     clips = ours.normalise(frames.to(torch.uint8))
     first = clips.contiguous()
     how = dict(unit="ms a clip", items=num_clips, repeats=repeats, clock=time.process_time)
-    kept = f"{name}, kept for the way back, two stages frozen"
+    kept = f"{name}, kept for backward, two stages frozen"
     gains = choose_dtype("auto", torch.device("cpu")) == torch.bfloat16  # else it takes longer than float32
     found = [Row(kept, graph_mebibytes(ours, clips), "MiB a clip", graph_mebibytes(plain, first))]
     for train in (False, True):

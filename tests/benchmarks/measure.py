@@ -153,7 +153,7 @@ def peak_mebibytes(call: Callable[[], object]) -> float | None:
 
 
 def matrix_rate(dtype: torch.dtype = torch.float32) -> float:
-    """Best rate of matrix products of a number format on torch's threads, GFLOP/s."""
+    """Best rate of matrix products of a dtype on torch's threads, GFLOP/s."""
     return _matrix_rate(torch.get_num_threads(), dtype)
 
 
@@ -163,7 +163,7 @@ def copy_rate() -> float:
 
 
 def matrix_share(gflop: float, seconds: float, dtype: torch.dtype = torch.float32) -> dict[str, float | str]:
-    """Two fields of a `Row`: how close work of some GFLOP comes to nothing but products of a number format."""
+    """Two fields of a `Row`: how close work of some GFLOP comes to nothing but products of a dtype."""
     return {
         "ceiling": gflop / seconds / matrix_rate(dtype),
         "ceiling_of": f"{str(dtype).removeprefix('torch.')} products",

@@ -85,7 +85,7 @@ def test_videos_without_action_are_negatives_unless_the_config_says_otherwise(tm
     assert (windows, report.without_action) == ([], ["v"])
 
 
-def test_videos_of_specks_are_left_out_of_training(tmp_path: Path) -> None:
+def test_videos_of_tiny_actions_alone_are_left_out_of_training(tmp_path: Path) -> None:
     cache = cache_of(tmp_path, 40, 50.0)
     windows, report = make_windows([video((5, 5.4))], cache, settings=RESCALE, classes=["run"], training=True)
     assert (windows, report.too_short) == ([], ["v"])

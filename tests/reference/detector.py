@@ -9,11 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from etad.detect.loss.losses import Draw, LossRules, detection_loss
+from etad.detect.loss.losses import Draw, detection_loss
 from etad.detect.loss.targets import Matches
 from etad.detect.model.cascade import CascadeStage, StageOutput
 from etad.detect.model.detector import Detector, DetectorOutput
 from etad.detect.model.proposals import refine
+from etad.detect.preset import PRESETS
 
 
 def roi_matrix(proposals: Tensor, bins: int, num_snippets: int) -> Tensor:
@@ -79,4 +80,4 @@ def detect(detector: Detector, features: Tensor, proposals: Tensor) -> DetectorO
 
 
 def loss(output: DetectorOutput, matches: Matches, target: Tensor, draw: Draw) -> Tensor:
-    return detection_loss(output, matches, target, rules=LossRules.paper(), draw=draw)["loss"]
+    return detection_loss(output, matches, target, rules=PRESETS["paper"].loss, draw=draw)["loss"]

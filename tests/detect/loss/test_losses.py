@@ -1,7 +1,6 @@
 import torch
 
 from etad.detect.loss.losses import (
-    LossRules,
     balanced_cross_entropy,
     detection_loss,
     sampled_cross_entropy,
@@ -10,6 +9,7 @@ from etad.detect.loss.losses import (
 from etad.detect.loss.targets import Actions, Matches, aligned_iou, boundary_targets, match, offset_targets
 from etad.detect.model.cascade import StageOutput
 from etad.detect.model.detector import Detector, DetectorOutput
+from etad.detect.preset import PRESETS
 from reference import losses as plain
 
 
@@ -99,7 +99,7 @@ def example_output(batch: int = 2) -> tuple[DetectorOutput, Matches, torch.Tenso
 def test_videos_without_actions_give_a_finite_loss() -> None:
     output, _, _ = example_output()
     nothing = Actions.of([torch.zeros(0, 2)] * 2, [torch.zeros(0)] * 2)
-    for rules in (LossRules.paper(), LossRules.release()):
+    for rules in (PRESETS["paper"].loss, PRESETS["release"].loss):
         parts = detection_loss(
             output,
             match(output.stages[0].proposals, nothing),
@@ -113,7 +113,7 @@ def test_videos_without_actions_give_a_finite_loss() -> None:
 
 def test_the_parts_sum_to_the_loss_and_the_class_branch_learns() -> None:
     output, matches, target = example_output()
-    parts = detection_loss(output, matches, target, rules=LossRules.paper(), draw=lambda p: rand(*p.shape))
+    parts = detection_loss(output, matches, target, rules=PRESETS["paper"].loss, draw=lambda p: rand(*p.shape))
     total = sum(value for name, value in parts.items() if name != "loss")
     torch.testing.assert_close(parts["loss"], total)
     logits = output.stages[-1].class_logits

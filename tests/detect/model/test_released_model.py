@@ -13,11 +13,12 @@ from torch import Tensor
 
 from etad.data.errors import EtadError
 from etad.detect.kernels.roi import extend, roi_align
-from etad.detect.loss.losses import LossRules, detection_loss
+from etad.detect.loss.losses import detection_loss
 from etad.detect.loss.targets import Actions, Matches, aligned_iou, boundary_targets, match
 from etad.detect.model.cascade import CascadeStage
 from etad.detect.model.detector import Detector
 from etad.detect.model.published import from_published
+from etad.detect.preset import PRESETS
 
 
 def golden_weight(key: str, shape: tuple[int, ...]) -> Tensor:
@@ -88,7 +89,7 @@ def backward(
         output,
         Matches(segments, torch.zeros(segments.shape[:2], dtype=torch.long)),
         torch.stack([golden["gt_start"], golden["gt_end"]], dim=1),
-        rules=LossRules.release(),
+        rules=PRESETS["release"].loss,
         draw=recorded(golden["rand_masks"]),
     )
     parts["loss"].backward()

@@ -170,7 +170,7 @@ def test_windows_of_several_lengths_are_padded_and_masked() -> None:
     assert collate([parts[0]], 5)[1] is None
 
 
-def test_a_shorter_number_format_reaches_the_encoder(dataset: Path, tmp_path: Path) -> None:
+def test_a_shorter_dtype_reaches_the_encoder(dataset: Path, tmp_path: Path) -> None:
     losses = []
     for precision in ("float32", "bfloat16"):
         one = trainer(dataset, tmp_path / precision, f"e2e.precision={precision}")

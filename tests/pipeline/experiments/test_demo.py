@@ -29,7 +29,7 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
         assert name in printed
     found = json.loads((out / "demo.json").read_text())
     assert [name for name in found if name in methods] == methods
-    for picture in ("qualitative", "curves", "e2e_curves", "yardsticks"):
+    for picture in ("qualitative", "curves", "e2e_curves", "baselines"):
         assert (out / "plots" / f"{picture}.png").stat().st_size > 5000
         assert f"{picture}.png" in printed
     before = stamps(out)

@@ -7,7 +7,7 @@ import pytest
 from etad.data.annotations import Action, Annotations, Video
 from etad.data.detections import Detections
 from etad.data.errors import EtadError
-from etad.pipeline.show.plots import plot_curves, plot_qualitative, plot_yardsticks, qualitative_strips
+from etad.pipeline.show.plots import plot_baselines, plot_curves, plot_qualitative, qualitative_strips
 
 
 def is_picture(path: Path) -> bool:
@@ -65,6 +65,6 @@ def test_curves_show_every_epoch(tmp_path: Path) -> None:
         plot_curves(tmp_path / "none.jsonl", tmp_path / "curves.png")
 
 
-def test_yardsticks_are_bars(tmp_path: Path) -> None:
+def test_baselines_are_bars(tmp_path: Path) -> None:
     values = {"random proposals": 0.01, "untrained encoder": 0.1, "pretrained encoder": 0.5}
-    assert is_picture(plot_yardsticks(values, tmp_path / "yardsticks.png", title="demo"))
+    assert is_picture(plot_baselines(values, tmp_path / "baselines.png", title="demo"))

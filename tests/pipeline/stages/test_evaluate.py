@@ -37,7 +37,7 @@ def test_published_thumos_results_give_the_published_map(shared: Path, capsys: p
     assert printed["average_mAP"] == pytest.approx(sum(printed["mAP"].values()) / 5)
 
 
-def test_missing_videos_are_misses_and_strangers_are_listed(
+def test_missing_videos_are_misses_and_unexpected_ones_are_listed(
     files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     annotations, detections = files
