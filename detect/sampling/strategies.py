@@ -24,18 +24,26 @@ GUIDED = ("fps", "dpp")
 DPP_JITTER = 0.01
 
 
-def num_sampled(strategy: str, num_items: int, ratio: float) -> int:
+def sample_size(strategy: str, num_items: int, ratio: float, *, chunk: int = 1) -> int:
     """Count the items that a share of them makes: rounded up for FPS, down for all others (Alg. 2).
+
+    Parameters
+    ----------
+    chunk
+        The count is rounded up to whole chunks of so many (the release's snippets: 4; the paper: 1).
 
     Examples
     --------
-    >>> num_sampled("random", 8256, 0.06), num_sampled("dpp", 128, 0.3), num_sampled("fps", 128, 0.3)
+    >>> sample_size("random", 8256, 0.06), sample_size("dpp", 128, 0.3), sample_size("fps", 128, 0.3)
     (495, 38, 39)
+    >>> sample_size("random", 128, 0.3, chunk=4)
+    40
     """
-    _check(strategy, ratio)
+    _check_ratio(ratio)
     # 0.29 * 100 is 28.999999999999996 and 0.07 * 100 is 7.000000000000001: neither is meant.
     exact = round(ratio * num_items, 9)
-    return math.ceil(exact) if strategy == "fps" else math.floor(exact)
+    count = math.ceil(exact) if strategy == "fps" else math.floor(exact)
+    return min(-(-count // chunk) * chunk, num_items)
 
 
 def sample_sequence(
@@ -70,7 +78,7 @@ def sample_sequence(
     Tensor
         (B, k) int64, ascending, on the features' device (else on the CPU).
     """
-    _check(strategy, 1.0)
+    _check_name(strategy)
     assert 0 <= count <= num_items, (count, num_items)
     if count == num_items:
         return _same_for_all(torch.arange(num_items), num_draws, features)
@@ -123,7 +131,8 @@ def sample_lattice(
         The strategy is unknown, the ratio is none, or a block of that size does not fit.
     """
     num_cells = len(cells)
-    count = num_sampled(strategy, num_cells, ratio)
+    _check_name(strategy)
+    count = sample_size(strategy, num_cells, ratio)
     if count == num_cells:
         return _same_for_all(torch.arange(num_cells), num_draws, features)
     if strategy in GUIDED:
@@ -198,11 +207,14 @@ def _same_for_all(rows: Tensor, num_draws: int, features: Tensor | None) -> Tens
     return rows.to(features.device if features is not None else "cpu").expand(num_draws, len(rows))
 
 
-def _check(strategy: str, ratio: float) -> None:
+def _check_name(strategy: str) -> None:
     if strategy not in STRATEGIES:
         known = ", ".join(STRATEGIES)
         raise EtadError(
             f"the sampling strategy {strategy!r} is unknown; take one of {known}.{nearest(strategy, STRATEGIES)}"
         )
+
+
+def _check_ratio(ratio: float) -> None:
     if not 0 <= ratio <= 1:
         raise EtadError(f"a sampling ratio of {ratio} is no share: give a number from 0 to 1 (0.06 is 6 %).")

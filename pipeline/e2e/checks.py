@@ -10,10 +10,10 @@ from ...data.cache.cache import FeatureCache, finished_ids
 from ...data.errors import EtadError, counted, listing
 from ...data.video.video import file_sha256
 from ...detect.model.build import Trained, check_classes
+from ...detect.sampling.strategies import sample_size
 from ...detect.settings import DetectSettings
 from ...extract.clips import Failure
 from ..config import Config
-from .sgs import sample_size
 
 # What a detector's shape and rules depend on, and may not change between its training and this one.
 _SIZES = ("preset", "enhancement", "num_stages", "num_snippets", "max_duration", "roi_bins", "windows")
@@ -134,7 +134,7 @@ def check_sampling(config: Config, counts: Sequence[int]) -> None:
             "set e2e.ratio=0 to train the detector alone."
         )
     if settings.memory == "sgs" and not any(
-        sample_size(count, ratio=settings.ratio, chunk=settings.chunk) for count in counts
+        sample_size(settings.strategy, count, settings.ratio, chunk=settings.chunk) for count in counts
     ):
         raise EtadError(
             f"e2e.ratio={settings.ratio:g} of {counted(max(counts), 'snippet')} is none, so nothing would reach the "

@@ -13,12 +13,13 @@ from ...data.errors import EtadError
 from ...data.timeline import Span
 from ...detect.model.detector import Detector
 from ...detect.objective import Objective
+from ...detect.sampling.strategies import sample_size
 from ...detect.settings import DetectSettings
 from ...detect.windows import Window
 from ...extract.encoders.encoder import Encoder
 from ..settings import E2eSettings
 from .memory import GIB, peak_bytes, tensor_bytes
-from .sgs import Keep, kept_map_bytes, sample_size, sgs_step
+from .sgs import Keep, kept_map_bytes, sgs_step
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def plan_step(
     waiting = (settings.batch + (workers + 1 if workers else 0)) * length * tensor_bytes([clip])
     frames = 0 if device.type == "cuda" else waiting
     by_features = settings.strategy in ("fps", "dpp", "gradnorm")
-    kept = length if by_features else sample_size(length, ratio=settings.ratio, chunk=settings.chunk)
+    kept = length if by_features else sample_size(settings.strategy, length, settings.ratio, chunk=settings.chunk)
     maps = settings.batch * kept * kept_map_bytes(encoder, clip, autocast=autocast)
 
     # 2. What fits.

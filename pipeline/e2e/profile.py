@@ -15,6 +15,7 @@ from ...data.precision import choose_dtype
 from ...detect.model.build import build_detector
 from ...detect.model.detector import Detector
 from ...detect.sampling.proposals import ProposalDraw
+from ...detect.sampling.strategies import sample_size
 from ...detect.settings import DetectSettings
 from ...extract.encode import encode_clips
 from ...extract.encoders.encoder import ENCODERS, Encoder, build_encoder, encoder_spec
@@ -22,7 +23,7 @@ from ..config import Config
 from ..device import threads_for
 from .memory import peak_bytes
 from .plan import StepPlan, detector_step, plan_step
-from .sgs import sample_size, sgs_step
+from .sgs import sgs_step
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ def _of_encoder(
     clips = clip.expand(micro_batch, *clip.shape)
     settings, length = config.e2e, config.detect.num_snippets
     passes = settings.batch * -(-length // micro_batch)
-    back = settings.batch * -(-sample_size(length, ratio=settings.ratio, chunk=settings.chunk) // micro_batch)
+    back = settings.batch * -(
+        -sample_size(settings.strategy, length, settings.ratio, chunk=settings.chunk) // micro_batch
+    )
 
     def forward() -> None:
         with torch.no_grad():

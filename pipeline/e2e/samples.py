@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ...detect.sampling.gradnorm import sample_by_norm
-from ...detect.sampling.strategies import GUIDED, sample_sequence
-from .sgs import ByGradient, Samples, sample_size
+from ...detect.sampling.strategies import GUIDED, sample_sequence, sample_size
+from .sgs import ByGradient, Samples
 
 
 def draw_samples(
@@ -26,7 +26,7 @@ def draw_samples(
     ratio, chunk
         Share to sample, rounded up to whole chunks.
     """
-    counts = [sample_size(length, ratio=ratio, chunk=chunk) for length in lengths]
+    counts = [sample_size(strategy, length, ratio, chunk=chunk) for length in lengths]
     if strategy == "gradnorm":
 
         def by_gradients(gradients: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:

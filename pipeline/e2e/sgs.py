@@ -154,19 +154,6 @@ def sgs_step(
     return SgsStep(loss.detach(), features_seen, tuple(chosen), kept_bytes)
 
 
-def sample_size(num_snippets: int, *, ratio: float, chunk: int = 1) -> int:
-    """Count the snippets to sample, rounded up to whole chunks (the release: 4; the paper: 1).
-
-    Examples
-    --------
-    >>> sample_size(128, ratio=0.3), sample_size(128, ratio=0.3, chunk=4), sample_size(128, ratio=1)
-    (38, 40, 128)
-    """
-    # 0.29 * 100 is 28.999...: a billionth keeps rounding errors from costing a snippet.
-    count = int(ratio * num_snippets + 1e-9)
-    return min(-(-count // chunk) * chunk, num_snippets)
-
-
 def kept_map_bytes(encoder: Encoder, clip: Tensor, *, autocast: torch.dtype | None = None) -> int:
     """Memory that `keep="maps"` takes per snippet, measured on one clip, uint8 (L, H, W, 3)."""
     snippets = _Snippets(encoder, [clip[None]], autocast)

@@ -24,12 +24,11 @@ from torch import Tensor
 from etad.data.annotations import read_annotations
 from etad.data.synthetic.dataset import SyntheticSpec, make_dataset
 from etad.detect.sampling.gradnorm import sample_by_norm
-from etad.detect.sampling.strategies import sample_sequence
+from etad.detect.sampling.strategies import sample_sequence, sample_size
 from etad.detect.windows import collate
 from etad.extract.clips import Failure
 from etad.pipeline.config import load_config
 from etad.pipeline.e2e.setup import E2eOutcome, E2eSetup
-from etad.pipeline.e2e.sgs import sample_size
 from etad.pipeline.e2e.train import E2eTrainer
 from etad.pipeline.run_folder import RunFolder
 from etad.pipeline.stages.extract import find_sources, load_encoder
@@ -116,7 +115,7 @@ def measured(trainer: E2eTrainer, videos: Sequence[int], draws: int, when: str) 
     for name, weigh in (*ways.items(), ("gradnorm", by_norm), ("the best norms to go by", by_norm)):
         found = defaultdict(list)
         for ratio in RATIOS:
-            count = max(1, sample_size(snippets, ratio=ratio))
+            count = max(1, sample_size("gradnorm", snippets, ratio))
             for place, (norms, own, products, features) in enumerate(alone):
                 generator = torch.Generator().manual_seed(place)
                 used = own if name.startswith("the best") else norms
@@ -134,7 +133,7 @@ def measured(trainer: E2eTrainer, videos: Sequence[int], draws: int, when: str) 
 
 def choosing(norms: Tensor, own: Tensor, products: Tensor, features: Tensor) -> Row:
     generator = torch.Generator().manual_seed(0)
-    count = sample_size(len(norms), ratio=RATIOS[-1])
+    count = sample_size("gradnorm", len(norms), RATIOS[-1])
     at_random = scaled("random")
     return compare(
         f"choosing {count} of {len(norms)} snippets by norm",

@@ -17,9 +17,10 @@ import torch
 from measure import Row, in_turn, peak_mebibytes, report
 from torch import Tensor
 
+from etad.detect.sampling.strategies import sample_size
 from etad.extract.encoders.encoder import ENCODERS, build_encoder
 from etad.pipeline.e2e.full_step import full_step
-from etad.pipeline.e2e.sgs import sample_size, sgs_step
+from etad.pipeline.e2e.sgs import sgs_step
 
 KEPT = {"nothing": "nothing kept", "maps": "maps kept", "graphs": "graphs kept"}
 
@@ -46,7 +47,7 @@ def main() -> None:
     for count in asked.snippets:
         size = (count, ENCODERS[asked.encoder].clip_frames, asked.side, asked.side, 3)
         video = torch.randint(0, 256, size, dtype=torch.uint8)
-        sample = torch.randperm(count)[: sample_size(count, ratio=asked.ratio)]
+        sample = torch.randperm(count)[: sample_size("random", count, asked.ratio)]
 
         def whole(recompute: bool, video: Tensor = video) -> None:
             encoder.zero_grad()

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from etad.data.errors import EtadError
 from etad.detect.model.proposals import lattice
-from etad.detect.sampling.strategies import STRATEGIES, num_sampled, sample_lattice, sample_sequence
+from etad.detect.sampling.strategies import STRATEGIES, sample_lattice, sample_sequence, sample_size
 from reference import sampling as plain
 
 
@@ -30,8 +30,8 @@ def test_six_per_cent_of_the_full_lattice_are_as_many_as_published() -> None:
     assert draw_cells("random", cells, 0.06, features=features).shape == (3, 495)
     assert draw_cells("grid", cells, 0.06, features=features).shape == (3, 496)
     assert draw_cells("block", cells, 0.06, features=features).shape == (3, 22 * 22)
-    assert num_sampled("dpp", len(cells), 0.06) == 495
-    assert num_sampled("fps", len(cells), 0.06) == 496
+    assert sample_size("dpp", len(cells), 0.06) == 495
+    assert sample_size("fps", len(cells), 0.06) == 496
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -41,7 +41,7 @@ def test_cells_are_distinct_ascending_and_as_many_as_asked(strategy: str, ratio:
     rows = draw_cells(strategy, cells, ratio)
     assert rows.dtype == torch.int64
     assert (rows.diff(dim=1) > 0).all()
-    count = num_sampled(strategy, len(cells), ratio)
+    count = sample_size(strategy, len(cells), ratio)
     if strategy == "block" and ratio < 1:
         count = int(count**0.5) ** 2
     if strategy != "grid" or ratio in (0.0, 1.0):
@@ -139,9 +139,12 @@ def test_identical_rows_and_rows_of_zeros_can_be_sampled() -> None:
 
 
 def test_rounding_of_the_ratio_is_not_taken_at_its_word() -> None:
-    assert num_sampled("random", 100, 0.29) == 29
-    assert num_sampled("fps", 100, 0.07) == 7
-    assert num_sampled("fps", 128, 0.3) == 39
+    assert sample_size("random", 100, 0.29) == 29
+    assert sample_size("fps", 100, 0.07) == 7
+    assert sample_size("fps", 128, 0.3) == 39
+    assert [sample_size("random", 128, ratio) for ratio in (0.0, 0.1, 0.3, 1.0)] == [0, 12, 38, 128]
+    assert [sample_size(name, 128, 0.3, chunk=4) for name in ("random", "fps", "gradnorm")] == [40, 40, 40]
+    assert sample_size("random", 6, 1, chunk=4) == 6
 
 
 def test_mistakes_are_named() -> None:

@@ -9,7 +9,7 @@ from etad.extract.encoders.efficientnet import Row, efficientnet_stages
 from etad.extract.encoders.encoder import Encoder
 from etad.extract.encoders.r2plus1d import r2plus1d_stages
 from etad.extract.encoders.resnet import resnet_stages
-from etad.pipeline.e2e.sgs import Keep, SgsStep, kept_map_bytes, sample_size, sgs_step
+from etad.pipeline.e2e.sgs import Keep, SgsStep, kept_map_bytes, sgs_step
 
 TINY_ROWS = ((Row(1, 3, 1, 4), Row(1, 3, 2, 6)), (Row(1, 5, 2, 8),), (Row(2, 3, 2, 8),), (Row(1, 5, 2, 10),))
 BUILDERS: dict[str, tuple[Callable[[], list[nn.Module]], int]] = {
@@ -230,10 +230,3 @@ def test_norms_that_learn_and_samples_that_do_not_exist_are_our_own_mistakes() -
     encoder.freeze(0, bn_training=True).train()
     with pytest.raises(AssertionError):
         run(encoder, detector, make_videos(3), [torch.tensor([0])], micro_batch=2)
-
-
-def test_sample_sizes_follow_paper_and_release() -> None:
-    assert [sample_size(128, ratio=ratio) for ratio in (0.0, 0.1, 0.3, 1.0)] == [0, 12, 38, 128]
-    assert sample_size(128, ratio=0.3, chunk=4) == 40
-    assert sample_size(100, ratio=0.29) == 29
-    assert sample_size(6, ratio=1, chunk=4) == 6
