@@ -15,7 +15,7 @@ from .atomic import process_is_alive
 
 _logger = logging.getLogger(__name__)
 
-# A holder on another machine may be invisible to this one's kernel; after a day it is given up.
+# Where the disk has no locks, a holder on another machine cannot be asked after; after a day it is given up.
 _GIVEN_UP_SECONDS = 24 * 3600.0
 
 
@@ -23,9 +23,9 @@ _GIVEN_UP_SECONDS = 24 * 3600.0
 def holding(path: Path, purpose: str) -> Iterator[None]:
     """Hold the lock file `path` through the block, or say who does.
 
-    The kernel frees the lock when its holder dies, so a lock that a killed process left is taken over, with a warning
-    in the log. A lock file left by another machine is respected for a day, because not every network disk passes
-    locks on.
+    A lock that the system grants decides, whichever machine wrote the file: it is freed when its holder dies, so what a
+    killed process left is taken over, with a warning in the log. On a disk without locks the file's own words have to
+    do, and those of another machine are respected for a day.
 
     Parameters
     ----------
@@ -84,8 +84,10 @@ def _take_over(handle: int, path: Path, is_locked: bool) -> None:
     holder = _holder(handle)
     if holder is None:
         return
-    if holder.get("host") == socket.gethostname():
-        may_live = not is_locked and process_is_alive(int(str(holder.get("pid", 0))))
+    if is_locked:
+        may_live = False
+    elif holder.get("host") == socket.gethostname():
+        may_live = process_is_alive(int(str(holder.get("pid", 0))))
     else:
         may_live = time.time() - float(str(holder["since"])) < _GIVEN_UP_SECONDS
     if may_live:

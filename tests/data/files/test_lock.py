@@ -1,5 +1,7 @@
 """A lock names its holder, and a dead holder's lock is taken over."""
 
+import errno
+import fcntl
 import json
 import logging
 import os
@@ -53,7 +55,23 @@ def test_killed_holders_lock_is_taken_over_with_a_warning(tmp_path: Path, caplog
     assert "which is gone; taking over" in caplog.text and not lock.exists()
 
 
-def test_other_machines_lock_is_respected_for_a_day(tmp_path: Path) -> None:
+def test_a_granted_lock_decides_whichever_machine_wrote_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock = tmp_path / "features.h5.lock"
+    leave_lock(lock, host="node7", pid=4711)  # killed there, queued again here
+    with caplog.at_level(logging.WARNING), holding(lock, "packing"):
+        pass
+    assert "left by process 4711 on node7" in caplog.text and not lock.exists()
+
+
+def test_on_a_disk_without_locks_another_machines_file_is_respected_for_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     lock = tmp_path / "features.h5.lock"
     leave_lock(lock, host="node7", pid=4711)
     words = r"process 4711 on node7 .* if it was killed, delete this file"
@@ -63,6 +81,9 @@ def test_other_machines_lock_is_respected_for_a_day(tmp_path: Path) -> None:
     leave_lock(lock, host="node7", since=time.time() - 2 * 86400)
     with holding(lock, "packing"):
         pass
+    leave_lock(lock, pid=os.getpid())
+    with pytest.raises(EtadError, match="may hold this lock"), holding(lock, "packing"):
+        pytest.fail("taken from a living holder")
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "nonsense", '{"since": "x"}'])
