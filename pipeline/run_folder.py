@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import tomli_w
 from ..data.cache.cache import parts_folder
 from ..data.errors import EtadError
 from ..data.files.atomic import write_text
+from ..data.files.lock import holding
 from .config import Config, differences
 
 # What a detector's weights depend on, whether its features are cached or encoded on the way.
@@ -61,6 +63,9 @@ _FREE = (
     "e2e.keep",
 )
 
+# Binding takes milliseconds, for each of many shards that start at once.
+_MOST_BINDING_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -97,32 +102,39 @@ class RunFolder:
     def plots(self) -> Path:
         return self.path / "plots"
 
-    def claim(self, stage: str, config: Config) -> None:
-        """Settle the run's config for a stage, or refuse one that contradicts what the stage has made already.
+    @contextlib.contextmanager
+    def bind(self, stage: str, config: Config) -> Iterator[None]:
+        """Bind the run to a stage's config, and keep others from that stage through the block.
 
-        A stage that was refused or stopped before it made anything binds nobody.
+        A config that contradicts what the stage has made already is refused. A stage that was refused or stopped
+        before it made anything binds nobody. Any number of shards extract side by side: that stage enters the block
+        to bind alone, and waits for its turn.
 
         Raises
         ------
         EtadError
-            A key that the stage's results depend on has another value than when they were made.
+            A key that the stage's results depend on has another value than when they were made, or another process
+            runs the stage in this folder.
         """
         self._make()
-        made_with = self.path / f".{stage}.toml"
-        now = _part(config, _DEPENDS[stage])
-        if made_with.exists() and self._has_made(stage):
-            before = tomllib.loads(made_with.read_text(encoding="utf-8"))
-            changed = differences(before, now)
-            if changed:
-                raise EtadError(
-                    f"{self.path}: this run's `{stage}` was made with another config: {changed[0]}. "
-                    "Choose another run folder with -o, or set the key back."
-                )
-        else:
-            write_text(made_with, tomli_w.dumps(now))
-        self.keep(config)
+        wait_seconds = _MOST_BINDING_SECONDS if stage == "extract" else 0.0
+        with holding(self.path / f".{stage}.lock", f"running `{stage}`", wait_seconds=wait_seconds):
+            made_with = self.path / f".{stage}.toml"
+            now = _part(config, _DEPENDS[stage])
+            if made_with.exists() and self._has_made(stage):
+                before = tomllib.loads(made_with.read_text(encoding="utf-8"))
+                changed = differences(before, now)
+                if changed:
+                    raise EtadError(
+                        f"{self.path}: this run's `{stage}` was made with another config: {changed[0]}. "
+                        "Choose another run folder with -o, or set the key back."
+                    )
+            else:
+                write_text(made_with, tomli_w.dumps(now))
+            self.save_config(config)
+            yield
 
-    def keep(self, config: Config) -> None:
+    def save_config(self, config: Config) -> None:
         """Write the run's config; what an earlier stage was told of the data and this one was not, stays."""
         self._make()
         tree = tomllib.loads(config.to_toml())

@@ -18,9 +18,12 @@ _logger = logging.getLogger(__name__)
 # Where the disk has no locks, a holder on another machine cannot be asked after; after a day it is given up.
 _GIVEN_UP_SECONDS = 24 * 3600.0
 
+# Time between two looks at a lock that somebody holds.
+_POLL_SECONDS = 0.05
+
 
 @contextlib.contextmanager
-def holding(path: Path, purpose: str) -> Iterator[None]:
+def holding(path: Path, purpose: str, *, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold the lock file `path` through the block, or say who does.
 
     A lock that the system grants decides, whichever machine wrote the file: it is freed when its holder dies, so what a
@@ -33,6 +36,8 @@ def holding(path: Path, purpose: str) -> Iterator[None]:
         Lock file; made here, removed at the end.
     purpose
         What the holder does, for the message that others get: "packing".
+    wait_seconds
+        How long to wait for a holder that lives.
 
     Raises
     ------
@@ -40,7 +45,7 @@ def holding(path: Path, purpose: str) -> Iterator[None]:
         Another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, is_locked = _lock(path)
+    handle, is_locked = _lock(path, time.monotonic() + wait_seconds)
     try:
         _take_over(handle, path, is_locked)
         holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time(), "purpose": purpose}
@@ -55,7 +60,7 @@ def holding(path: Path, purpose: str) -> Iterator[None]:
         os.close(handle)
 
 
-def _lock(path: Path) -> tuple[int, bool]:
+def _lock(path: Path, deadline: float) -> tuple[int, bool]:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -63,6 +68,9 @@ def _lock(path: Path) -> tuple[int, bool]:
         except BlockingIOError:
             holder = _holder(handle)
             os.close(handle)
+            if time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+                continue
             raise EtadError(
                 f"{path}: {_describe(holder)} holds this lock. Wait until it has finished, then repeat."
             ) from None

@@ -73,32 +73,32 @@ def run_e2e(
     outcome.notes.append(f"encoder: {text}")
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
     check_channels(config.detect, encoder.channels, config.encoder.name)
-    run.claim("e2e", config)
-    remove_leftovers(run.e2e)
-    setup = E2eSetup(config, run, sources, annotations, device, outcome)
-    trainer = setup.trainer(encoder, weights_sha256, find_detector(config, run, init_detector))
-    if setup.plan is not None:
-        say(setup.plan.text())
-        trainer.watches_memory = True
-    _train(trainer, config, outcome)
-    if setup.plan is not None and trainer.peak_bytes is not None:
-        taken = trainer.peak_bytes + setup.plan.frames
-        outcome.notes.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
-    outcome.failed |= trainer.failed
-    chosen = trainer.last.with_name(f"{config.detect.inference.checkpoint}.pt")
-    _write_encoder(tuned, load_checkpoint(chosen), encoder, config)
-    return infer_tuned(
-        config,
-        outcome,
-        sources,
-        annotations,
-        encoder=encoder,
-        weights=tuned,
-        checkpoint=chosen,
-        scores=scores,
-        cache=features,
-        device=device,
-    )
+    with run.bind("e2e", config):
+        remove_leftovers(run.e2e)
+        setup = E2eSetup(config, run, sources, annotations, device, outcome)
+        trainer = setup.trainer(encoder, weights_sha256, find_detector(config, run, init_detector))
+        if setup.plan is not None:
+            say(setup.plan.text())
+            trainer.watches_memory = True
+        _train(trainer, config, outcome)
+        if setup.plan is not None and trainer.peak_bytes is not None:
+            taken = trainer.peak_bytes + setup.plan.frames
+            outcome.notes.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
+        outcome.failed |= trainer.failed
+        chosen = trainer.last.with_name(f"{config.detect.inference.checkpoint}.pt")
+        _write_encoder(tuned, load_checkpoint(chosen), encoder, config)
+        return infer_tuned(
+            config,
+            outcome,
+            sources,
+            annotations,
+            encoder=encoder,
+            weights=tuned,
+            checkpoint=chosen,
+            scores=scores,
+            cache=features,
+            device=device,
+        )
 
 
 def _train(trainer: E2eTrainer, config: Config, outcome: E2eOutcome) -> None:

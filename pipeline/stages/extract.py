@@ -97,7 +97,8 @@ def run_extract(
 ) -> tuple[ExtractReport, str]:
     """Extract what the run's cache does not have; returns the report and where the weights come from."""
     encoder, sha256, text = load_encoder(config, run, weights)
-    run.claim("extract", config)
+    with run.bind("extract", config):
+        pass  # shards extract side by side
     report = extract_with(
         encoder, sha256, config=config, files=sources.files, cache=run.cache, shard=shard, device=device
     )

@@ -39,19 +39,19 @@ def run_pretrain(config: Config, folder: RunFolder, *, weights: Path | None, dev
             f"{encoder_spec(config.encoder.name).weights_wanted()} "
             "To pretrain from scratch all the same, set encoder.init=random."
         )
-    folder.claim("pretrain", config)
-    return run(
-        config.pretrain,
-        encoder=encoder,
-        encoder_name=config.encoder.name,
-        clip_frames=config.clips.clip_frames,
-        source=source,
-        out=folder.pretrain,
-        seed=config.seed,
-        device=device,
-        workers=config.workers,
-        origin=digest(origin),
-    )
+    with folder.bind("pretrain", config):
+        return run(
+            config.pretrain,
+            encoder=encoder,
+            encoder_name=config.encoder.name,
+            clip_frames=config.clips.clip_frames,
+            source=source,
+            out=folder.pretrain,
+            seed=config.seed,
+            device=device,
+            workers=config.workers,
+            origin=digest(origin),
+        )
 
 
 def _drawn(config: Config) -> tuple[ClipSource, dict[str, object]]:
