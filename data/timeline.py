@@ -27,7 +27,7 @@ class Timeline:
     clip_frames, frame_step
         Frames in a clip and the distance between them, in frames.
     start_frames
-        First frame of each snippet's clip, ascending. May be negative or past the end (SPEC section 1).
+        First frame of each snippet's clip, ascending. May be negative or past the end (method, section 1).
     """
 
     duration_seconds: float
@@ -76,7 +76,7 @@ class Timeline:
 def spread(
     *, duration_seconds: float, fps: float, clip_frames: int, frame_step: int = 1, num_snippets: int
 ) -> Timeline:
-    """Spread clips evenly over the whole video (`rescale`, SPEC section 1).
+    """Spread clips evenly over the whole video (`rescale`, method, section 1).
 
     Clip i starts at frame round(i (N - span) / (T - 1)); a video shorter than a clip starts all of them at frame 0.
 
@@ -95,7 +95,7 @@ def spread(
 def strided(
     *, duration_seconds: float, fps: float, clip_frames: int, frame_step: int = 1, stride_frames: int
 ) -> Timeline:
-    """Set a clip every `stride_frames` frames (`sliding`, SPEC section 1).
+    """Set a clip every `stride_frames` frames (`sliding`, method, section 1).
 
     Examples
     --------
@@ -194,7 +194,7 @@ class Span:
 
 
 def window_starts(num_snippets: int, window: int, stride: int) -> list[int]:
-    """First snippets of sliding windows; the last one is right-aligned (SPEC section 1).
+    """First snippets of sliding windows; the last one is right-aligned (method, section 1).
 
     Examples
     --------

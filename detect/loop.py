@@ -228,7 +228,7 @@ def check_finite(loss: Tensor, where: str, advice: str) -> None:
 def build_optimizer(
     groups: Sequence[Mapping[str, Any]], *, kind: str, weight_decay: float, fused: bool | None = True, **options: Any
 ) -> torch.optim.Optimizer:
-    """AdamW or Adam with weight decay on every parameter (SPEC section 6); what is frozen is not in the groups.
+    """AdamW or Adam with weight decay on every parameter (method, section 6); what is frozen is not in the groups.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def mean_loss(
     device: torch.device,
     generator_of: Callable[[int], torch.Generator],
 ) -> float | None:
-    """Mean loss over windows, on the grid's proposals (SPEC section 4); none where there are no windows.
+    """Mean loss over windows, on the grid's proposals (method, section 4); none where there are no windows.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class LossRules:
-    """What of the loss differs (SPEC section 3).
+    """What of the loss differs (method, section 3).
 
     Parameters
     ----------

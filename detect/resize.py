@@ -1,4 +1,4 @@
-"""Feature sequences of any length -> T snippets (`rescale`, SPEC section 1)."""
+"""Feature sequences of any length -> T snippets (`rescale`, method, section 1)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ Strategy = Literal["random", "grid", "block", "fps", "dpp"]
 
 
 class SamplingSettings(Settings):
-    """APS, which proposals are evaluated (SPEC section 4).
+    """APS, which proposals are evaluated (method, section 4).
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class SamplingSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """How the detector learns (SPEC section 6).
+    """How the detector learns (method, section 6).
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class TrainingSettings(Settings):
 
 
 class InferenceSettings(Settings):
-    """How raw predictions become detections (SPEC section 5).
+    """How raw predictions become detections (method, section 5).
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class DetectSettings(Settings):
     Parameters
     ----------
     preset
-        `paper` or `release`: everything that differs between them (SPEC).
+        `paper` or `release`: everything that differs between them (docs/method.md).
     in_channels
         Channels of the features; none: the cache's.
     enhancement, num_stages

@@ -17,9 +17,9 @@ from ..data.timeline import Span, Timing, window_starts
 from .resize import resize
 from .settings import DetectSettings
 
-# A training window keeps the actions of which more than this share lies inside it (SPEC section 1).
+# A training window keeps the actions of which more than this share lies inside it (method, section 1).
 KEPT_SHARE = 0.9
-# Training videos whose every action is shorter than this share of the video are left out (SPEC section 1).
+# Training videos whose every action is shorter than this share of the video are left out (method, section 1).
 SHORTEST_SHARE = 0.01
 
 

@@ -22,7 +22,7 @@ _STRETCH_BATCHES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ClipPlan:
-    """From video to snippets (SPEC section 1); the fields are those of ClipSettings, which says what they mean."""
+    """From video to snippets (method, section 1); the fields are those of ClipSettings, which says what they mean."""
 
     layout: Literal["spread", "sliding"]
     num_snippets: int

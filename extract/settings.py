@@ -9,7 +9,7 @@ from ..data.settings import Settings
 
 
 class ClipSettings(Settings):
-    """From video to snippets (SPEC section 1).
+    """From video to snippets (method, section 1).
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ class Config(Settings):
     Parameters
     ----------
     release
-        Reproduce the authors' released model instead of the paper's text (SPEC).
+        Reproduce the authors' released model instead of the paper's text (docs/method.md).
     seed
         Where all randomness comes from.
     device

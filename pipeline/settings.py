@@ -11,7 +11,7 @@ from ..extract.augment import LARGEST_MAGNITUDE, OPERATIONS
 
 
 class RandAugmentSettings(Settings):
-    """RandAugment; off by default, on where `release` is true (SPEC section 1): see `etad.extract.augment.RandAugment`.
+    """RandAugment (see `etad.extract.augment`); off by default, on where `release` is true (method, section 1).
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class RandAugmentSettings(Settings):
 
 
 class ColourJitterSettings(Settings):
-    """Colour jitter; off by default, on where `release` is true (SPEC section 1).
+    """Colour jitter; off by default, on where `release` is true (method, section 1).
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class ColourJitterSettings(Settings):
 
 
 class E2eSettings(Settings):
-    """End-to-end training (SPEC sections 4 and 6).
+    """End-to-end training (method, section 4; method, section 6).
 
     Parameters
     ----------

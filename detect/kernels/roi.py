@@ -1,7 +1,7 @@
 """RoI-align of proposals on a snippet sequence, as a sparse incidence of proposals and snippets.
 
 RoI-align is linear in the features: every bin of every proposal is a weighted sum of a few snippets. We write the
-weights down once (they need no gradient: proposals are detached, SPEC section 2) and let every consumer gather with
+weights down once (they need no gradient: proposals are detached, method, section 2) and let every consumer gather with
 them, so that the [K, channels, R] features need never be built.
 """
 
@@ -123,7 +123,7 @@ def extend(proposals: Tensor, ratio: float = 0.5) -> Tensor:
 
 
 def place(proposals: Tensor, *, bins: int, num_snippets: int) -> Placement:
-    """Place every bin's samples and merge those that touch the same snippet (G-TAD's rules, SPEC section 2.2).
+    """Place every bin's samples and merge those that touch the same snippet (G-TAD's rules, method, section 2.2).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The detector's loss (A.3, SPEC section 3). All counts pool over the whole batch."""
+"""The detector's loss (A.3, method, section 3). All counts pool over the whole batch."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def sampled_squared_error(
 
 
 def _sample(part: Tensor, positive: Tensor, *, draw: Draw, released_ratio: bool) -> Tensor:
-    """Keep each entry of `part` with probability n_pos / n_part (SPEC section 3)."""
+    """Keep each entry of `part` with probability n_pos / n_part (method, section 3)."""
     share = positive.sum() / part.sum()
     kept = draw(positive) * part > 1 - share
     # Where positives outnumber the part, the release's formula lets every entry through, the part's or not.

@@ -1,4 +1,4 @@
-"""What the detector should have said: boundary targets and the action each proposal is matched to (SPEC section 3)."""
+"""What the detector should have said: boundary targets, and the action of each proposal (method, section 3)."""
 
 from __future__ import annotations
 

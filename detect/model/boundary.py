@@ -1,4 +1,4 @@
-"""Boundary evaluation: how likely an action starts or ends at each snippet (SPEC section 2)."""
+"""Boundary evaluation: how likely an action starts or ends at each snippet (method, section 2)."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""ETAD: enhance the features, score boundaries, evaluate and refine proposals in a cascade (SPEC section 2)."""
+"""ETAD: enhance the features, score boundaries, evaluate and refine proposals in a cascade (method, section 2)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DetectorOutput:
     stages: list[StageOutput]
 
     def averaged_boundaries(self) -> Tensor:
-        """(B, K, 2) refined boundaries, averaged over the stages; never clipped (SPEC section 5)."""
+        """(B, K, 2) refined boundaries, averaged over the stages; never clipped (method, section 5)."""
         return torch.stack([stage.refined for stage in self.stages]).mean(dim=0)
 
     def averaged_iou(self) -> Tensor:
@@ -108,7 +108,7 @@ class Detector(nn.Module):
 
 
 def _initialise(detector: nn.Module) -> None:
-    """Xavier-uniform weights and zero biases in every convolution and linear layer; LSTMs keep PyTorch's (SPEC 2)."""
+    """Convolutions and linear layers: Xavier-uniform, zero biases; LSTMs keep PyTorch's (method, section 2)."""
     for module in detector.modules():
         if isinstance(module, nn.Conv1d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def lattice(num_snippets: int, max_duration: int) -> Tensor:
-    """List every (start i, duration d) with i + d <= T and 1 <= d <= D, duration outer, start inner (SPEC section 2).
+    """List every (start i, duration d) with i + d <= T, 1 <= d <= D, duration outer, start inner (method, section 2).
 
     Returns
     -------
@@ -50,12 +50,12 @@ def boundaries(cells: Tensor, num_snippets: int) -> Tensor:
 
 
 def snippet_of(boundary: Tensor, num_snippets: int) -> Tensor:
-    """Find the snippet at which a boundary is read: clamp(trunc(float32(T * boundary)), 0, T - 1) (SPEC section 3)."""
+    """Find the snippet a boundary is read at: clamp(trunc(float32(T * boundary)), 0, T - 1) (method, section 3)."""
     return (boundary.float() * num_snippets).trunc().clamp(0, num_snippets - 1).long()
 
 
 def refine(proposals: Tensor, offsets: Tensor) -> Tensor:
-    """Average the segment moved by its ends and the one moved by its centre (SPEC section 2.4).
+    """Average the segment moved by its ends and the one moved by its centre (method, section 2.4).
 
     Parameters
     ----------

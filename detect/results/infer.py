@@ -1,4 +1,4 @@
-"""Windows -> raw predictions (SPEC section 5)."""
+"""Windows -> raw predictions (method, section 5)."""
 
 from __future__ import annotations
 

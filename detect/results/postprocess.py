@@ -1,4 +1,4 @@
-"""Raw predictions -> scored, thinned by soft-NMS, labelled detections in seconds (SPEC section 5)."""
+"""Raw predictions -> scored, suppressed, labelled detections in seconds (method, section 5)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ RANK_TOLERANCE = 1e-10
 
 
 def sample_kdpp(factor: Tensor, count: int, *, jitter: float, generator: torch.Generator) -> Tensor:
-    """Sample sets with probability det(L_S) / sum of all such, where L = X X^T + jitter I (SPEC section 4).
+    """Sample sets with probability det(L_S) / sum of all such, where L = X X^T + jitter I (method, section 4).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""APS: which proposals a training step, a validation and an inference evaluate (SPEC section 4)."""
+"""APS: which proposals a training step, a validation and an inference evaluate (method, section 4)."""
 
 from __future__ import annotations
 

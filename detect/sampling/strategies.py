@@ -102,7 +102,7 @@ def sample_lattice(
     generator: torch.Generator,
     features: Tensor | None = None,
 ) -> Tensor:
-    """Choose a share of a lattice's cells, anew for each draw (APS, SPEC section 4).
+    """Choose a share of a lattice's cells, anew for each draw (APS, method, section 4).
 
     `random`: without replacement. `grid`: every sqrt(1 / ratio)-th start and duration. `block`: a square of the map of
     durations and starts, anywhere. `fps` and `dpp`: by features.

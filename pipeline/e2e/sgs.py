@@ -1,4 +1,4 @@
-"""Sequentialized gradient sampling: train an encoder through many snippets in the memory of a few (SPEC 4, Alg. 1)."""
+"""Sequentialized gradient sampling: learn from many snippets in the memory of few (method, section 4, Alg. 1)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from etad.detect.resize import resize
 
 
 def plain(features: np.ndarray, bins: int) -> np.ndarray:
-    """1-D RoI-align over [0, n] with half-pixel offset, sample by sample (SPEC section 1)."""
+    """1-D RoI-align over [0, n] with half-pixel offset, sample by sample (method, section 1)."""
     length = len(features)
     width = length / bins
     count = -(-length // bins)

@@ -1,4 +1,4 @@
-"""Targets and losses, entry by entry (SPEC section 3)."""
+"""Targets and losses, entry by entry (method, section 3)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""RoI-align, sample by sample (SPEC section 2.2)."""
+"""RoI-align, sample by sample (method, section 2.2)."""
 
 import math
 

@@ -30,7 +30,7 @@ def raw(
 def plain_detections(
     window: RawPrediction, scores_of_video: list[float], *, release: bool
 ) -> list[tuple[float, float, int, float]]:
-    """SPEC section 5, proposal by proposal, for one whole video."""
+    """Proposal by proposal, for one whole video (method, section 5)."""
     starts = plain.may_be_boundary([float(x) for x in window.boundary[0]])
     ends = plain.may_be_boundary([float(x) for x in window.boundary[1]])
     starts[0], ends[-1] = True, True
