@@ -121,7 +121,7 @@ def count_frames(duration_seconds: float, fps: float) -> int:
 
 @dataclass(frozen=True)
 class Timing:
-    """How a cache's features stand in time: what is stored beside them (DESIGN section 4).
+    """How a cache's features stand in time: what is stored beside them.
 
     Snippet t stands at first_center_seconds + t * center_step_seconds, or at centers_seconds[t] where the steps are
     irregular (clips spread over a video start at rounded frames).

@@ -69,7 +69,7 @@ _MOST_BINDING_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run (DESIGN section 4)."""
+    """The files of one run."""
 
     path: Path
 

@@ -1,4 +1,4 @@
-"""The feature cache: what extraction writes and the detector reads, packed or still in parts (DESIGN section 4)."""
+"""The feature cache: what extraction writes and the detector reads, packed or still in parts."""
 
 from __future__ import annotations
 

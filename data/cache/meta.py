@@ -1,4 +1,4 @@
-"""What is known about one video's features: when, by which encoder, from which file (DESIGN section 4)."""
+"""What is known about one video's features: when, by which encoder, from which file."""
 
 from __future__ import annotations
 
