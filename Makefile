@@ -24,7 +24,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 
 install: $(READY) ## Set up .venv with everything in it
 
-demo: $(READY) ## Synthetic videos -> features -> detector -> mAP and pictures, in under 3 minutes
+demo: $(READY) ## Synthetic videos -> features -> detector -> mAP and pictures, in 3 to 5 minutes
 	$(ETAD) demo -o $(RUNS)/demo
 
 test: $(READY) lint ## Lint, types and every test
@@ -39,7 +39,7 @@ lint: $(READY) ## ruff and mypy
 	@mkdir -p $(VENV)/types && ln -sfn ../.. $(VENV)/types/etad
 	MYPYPATH=$(VENV)/types $(VENV)/bin/mypy -p etad
 
-bench: $(READY) ## Every benchmark; figures go to benchmarks.json and the README
+bench: $(READY) ## Every benchmark; figures go to benchmarks.json, docs and the README
 	$(VENV)/bin/python tests/benchmarks/run_all.py
 	$(VENV)/bin/python tests/benchmarks/readme_table.py
 

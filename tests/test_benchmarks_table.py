@@ -1,4 +1,4 @@
-"""The README shows the figures that were measured, and no others."""
+"""README and docs show the figures that were measured, and no others."""
 
 import importlib
 import json
@@ -14,13 +14,12 @@ def readme_table(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("readme_table")
 
 
-def test_the_readme_shows_what_was_measured(readme_table: ModuleType) -> None:
-    figures = ROOT / "benchmarks.json"
-    if not figures.exists():
-        pytest.skip("nothing has been measured yet")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme_table.table(json.loads(figures.read_text(encoding="utf-8")))
-    assert readme == readme_table.with_table(readme, table), "python tests/benchmarks/readme_table.py writes it anew"
+@pytest.mark.parametrize(("page", "made_by"), [("README.md", "short_table"), ("docs/benchmarks.md", "table")])
+def test_the_pages_show_what_was_measured(readme_table: ModuleType, page: str, made_by: str) -> None:
+    figures = json.loads((ROOT / "benchmarks.json").read_text(encoding="utf-8"))
+    text = (ROOT / page).read_text(encoding="utf-8")
+    table = getattr(readme_table, made_by)(figures)
+    assert text == readme_table.with_table(text, table), "python tests/benchmarks/readme_table.py writes it anew"
 
 
 def test_rows_become_lines_below_their_title(readme_table: ModuleType) -> None:

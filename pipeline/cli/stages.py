@@ -175,7 +175,7 @@ def detect(
 @click.command()
 @common_options
 def demo(common: Common) -> int:
-    """Go the whole way on a synthetic set in under 3 minutes on 2 cores: videos, features, detector, mAP, pictures.
+    """Go the whole way on a synthetic set in 3 to 5 minutes on 2 cores: videos, features, detector, mAP, pictures.
 
     \b
     Example:

