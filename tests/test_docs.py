@@ -30,3 +30,17 @@ def test_nothing_cites_a_document_that_is_not_here():
     files += [path for folder in folders for path in folder.rglob("*") if path.suffix in kinds]
     elsewhere = re.compile(r"\b" + "SP" + "EC" + r"\b")
     assert [str(path) for path in files if elsewhere.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_every_function_that_the_architecture_names_is_where_it_says() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    text = re.sub(r"\s+", " ", text)
+    pairs = re.findall(r"`((?:data|extract|detect|pipeline)/[\w/]+\.py)` `(\w+)`", text)
+    assert len(pairs) >= 20
+    for path, name in pairs:
+        assert re.search(rf"^(?:def|class) {name}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE), (
+            path,
+            name,
+        )
+    for path in re.findall(r"`((?:data|extract|detect|pipeline|tests)/[\w/.]+)`", text):
+        assert (ROOT / path).exists(), path
