@@ -10,7 +10,7 @@ from torch import Tensor
 from .loss.losses import detection_loss
 from .loss.targets import Actions, boundary_targets, match
 from .model.detector import Detector
-from .sampling.proposals import ProposalDraw
+from .sampling.proposals import ProposalSampler
 from .settings import DetectSettings
 from .windows import Window
 
@@ -20,7 +20,7 @@ class Objective:
 
     def __init__(self, settings: DetectSettings) -> None:
         self.num_snippets = settings.num_snippets
-        self.draw = ProposalDraw(settings)
+        self.draw = ProposalSampler(settings)
         self.rules = settings.rules.loss
 
     def __call__(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .threads import even_parts, one_thread_each
+from .threads import even_parts, map_parallel
 
 
 def run_in_parts(
@@ -37,7 +37,7 @@ def run_in_parts(
     if torch.is_grad_enabled():
         parameters = (each for each in module.parameters() if each.requires_grad)
         return _InParts.apply(function, parts, mask, x, *parameters)
-    return torch.cat(one_thread_each(lambda part: function(*_rows(part, x, mask)), parts))
+    return torch.cat(map_parallel(lambda part: function(*_rows(part, x, mask)), parts))
 
 
 class _InParts(torch.autograd.Function):
@@ -58,7 +58,7 @@ class _InParts(torch.autograd.Function):
                 return own, function(own, own_mask)
 
         # Each part keeps a graph of its own, from its rows and the shared parameters to its output.
-        ctx.graphs, ctx.parts = one_thread_each(run, parts), parts
+        ctx.graphs, ctx.parts = map_parallel(run, parts), parts
         ctx.parameters, ctx.wants_x = parameters, x.requires_grad
         return torch.cat([out.detach() for _, out in ctx.graphs])
 
@@ -71,7 +71,7 @@ class _InParts(torch.autograd.Function):
             return torch.autograd.grad(out, wanted, grads[0][part.start : part.stop], allow_unused=True)
 
         assert ctx.graphs is not None, "a second backward pass through parts of a batch"
-        found = one_thread_each(run, list(zip(ctx.parts, ctx.graphs)))
+        found = map_parallel(run, list(zip(ctx.parts, ctx.graphs)))
         ctx.graphs = None  # their memory is wanted again
         grad_x = torch.cat([part[0] for part in found]) if ctx.wants_x else None
         # Added up in the order of the parts, so that a run repeats bit for bit.

@@ -19,8 +19,8 @@ from torch.autograd.function import once_differentiable
 
 from .blocks import Block, shares, starts_of
 from .projection import PART, Gather, gather_of, layers_bins, packed, unpacked
-from .threads import side_by_side
-from .workspace import Room
+from .threads import run_parallel
+from .workspace import Workspace
 
 
 class HeadWeights(NamedTuple):
@@ -81,7 +81,7 @@ class _Weights(NamedTuple):
 assert _Weights._fields[1:] == HeadWeights._fields[3:]
 
 
-class _Kept(NamedTuple):
+class _Activations(NamedTuple):
     """What the backward pass needs of a block: (3, k, H), then three times (5, k, N), all after their ReLU."""
 
     hidden: Tensor
@@ -160,13 +160,13 @@ class _Heads(torch.autograd.Function):
         # A table that several threads read is made once, by all of them.
         tables = {video: project(video, z.new_empty(layout.shape)) for video in shared_videos}
 
-        def run(numbers: list[int]) -> list[tuple[Gather, _Kept]]:
+        def run(numbers: list[int]) -> list[tuple[Gather, _Activations]]:
             own, of_video = z.new_empty(layout.shape), None
-            kept: list[tuple[Gather, _Kept]] = []
+            kept: list[tuple[Gather, _Activations]] = []
             # Inference evaluates the same proposals of every video: a thread needs to place them but once.
             placed: dict[int, Gather] = {}
             repeat = len({blocks[number].proposals.data_ptr() for number in numbers}) < len(numbers)
-            room = Room(z)
+            room = Workspace(z)
             for number in numbers:
                 block, rows = blocks[number], slice(*starts[number : number + 2])
                 table = tables.get(block.video, own)
@@ -178,7 +178,7 @@ class _Heads(torch.autograd.Function):
                 if repeat:
                     placed[key] = gather
                 # What is kept needs a place of its own.
-                part = _forward(gather, table, weights, Room(z) if keeps else room)
+                part = _forward(gather, table, weights, Workspace(z) if keeps else room)
                 torch.baddbmm(last_bias, part.fourth.to(last.dtype), last.transpose(1, 2), out=chains[:, rows])
                 if wants_shared:
                     shared[rows] = part.hidden[0]
@@ -186,7 +186,7 @@ class _Heads(torch.autograd.Function):
                     kept.append((gather, part))
             return kept
 
-        kept = [each for part in side_by_side(run, parts) for each in part]
+        kept = [each for part in run_parallel(run, parts) for each in part]
         ctx.save_for_backward(z, *weights, *(each for _, part in kept for each in part))
         ctx.gathers, ctx.blocks, ctx.parts = [gather for gather, _ in kept], blocks, parts
         ctx.layout, ctx.wants_shared, ctx.dtype = layout, wants_shared, last.dtype
@@ -198,13 +198,14 @@ class _Heads(torch.autograd.Function):
         z, *saved = ctx.saved_tensors
         weights, activations = _Weights(*saved[: len(_Weights._fields)]), iter(saved[len(_Weights._fields) :])
         order = itertools.chain(*ctx.parts)
-        kept = dict(zip(order, zip(ctx.gathers, map(_Kept._make, zip(*[activations] * len(_Kept._fields))))))
+        by_block = map(_Activations._make, zip(*[activations] * len(_Activations._fields)))
+        kept = dict(zip(order, zip(ctx.gathers, by_block)))
         blocks, layout, starts = ctx.blocks, ctx.layout, starts_of(ctx.blocks)
 
         def run(numbers: list[int]) -> tuple[_Weights, dict[int, Tensor]]:
             sums = _Weights(*(torch.zeros_like(each, dtype=ctx.dtype) for each in weights))
             grads_z: dict[int, Tensor] = {}
-            room = Room(z)
+            room = Workspace(z)
             for video, of_video in itertools.groupby(numbers, key=lambda number: blocks[number].video):
                 grad_table: list[Tensor] | None = None
                 for number in of_video:
@@ -224,7 +225,7 @@ class _Heads(torch.autograd.Function):
         grad_z = torch.zeros_like(z, dtype=ctx.dtype)
         totals: _Weights | None = None
         # Added up in the order of the parts, so that a run repeats bit for bit.
-        for sums, grads_z in side_by_side(run, ctx.parts):
+        for sums, grads_z in run_parallel(run, ctx.parts):
             totals = sums if totals is None else _Weights(*(a.add_(b) for a, b in zip(totals, sums)))
             for video, grad in grads_z.items():
                 grad_z[video] += grad
@@ -232,7 +233,7 @@ class _Heads(torch.autograd.Function):
         return None, None, None, None, grad_z, *unpacked(totals.first, layout.layers_bins), *totals[1:]
 
 
-def _forward(gather: Gather, table: Tensor, weights: _Weights, room: Room) -> _Kept:
+def _forward(gather: Gather, table: Tensor, weights: _Weights, room: Workspace) -> _Activations:
     """From the table of projected snippets to the last hidden layer."""
     count, width, narrow = gather.num_proposals, len(weights.shared), weights.ends.shape[2]
     hidden = gather.sums(table.unbind(), out=room("hidden", 3, count, width))
@@ -244,11 +245,11 @@ def _forward(gather: Gather, table: Tensor, weights: _Weights, room: Room) -> _K
     second.add_(weights.second_bias).relu_()
     torch.baddbmm(weights.third_bias, second, weights.third, out=third).relu_()
     torch.baddbmm(weights.fourth_bias, third, weights.fourth, out=fourth).relu_()
-    return _Kept(hidden, second, third, fourth)
+    return _Activations(hidden, second, third, fourth)
 
 
 def _backward(
-    grad: Tensor, grad_shared: Tensor | None, kept: _Kept, weights: _Weights, sums: _Weights, room: Room
+    grad: Tensor, grad_shared: Tensor | None, kept: _Activations, weights: _Weights, sums: _Weights, room: Workspace
 ) -> Tensor:
     """From the chains' gradient (5, k, 2) to that of the gathered sums (3, k, H); adds up the weights' gradients."""
 

@@ -39,7 +39,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def side_by_side(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+def run_parallel(function: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
     """Call a function on each part at the same time, as far as there are cores; results in their order.
 
     Each thread computes alone: where the parts are of one size, that is faster than sharing every small operation
@@ -85,11 +85,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_workers.cache_clear)
 
 
-def one_thread_each(function: Callable[[Part], Result], items: Sequence[Part]) -> list[Result]:
+def map_parallel(function: Callable[[Part], Result], items: Sequence[Part]) -> list[Result]:
     """Call a function on each item, several side by side, on one thread each; results in their order."""
     parts = even_parts(len(items), torch.device("cpu"))
     with one_thread() if len(parts) == 1 else contextlib.nullcontext():
-        done = side_by_side(lambda part: [function(items[number]) for number in part], parts)
+        done = run_parallel(lambda part: [function(items[number]) for number in part], parts)
     return [each for part in done for each in part]
 
 
@@ -100,7 +100,7 @@ def sample_each(sampler: Callable[[Part], Result], videos: Sequence[Part], *, nu
     microseconds, which are done sooner on one thread, one video after the other.
     """
     if num_items >= MANY_ITEMS and len(videos) > 1:
-        return one_thread_each(sampler, videos)
+        return map_parallel(sampler, videos)
     with one_thread() if num_items < MANY_ITEMS else contextlib.nullcontext():
         return [sampler(video) for video in videos]
 

@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 
-class Room:
+class Workspace:
     """Memory that one step after another works in, so that the system need not find and clear it for each of them.
 
     Parameters

@@ -15,7 +15,7 @@ from ..preset import LossRules
 from .targets import Matches, aligned_iou, offset_targets
 
 # Given the mask of positives, uniform numbers of its shape. Negatives are sampled with them.
-Draw = Callable[[Tensor], Tensor]
+UniformSource = Callable[[Tensor], Tensor]
 
 EPSILON = 1e-6
 REGRESSION_WEIGHT = 5.0
@@ -25,7 +25,7 @@ CLASS_IOU = 0.5
 
 
 def detection_loss(
-    output: DetectorOutput, matches: Matches, boundary_target: Tensor, *, rules: LossRules, draw: Draw
+    output: DetectorOutput, matches: Matches, boundary_target: Tensor, *, rules: LossRules, draw: UniformSource
 ) -> dict[str, Tensor]:
     """Sum the loss of a batch.
 
@@ -73,7 +73,7 @@ def balanced_cross_entropy(prediction: Tensor, target: Tensor, threshold: float 
 
 
 def sampled_cross_entropy(
-    prediction: Tensor, target: Tensor, threshold: float, *, draw: Draw, released_ratio: bool
+    prediction: Tensor, target: Tensor, threshold: float, *, draw: UniformSource, released_ratio: bool
 ) -> Tensor:
     """Cross entropy over the positives and about as many sampled negatives (`release`)."""
     positive = target > threshold
@@ -89,7 +89,7 @@ def sampled_squared_error(
     prediction: Tensor,
     target: Tensor,
     *,
-    draw: Draw,
+    draw: UniformSource,
     released_ratio: bool,
     high: float = 0.7,
     low: float = 0.3,
@@ -104,7 +104,7 @@ def sampled_squared_error(
     return torch.where(positive.any(), (error * counted).sum() / counted.sum().clamp(min=1), error.mean())
 
 
-def _sample(part: Tensor, positive: Tensor, *, draw: Draw, released_ratio: bool) -> Tensor:
+def _sample(part: Tensor, positive: Tensor, *, draw: UniformSource, released_ratio: bool) -> Tensor:
     """Keep each entry of `part` with probability n_pos / n_part (method, section 3)."""
     share = positive.sum() / part.sum()
     kept = draw(positive) * part > 1 - share
@@ -119,7 +119,7 @@ def _stage_loss(
     *,
     positive_iou: float,
     rules: LossRules,
-    draw: Draw,
+    draw: UniformSource,
 ) -> Tensor:
     iou = aligned_iou(stage.proposals, matches.segments).flatten()
     predicted = stage.iou.flatten(0, 1)

@@ -10,7 +10,7 @@ from ...data.cache.source import FeatureSource
 from ...data.predictions import RawPrediction
 from ..loading import Batches
 from ..model.detector import Detector
-from ..sampling.proposals import ProposalDraw
+from ..sampling.proposals import ProposalSampler
 from ..settings import DetectSettings
 from ..windows import Window
 
@@ -27,7 +27,7 @@ def infer(
 ) -> Iterator[RawPrediction]:
     """Evaluate all proposals (or the inference grid's) of every window, in order."""
     detector.eval()
-    proposals = ProposalDraw(settings).for_inference().to(device)
+    proposals = ProposalSampler(settings).for_inference().to(device)
     batches = Batches(windows, cache, settings=settings, workers=workers, memory_gib=0.0)
     size = settings.inference.batch
     order = [list(range(i, min(i + size, len(windows)))) for i in range(0, len(windows), size)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...data.errors import EtadError
-from ..kernels.threads import one_thread_each
+from ..kernels.threads import map_parallel
 from .matching import segment_iou
 
 # Proposals that go through soft-NMS side by side, 48 bytes each: more of them no longer fit into a core's cache.
@@ -150,7 +150,7 @@ def soft_nms(
 
     kept = [Kept(np.empty(0, dtype=np.int64), np.empty(0)) for _ in scores]
     groups = _side_by_side([len(own) for own in scores])
-    for videos, of_group in zip(groups, one_thread_each(thin, groups)):
+    for videos, of_group in zip(groups, map_parallel(thin, groups)):
         for video, own in zip(videos, of_group):
             kept[video] = own
     return kept

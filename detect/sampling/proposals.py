@@ -10,10 +10,10 @@ from ..kernels.blocks import BLOCK
 from ..kernels.roi import Terms, gather_sum, place
 from ..model.proposals import boundaries, lattice
 from ..settings import DetectSettings
-from .strategies import GUIDED, sample_lattice
+from .strategies import NEEDS_FEATURES, sample_lattice
 
 
-class ProposalDraw:
+class ProposalSampler:
     """Proposals as fractions of the window, drawn from the lattice of all.
 
     Raises
@@ -47,7 +47,7 @@ class ProposalDraw:
             (B, K, 2), on the CPU.
         """
         strategy = self.sampling.strategy
-        features = self._features(enhanced) if strategy in GUIDED else None
+        features = self._features(enhanced) if strategy in NEEDS_FEATURES else None
         rows = sample_lattice(
             strategy,
             self.cells,

@@ -18,7 +18,7 @@ from .kdpp import sample_kdpp
 STRATEGIES = ("random", "grid", "block", "fps", "dpp")
 
 # Strategies that look at features.
-GUIDED = ("fps", "dpp")
+NEEDS_FEATURES = ("fps", "dpp")
 
 # Identity added to the DPP's kernel of cosine similarities (supplement, G).
 DPP_JITTER = 0.01
@@ -82,7 +82,7 @@ def sample_sequence(
     assert 0 <= count <= num_items, (count, num_items)
     if count == num_items:
         return _same_for_all(torch.arange(num_items), num_draws, features)
-    if strategy in GUIDED:
+    if strategy in NEEDS_FEATURES:
         return _guided(strategy, features, (num_draws, num_items), count, generator)
     if strategy == "random":
         return _random(num_draws, num_items, count, generator)
@@ -135,7 +135,7 @@ def sample_lattice(
     count = sample_size(strategy, num_cells, ratio)
     if count == num_cells:
         return _same_for_all(torch.arange(num_cells), num_draws, features)
-    if strategy in GUIDED:
+    if strategy in NEEDS_FEATURES:
         return _guided(strategy, features, (num_draws, num_cells), count, generator)
     if strategy == "random":
         return _random(num_draws, num_cells, count, generator)

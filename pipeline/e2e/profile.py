@@ -14,7 +14,7 @@ from ...data.errors import counted
 from ...data.precision import choose_dtype
 from ...detect.model.build import build_detector
 from ...detect.model.detector import Detector
-from ...detect.sampling.proposals import ProposalDraw
+from ...detect.sampling.proposals import ProposalSampler
 from ...detect.sampling.strategies import sample_size
 from ...detect.settings import DetectSettings
 from ...extract.encode import encode_clips
@@ -138,7 +138,7 @@ def _of_encoder(
 def _of_detector(
     detector: Detector, detect: DetectSettings, channels: int, batch: int, device: torch.device
 ) -> tuple[list[Part], list[Phase]]:
-    proposals = ProposalDraw(detect).for_inference().to(device)
+    proposals = ProposalSampler(detect).for_inference().to(device)
     features = torch.rand(1, channels, detect.num_snippets, generator=torch.Generator().manual_seed(0)).to(device)
 
     def infer() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...detect.sampling.gradnorm import sample_by_norm
-from ...detect.sampling.strategies import GUIDED, sample_sequence, sample_size
+from ...detect.sampling.strategies import NEEDS_FEATURES, sample_sequence, sample_size
 from .sgs import ByGradient, Samples
 
 
@@ -34,7 +34,7 @@ def draw_samples(
             return [sample_by_norm(part, count, generator=generator) for part, count in zip(norms, counts)]
 
         return ByGradient(by_gradients)
-    if strategy in GUIDED:
+    if strategy in NEEDS_FEATURES:
 
         def by_features(features: Sequence[Tensor]) -> list[Tensor]:
             return [_one(strategy, len(part), count, generator, part).cpu() for part, count in zip(features, counts)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from etad.detect.loss.losses import Draw, detection_loss
+from etad.detect.loss.losses import UniformSource, detection_loss
 from etad.detect.loss.targets import Matches
 from etad.detect.model.cascade import CascadeStage, StageOutput
 from etad.detect.model.detector import Detector, DetectorOutput
@@ -79,5 +79,5 @@ def detect(detector: Detector, features: Tensor, proposals: Tensor) -> DetectorO
     return DetectorOutput(detector.boundary(x), stages)
 
 
-def loss(output: DetectorOutput, matches: Matches, target: Tensor, draw: Draw) -> Tensor:
+def loss(output: DetectorOutput, matches: Matches, target: Tensor, draw: UniformSource) -> Tensor:
     return detection_loss(output, matches, target, rules=PRESETS["paper"].loss, draw=draw)["loss"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from etad.detect.kernels.threads import MANY_ITEMS, even_parts, one_thread_each, sample_each, side_by_side
+from etad.detect.kernels.threads import MANY_ITEMS, even_parts, map_parallel, run_parallel, sample_each
 
 
 @pytest.fixture(autouse=True)
@@ -32,12 +32,12 @@ def test_parts_run_at_the_same_time_and_results_keep_their_order() -> None:
         together.wait(timeout=30)
         return number, torch.get_num_threads(), torch.is_grad_enabled()
 
-    assert side_by_side(run, [7, 3]) == [(7, 1, False), (3, 1, False)]
+    assert run_parallel(run, [7, 3]) == [(7, 1, False), (3, 1, False)]
 
 
 def test_the_number_of_threads_is_left_as_it_was_for_threads_started_later() -> None:
     seen: list[int] = []
-    side_by_side(lambda part: part, [0, 1])
+    run_parallel(lambda part: part, [0, 1])
     later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
     later.start()
     later.join()
@@ -50,16 +50,16 @@ def test_a_thread_inherits_inference_mode_and_autocast(short: torch.dtype) -> No
         return torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
     with torch.inference_mode(), torch.autocast("cpu", short):
-        assert side_by_side(seen, [0, 1]) == [(True, True, short)] * 2
+        assert run_parallel(seen, [0, 1]) == [(True, True, short)] * 2
     # The same threads again.
-    assert [each[:2] for each in side_by_side(seen, [0, 1])] == [(False, False)] * 2
+    assert [each[:2] for each in run_parallel(seen, [0, 1])] == [(False, False)] * 2
 
 
 def test_threads_are_not_made_anew() -> None:
     def thread(_: int) -> threading.Thread:
         return threading.current_thread()
 
-    threads = {each for _ in range(20) for each in side_by_side(thread, [0, 1])}
+    threads = {each for _ in range(20) for each in run_parallel(thread, [0, 1])}
     assert len(threads) <= (os.cpu_count() or 1)
     assert all(each.is_alive() for each in threads)
     assert threading.current_thread() not in threads
@@ -78,7 +78,7 @@ def test_no_part_runs_on_after_another_failed() -> None:
         ended.set()
 
     with pytest.raises(ValueError, match="the first part"):
-        side_by_side(run, [0, 1])
+        run_parallel(run, [0, 1])
     assert ended.is_set()
 
 
@@ -95,7 +95,7 @@ def test_an_error_leaves_nothing_alive() -> None:
     gc.disable()
     try:
         with pytest.raises(ValueError, match="the first part") as caught:
-            side_by_side(run, [0, 1])
+            run_parallel(run, [0, 1])
         del caught
         assert len(made) == 2
         assert not any(each() is not None for each in made)
@@ -107,9 +107,9 @@ def test_a_thread_that_computes_alone_shares_nothing_further() -> None:
     def parts(_: int) -> list[range]:
         return even_parts(4, torch.device("cpu"))
 
-    assert side_by_side(parts, [0, 1]) == [[range(4)]] * 2
-    assert side_by_side(lambda _: side_by_side(lambda part: part, [1, 2]), [0, 1]) == [[1, 2]] * 2
-    assert one_thread_each(lambda item: one_thread_each(lambda each: each + item, [10, 20]), [1, 2]) == [
+    assert run_parallel(parts, [0, 1]) == [[range(4)]] * 2
+    assert run_parallel(lambda _: run_parallel(lambda part: part, [1, 2]), [0, 1]) == [[1, 2]] * 2
+    assert map_parallel(lambda item: map_parallel(lambda each: each + item, [10, 20]), [1, 2]) == [
         [11, 21],
         [12, 22],
     ]
@@ -131,18 +131,18 @@ def test_samplers_have_all_threads_one_each_or_one_alone(
 
 
 def test_an_item_alone_has_one_thread() -> None:
-    assert one_thread_each(lambda _: torch.get_num_threads(), [0]) == [1]
+    assert map_parallel(lambda _: torch.get_num_threads(), [0]) == [1]
     assert torch.get_num_threads() == 2
 
 
 def _in_a_child(results: Any) -> None:
     torch.set_num_threads(2)
-    results.put(side_by_side(lambda number: number + 1, [1, 2]))
+    results.put(run_parallel(lambda number: number + 1, [1, 2]))
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 def test_a_forked_process_has_threads_of_its_own() -> None:
-    side_by_side(lambda number: number, [1, 2])
+    run_parallel(lambda number: number, [1, 2])
     context = multiprocessing.get_context("fork")
     results = context.Queue()
     child = context.Process(target=_in_a_child, args=(results,), daemon=True)

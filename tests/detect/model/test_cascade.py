@@ -7,7 +7,7 @@ import torch
 from etad.detect.kernels import heads
 from etad.detect.kernels.projection import PART, packed, unpacked
 from etad.detect.kernels.threads import one_thread
-from etad.detect.kernels.workspace import Room
+from etad.detect.kernels.workspace import Workspace
 from etad.detect.model.cascade import CascadeStage
 from etad.detect.model.detector import Detector
 from reference import detector as plain
@@ -89,7 +89,7 @@ def test_activations_are_kept_only_where_gradients_are_wanted(
 
 
 def test_a_room_grows_and_is_used_again() -> None:
-    room = Room(torch.zeros(1))
+    room = Workspace(torch.zeros(1))
     small, large = room("a", 2, 3), room("a", 4, 5)
     assert small.shape == (2, 3) and large.shape == (4, 5)
     assert room("a", 3).data_ptr() == large.data_ptr()
