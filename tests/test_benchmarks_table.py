@@ -43,7 +43,7 @@ def test_rows_become_lines_below_their_title(readme_table: ModuleType) -> None:
         "A chip, 2 cores, torch 2.6. 1 thread: float32 products 80 GFLOP/s, bfloat16 160, memory copies 8.0"
     )
     assert lines[2:] == [
-        "| what | plain | ours | ratio | our peak MiB | of the ceiling |",
+        "| what | reference | optimised | ratio | optimised peak MiB | of the ceiling |",
         "|---|---|---|---|---|---|",
         "| **Things** |  |  |  |  |  |",
         "| step | 1.50 s | 0.500 s | 3.00 x | 12 |  |",

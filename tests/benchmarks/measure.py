@@ -23,7 +23,7 @@ import torch
 from etad.data.precision import choose_dtype
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-HEADS = ("what", "plain", "ours", "ratio", "plain peak MiB", "our peak MiB", "of the ceiling", "aim")
+HEADS = ("what", "reference", "optimised", "ratio", "reference peak MiB", "optimised peak MiB", "of the ceiling", "aim")
 
 
 @dataclass(frozen=True)
