@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.checkpoint import load_checkpoint, save_checkpoint
-from ..data.errors import EtadError
+from ..data.errors import EtadError, counted
 from ..data.files.atomic import remove_leftovers
 from .run_state import Progress, Provenance, TrainState, epoch_order, log_epoch
 
@@ -123,7 +124,14 @@ class EpochTraining(ABC):
             raise EtadError(
                 f"{self.last}: this checkpoint comes from {self.depends_on}. Choose another run folder, or remove it."
             )
-        self.state = self._restore(saved)
+        state = self._restore(saved)
+        begun = state.epoch + (state.step > 0)
+        if begun > self.epochs:
+            raise EtadError(
+                f"{self.last}: trained for {state.epoch} epochs and {counted(state.step, 'step')} already, more than "
+                f"the {self.epochs} asked for. Ask for {begun} or more, or choose another run folder."
+            )
+        self.state = state
         return True
 
     def run(self, progress: Progress = lambda step, steps, loss: None) -> None:
@@ -153,9 +161,10 @@ class EpochTraining(ABC):
         log_epoch(
             self.folder / "log.jsonl", line | {"seconds": round(seconds, 3)} | self._log(seconds=seconds, steps=steps)
         )
-        measured = train["loss"] if val_loss is None else val_loss
-        better = measured < self.state.best_loss
-        self.state = TrainState(epoch=self.state.epoch + 1, best_loss=min(measured, self.state.best_loss))
+        measured, measured_of = (train["loss"], "training") if val_loss is None else (val_loss, "validation")
+        best = self.state.best_loss if self.state.best_of == measured_of else math.inf
+        better = measured < best
+        self.state = TrainState(epoch=self.state.epoch + 1, best_loss=min(measured, best), best_of=measured_of)
         if better:
             save_checkpoint(self.last.with_name("best.pt"), self._checkpoint())
         self.save()

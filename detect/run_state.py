@@ -34,11 +34,18 @@ class Stream(IntEnum):
 
 @dataclass
 class TrainState:
-    """Where a training run stands: everything that a resumed run needs beside weights and optimiser."""
+    """Where a training run stands: everything that a resumed run needs beside weights and optimiser.
+
+    Parameters
+    ----------
+    best_loss, best_of
+        Least loss of an epoch so far, and of which windows: `training` or `validation`.
+    """
 
     epoch: int = 0
     step: int = 0
     best_loss: float = math.inf
+    best_of: str = ""
     sums: dict[str, float] = field(default_factory=dict)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..data.settings import Settings
+from ..data.settings import Mark, Settings
 from .preset import PRESETS, Preset
 
 Strategy = Literal["random", "grid", "block", "fps", "dpp"]
@@ -25,7 +25,7 @@ class SamplingSettings(Settings):
 
     strategy: Strategy = "random"
     ratio: float = Field(default=0.06, gt=0, le=1)
-    inference_ratio: float = Field(default=1.0, gt=0, le=1)
+    inference_ratio: Annotated[float, Mark.INFERENCE] = Field(default=1.0, gt=0, le=1)
 
 
 class TrainingSettings(Settings):
@@ -35,8 +35,10 @@ class TrainingSettings(Settings):
     ----------
     batch
         Windows a step; a last, short batch is dropped unless it is the only one.
+    epochs
+        A trained run that is given more goes on, to the same end as if it had been given them at first.
     decay_after
-        Epochs after which the learning rate is divided by ten.
+        Epochs after which the learning rate is divided by ten; counted from the very first one, whatever `epochs` is.
     clip_norm
         Largest gradient norm; none: no clipping.
     keep_negatives
@@ -48,15 +50,15 @@ class TrainingSettings(Settings):
     """
 
     batch: int = Field(default=16, ge=1)
-    epochs: int = Field(default=6, ge=1)
+    epochs: Annotated[int, Mark.RUNTIME] = Field(default=6, ge=1)
     optimizer: Literal["adamw", "adam"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     decay_after: int = Field(default=5, ge=1)
     clip_norm: float | None = Field(default=None, gt=0)
     keep_negatives: bool = True
-    checkpoint_seconds: float = Field(default=120.0, gt=0)
-    memory_gib: float = Field(default=4.0, ge=0)
+    checkpoint_seconds: Annotated[float, Mark.RUNTIME] = Field(default=120.0, gt=0)
+    memory_gib: Annotated[float, Mark.RUNTIME] = Field(default=4.0, ge=0)
 
 
 class InferenceSettings(Settings):
@@ -68,17 +70,19 @@ class InferenceSettings(Settings):
         Which of the run's checkpoints infers.
     score
         Product of startness, endness and IoU, or IoU alone; none: the preset's.
-    sigma, keep
+    sigma, max_detections
         Soft-NMS and how many proposals survive it; sliding windows go through it once each, and merged once more.
     voting_iou
         Segments over this IoU vote on the survivors' boundaries; none: no voting.
     """
 
+    RENAMED: ClassVar = {"keep": "max_detections"}
+
     checkpoint: Literal["last", "best"] = "last"
-    batch: int = Field(default=8, ge=1)
+    batch: Annotated[int, Mark.RUNTIME] = Field(default=8, ge=1)
     score: Literal["boundary_iou", "iou"] | None = None
     sigma: float = Field(default=0.35, ge=0.01)
-    keep: int = Field(default=100, ge=1)
+    max_detections: int = Field(default=100, ge=1)
     voting_iou: float | None = Field(default=None, gt=0, lt=1)
 
 
@@ -95,7 +99,7 @@ class LabelSettings(Settings):
     """
 
     source: Literal["scores", "classifier", "branch"] = "classifier"
-    top: int = Field(default=2, ge=1)
+    top: Annotated[int, Mark.INFERENCE] = Field(default=2, ge=1)
 
 
 class DetectSettings(Settings):
@@ -116,7 +120,7 @@ class DetectSettings(Settings):
     windows
         `rescale`: the whole video becomes T snippets; `sliding`: windows of T snippets, `window_stride` apart.
     precision
-        Number format of the products over many proposals, in which most of the time goes; `auto` takes bfloat16 where
+        dtype of the products over many proposals, in which most of the time goes; `auto` takes bfloat16 where
         the device gains by it. The preset `release` computes in float32.
     tious
         Thresholds of the reported mAP.
@@ -132,12 +136,12 @@ class DetectSettings(Settings):
     windows: Literal["rescale", "sliding"] = "rescale"
     window_stride: int = Field(default=64, ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    tious: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+    tious: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Mark.INFERENCE] = Field(
         default=tuple(round(0.5 + 0.05 * i, 2) for i in range(10)), min_length=1
     )
     sampling: SamplingSettings = SamplingSettings()
     training: TrainingSettings = TrainingSettings()
-    inference: InferenceSettings = InferenceSettings()
+    inference: Annotated[InferenceSettings, Mark.INFERENCE] = InferenceSettings()
     labels: LabelSettings = LabelSettings()
 
     @model_validator(mode="after")

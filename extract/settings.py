@@ -1,11 +1,11 @@
 """What extraction needs to know: the clips, the encoder, how to run it."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..data.settings import Settings
+from ..data.settings import Mark, Settings
 
 
 class ClipSettings(Settings):
@@ -59,10 +59,10 @@ class EncoderSettings(Settings):
     """
 
     name: str = "tsm_r50"
-    weights: Path | None = None
+    weights: Annotated[Path | None, Mark.RUNTIME] = None  # what the file holds counts, by its digest
     init: Literal["weights", "random"] = "weights"
     frozen_stages: int = Field(default=2, ge=0, le=4)
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Mark.INFERENCE] = "auto"
 
 
 class ExtractSettings(Settings):
@@ -78,8 +78,8 @@ class ExtractSettings(Settings):
         dtype of stored features.
     """
 
-    batch_clips: int = Field(default=16, ge=1)
-    workers: int = Field(default=2, ge=0)
+    batch_clips: Annotated[int, Mark.RUNTIME] = Field(default=16, ge=1)
+    workers: Annotated[int, Mark.RUNTIME] = Field(default=2, ge=0)
     store_dtype: Literal["float16", "float32"] = "float16"
 
 
@@ -125,4 +125,4 @@ class PretrainSettings(Settings):
     held_out_clips: int = Field(default=400, ge=1)
     difficulty: float = Field(default=0.1, ge=0, le=1)
     camera_steps: float = Field(default=0.5, ge=0, le=1)
-    checkpoint_seconds: float = Field(default=60.0, gt=0)
+    checkpoint_seconds: Annotated[float, Mark.RUNTIME] = Field(default=60.0, gt=0)

@@ -6,15 +6,16 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError
 
 from ..data.errors import EtadError, nearest
-from ..data.settings import DataSettings, Settings
+from ..data.settings import DataSettings, Mark, Settings, rename_keys
 from ..detect.settings import DetectSettings
 from ..extract.settings import ClipSettings, EncoderSettings, ExtractSettings, PretrainSettings
 from .settings import DemoSettings, E2eSettings
@@ -50,8 +51,8 @@ class Config(Settings):
 
     release: bool = False
     seed: int = Field(default=0, ge=0)
-    device: str = "auto"
-    workers: int = Field(default=2, ge=0)
+    device: Annotated[str, Mark.RUNTIME] = "auto"
+    workers: Annotated[int, Mark.RUNTIME] = Field(default=2, ge=0)
     data: DataSettings = DataSettings()
     clips: ClipSettings = ClipSettings()
     encoder: EncoderSettings = EncoderSettings()
@@ -61,8 +62,12 @@ class Config(Settings):
     e2e: E2eSettings = E2eSettings()
     demo: DemoSettings = DemoSettings()
 
+    def to_tree(self) -> dict[str, Any]:
+        """Nested settings as TOML holds them; those that are none are left out."""
+        return _without_none(self.model_dump(mode="json"))
+
     def to_toml(self) -> str:
-        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+        return tomli_w.dumps(self.to_tree())
 
 
 def load_config(name: str | None = None, sets: Iterable[str] = (), **direct: Any) -> Config:
@@ -87,7 +92,7 @@ def load_config(name: str | None = None, sets: Iterable[str] = (), **direct: Any
 
 def override(config: Config, *sets: str) -> Config:
     """The same config with a few keys changed, as `--set` changes them."""
-    return _settle(_without_none(config.model_dump(mode="json")), sets, where="config")
+    return _settle(config.to_tree(), sets, where="config")
 
 
 def _settle(tree: dict[str, Any], sets: Iterable[str], *, where: str, **direct: Any) -> Config:
@@ -171,6 +176,7 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise EtadError(f"{name}: no valid TOML: {error}.") from error
     if folder is not None:
         _anchor(tree, folder)
+    tree = rename_keys(Config, tree)
     base = tree.pop("base", None)
     if not isinstance(base, str | None):
         raise EtadError(f"{name}: base={base!r}: expected the name of one preset or file.")
@@ -197,7 +203,8 @@ def _apply(tree: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise EtadError(f"--set {text}: expected KEY=VALUE, such as detect.training.epochs=8.")
-    *path, last = key.strip().split(".")
+    names = key.strip().split(".")
+    *path, last = _keys(rename_keys(Config, reduce(lambda below, name: {name: below}, reversed(names), {})))
     node = tree
     for name in path:
         node = node.setdefault(name, {})
@@ -207,6 +214,11 @@ def _apply(tree: dict[str, Any], text: str) -> None:
         node[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         node[last] = value
+
+
+def _keys(tree: Mapping[str, Any]) -> list[str]:
+    """The path down a tree without branches."""
+    return [name for key, below in tree.items() for name in (key, *_keys(below))]
 
 
 def _sentence(error: ValidationError, *, where: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,53 +15,35 @@ from ..data.cache.cache import parts_folder
 from ..data.errors import EtadError
 from ..data.files.atomic import write_text
 from ..data.files.lock import holding
-from .config import Config, differences
+from ..data.settings import Mark, marks, rename_keys
+from .config import Config, differences, load_config
 
-# What a detector's weights depend on, whether its features are cached or encoded on the way.
-_DETECTOR = (
-    "seed",
-    "release",
-    "data.train_subset",
-    "data.dropped_labels",
-    "detect.preset",
-    "detect.enhancement",
-    "detect.num_stages",
-    "detect.num_snippets",
-    "detect.max_duration",
-    "detect.bins",
-    "detect.windows",
-    "detect.window_stride",
-    "detect.precision",
-    "detect.sampling.strategy",
-    "detect.sampling.ratio",
-    "detect.labels.source",
-)
-# What each stage's results depend on, as keys of the config; a key may name a whole group.
-_DEPENDS = {
-    "pretrain": ("seed", "pretrain", "encoder.name", "clips.clip_frames"),
-    "extract": ("clips", "encoder.name", "encoder.init", "extract.store_dtype"),
-    "detect": (*_DETECTOR, "detect.training"),
-    "e2e": (
-        *_DETECTOR,
-        "clips",
-        "encoder.name",
-        "encoder.init",
-        "encoder.frozen_stages",
-        "detect.training.keep_negatives",
-        "e2e",
+# Groups of settings that each stage's results depend on. Within them, the marks of the settings models decide.
+_GROUPS = {
+    "pretrain": ("seed", "pretrain", "encoder", "clips"),
+    "extract": ("encoder", "clips", "extract"),
+    "detect": ("seed", "release", "data", "detect"),
+    "e2e": ("seed", "release", "data", "encoder", "clips", "detect", "e2e"),
+}
+# Settings in those groups that are another stage's.
+_OTHERS = {
+    "pretrain": ("encoder.frozen_stages", "clips.layout", "clips.num_snippets", "clips.stride_frames", "clips.still"),
+    "extract": ("encoder.frozen_stages",),
+    "detect": (),
+    "e2e": tuple(
+        f"detect.training.{name}" for name in ("batch", "optimizer", "lr", "weight_decay", "decay_after", "clip_norm")
     ),
 }
-# Keys inside those groups that say how a run goes, not what it computes.
-_FREE = (
-    "detect.training.checkpoint_seconds",
-    "detect.training.memory_gib",
-    "pretrain.checkpoint_seconds",
-    "e2e.checkpoint_seconds",
-    "e2e.failing_share",
-    "e2e.memory_budget_gib",
-    "e2e.micro_batch",
-    "e2e.keep",
-)
+# Stages that train have their inference done again where it may change; a feature is made once.
+_INFERS = ("detect", "e2e")
+# What the first format of a stage's file did not note, though it was there to be chosen.
+_FORMAT = 2
+_NOT_NOTED_AT_FIRST = {
+    "pretrain": ("encoder.init", "encoder.precision", "clips."),
+    "extract": ("encoder.precision",),
+    "detect": ("detect.in_channels",),
+    "e2e": ("detect.in_channels", "encoder.precision"),
+}
 
 # Binding takes milliseconds, for each of many shards that start at once.
 _MOST_BINDING_SECONDS = 60.0
@@ -103,43 +85,57 @@ class RunFolder:
         return self.path / "plots"
 
     @contextlib.contextmanager
-    def bind(self, stage: str, config: Config) -> Iterator[None]:
+    def bind(self, stage: str, config: Config) -> Iterator[dict[str, Any]]:
         """Bind the run to a stage's config, and keep others from that stage through the block.
 
         A config that contradicts what the stage has made already is refused. A stage that was refused or stopped
         before it made anything binds nobody. Any number of shards extract side by side: that stage enters the block
-        to bind alone, and waits for its turn.
+        to bind alone, and waits for its turn. Yields the settings that the run is bound to, as they were noted when it
+        was: those that later versions add do not change their digest.
 
         Raises
         ------
         EtadError
-            A key that the stage's results depend on has another value than when they were made, or another process
+            A setting that the stage's results depend on has another value than when they were made, or another process
             runs the stage in this folder.
         """
-        self._make()
-        wait_seconds = _MOST_BINDING_SECONDS if stage == "extract" else 0.0
-        with holding(self.path / f".{stage}.lock", f"running `{stage}`", wait_seconds=wait_seconds):
-            made_with = self.path / f".{stage}.toml"
-            now = _part(config, _DEPENDS[stage])
-            if made_with.exists() and self._has_made(stage):
-                before = tomllib.loads(made_with.read_text(encoding="utf-8"))
-                changed = differences(before, now)
+        with self.hold(stage, wait_seconds=_MOST_BINDING_SECONDS if stage == "extract" else 0.0):
+            noted = self.path / f".{stage}.toml"
+            if noted.exists() and self._has_made(stage):
+                bound = _read(noted)
+                changed = _changes(stage, bound, config)
                 if changed:
                     raise EtadError(
                         f"{self.path}: this run's `{stage}` was made with another config: {changed[0]}. "
                         "Choose another run folder with -o, or set the key back."
                     )
             else:
-                write_text(made_with, tomli_w.dumps(now))
+                values = _flat(config.to_tree())
+                bound = {"format": _FORMAT} | _nested({key: values[key] for key in _binding(stage) if key in values})
+                write_text(noted, tomli_w.dumps(bound))
+                bound = _read(noted)
             self.save_config(config)
+            yield {key: value for key, value in bound.items() if key != "format"}
+
+    @contextlib.contextmanager
+    def hold(self, stage: str, *, wait_seconds: float = 0.0) -> Iterator[None]:
+        """Keep others from a stage through the block.
+
+        Raises
+        ------
+        EtadError
+            Another process runs the stage in this folder.
+        """
+        self._make()
+        with holding(self.path / f".{stage}.lock", f"running `{stage}`", wait_seconds=wait_seconds):
             yield
 
     def save_config(self, config: Config) -> None:
         """Write the run's config; what an earlier stage was told of the data and this one was not, stays."""
         self._make()
-        tree = tomllib.loads(config.to_toml())
+        tree = config.to_tree()
         if self.config.exists():
-            before = tomllib.loads(self.config.read_text(encoding="utf-8"))
+            before = _read(self.config)
             tree["data"] = before.get("data", {}) | tree.get("data", {})
         write_text(self.config, tomli_w.dumps(tree))
 
@@ -154,30 +150,52 @@ class RunFolder:
             raise EtadError(f"{self.path}: cannot be a run folder ({error.strerror}). Name another with -o.") from error
 
 
-def stage_part(stage: str, config: Config) -> dict[str, Any]:
-    """The keys of a config that a stage's results depend on."""
-    return _part(config, _DEPENDS[stage])
+def _changes(stage: str, bound: Mapping[str, Any], config: Config) -> list[str]:
+    """Name settings that have another value than the run is bound to; one that was not noted had its default."""
+    before, now = _flat(rename_keys(Config, bound)), _flat(config.to_tree())
+    defaults = _flat(load_config(release=bool(before.get("release", False))).to_tree())
+    first_format = "format" not in bound
+    then, since = {}, {}
+    for key in _binding(stage):
+        if first_format and key not in before and key.startswith(_NOT_NOTED_AT_FIRST[stage]):
+            continue
+        then[key], since[key] = before.get(key, defaults.get(key)), now.get(key)
+    return differences(then, since)
 
 
-def _part(config: Config, keys: Iterable[str]) -> dict[str, Any]:
-    whole: dict[str, Any] = tomllib.loads(config.to_toml())
-    for key in _FREE:
-        *path, last = key.split(".")
-        _descend(whole, path).pop(last, None)
+def _binding(stage: str) -> list[str]:
+    """Settings, by dotted name, that what the stage has made depends on."""
+    counted = {Mark.WEIGHTS} if stage in _INFERS else {Mark.WEIGHTS, Mark.INFERENCE}
+    return [
+        key
+        for key, mark in marks(Config)
+        if mark in counted and key.split(".")[0] in _GROUPS[stage] and key not in _OTHERS[stage]
+    ]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key in keys:
-        *path, last = key.split(".")
-        node = _descend(whole, path)
-        if last in node:
-            target = found
-            for name in path:
-                target = target.setdefault(name, {})
-            target[last] = node[last]
+    for key, value in tree.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return found
 
 
-def _descend(tree: Mapping[str, Any], path: Iterable[str]) -> dict[str, Any]:
-    node: Any = tree
-    for name in path:
-        node = node.get(name, {})
-    return node
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        node = tree
+        for name in path:
+            node = node.setdefault(name, {})
+        node[last] = value
+    return tree
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EtadError(
+            f"{path}: cannot read what this run was made with: {error}. Put the file back from a copy, or choose "
+            "another run folder with -o."
+        ) from error

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..data.settings import Settings
+from ..data.settings import Mark, Settings
 from ..extract.augment import LARGEST_MAGNITUDE, OPERATIONS
 
 
@@ -59,11 +59,11 @@ class E2eSettings(Settings):
         The sample is rounded up to whole chunks of so many snippets (the release: 4).
     micro_batch
         Snippets that the encoder sees at once; it changes results by rounding errors alone.
-    keep
+    first_pass_cache
         What the first pass over the sampled snippets leaves for the second one: `nothing`; `maps`: the outputs of the
         frozen stages; `graphs`: everything.
     memory_budget_gib
-        Memory that a step may take: the micro-batch shrinks, and maps are kept or not, to fit it.
+        Memory that a step may take: the micro-batch shrinks, and `first_pass_cache` becomes `nothing`, to fit it.
     precision
         dtype of the encoder in training; `auto` takes bfloat16 where the device gains by it.
     encoder_lr, detector_lr
@@ -72,8 +72,10 @@ class E2eSettings(Settings):
         Of everything that is trained.
     batch
         Windows a step; a last, short batch is dropped unless it is the only one.
+    epochs
+        A trained run that is given more goes on, to the same end as if it had been given them at first.
     decay_after
-        Epochs after which both learning rates are divided by ten.
+        Epochs after which both learning rates are divided by ten; counted from the very first one.
     clip_norm
         Largest norm of the gradient of encoder and detector together; none: no clipping.
     crop, flip_probability, jitter_frames, per_video
@@ -83,26 +85,27 @@ class E2eSettings(Settings):
     failing_share
         Share of the training videos that may fail to decode; more stop the run.
     validate_epochs
-        Measure the loss on the test subset after each epoch; otherwise the best checkpoint is that of the training
-        loss.
+        Measure the loss on `data.validation_subset` after each epoch, if there is one, which encodes its videos anew.
     checkpoint_seconds
         Time between checkpoints within an epoch.
     """
+
+    RENAMED: ClassVar = {"keep": "first_pass_cache"}
 
     start: Literal["detector", "scratch"] = "detector"
     memory: Literal["sgs", "full", "checkpoint"] = "sgs"
     strategy: Literal["random", "grid", "block", "fps", "dpp", "gradnorm"] = "random"
     ratio: float = Field(default=0.3, ge=0, le=1)
     chunk: int = Field(default=1, ge=1)
-    micro_batch: int = Field(default=4, ge=1)
-    keep: Literal["nothing", "maps", "graphs"] = "maps"
-    memory_budget_gib: float | None = Field(default=None, gt=0)
+    micro_batch: Annotated[int, Mark.RUNTIME] = Field(default=4, ge=1)
+    first_pass_cache: Annotated[Literal["nothing", "maps", "graphs"], Mark.RUNTIME] = "maps"
+    memory_budget_gib: Annotated[float | None, Mark.RUNTIME] = Field(default=None, gt=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     encoder_lr: float = Field(default=5e-7, gt=0)
     detector_lr: float = Field(default=5e-4, gt=0)
     optimizer: Literal["adamw", "adam"] = "adamw"
     weight_decay: float = Field(default=1e-4, ge=0)
-    epochs: int = Field(default=6, ge=1)
+    epochs: Annotated[int, Mark.RUNTIME] = Field(default=6, ge=1)
     batch: int = Field(default=4, ge=1)
     decay_after: int = Field(default=5, ge=1)
     clip_norm: float | None = Field(default=None, gt=0)
@@ -112,9 +115,9 @@ class E2eSettings(Settings):
     per_video: bool = False
     rand_augment: RandAugmentSettings = RandAugmentSettings()
     colour_jitter: ColourJitterSettings = ColourJitterSettings()
-    failing_share: float = Field(default=0.1, ge=0, le=1)
+    failing_share: Annotated[float, Mark.RUNTIME] = Field(default=0.1, ge=0, le=1)
     validate_epochs: bool = True
-    checkpoint_seconds: float = Field(default=300.0, gt=0)
+    checkpoint_seconds: Annotated[float, Mark.RUNTIME] = Field(default=300.0, gt=0)
 
     @model_validator(mode="after")
     def _budget_fits(self) -> E2eSettings:
@@ -126,11 +129,11 @@ class E2eSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _keeping_fits(self) -> E2eSettings:
-        if self.keep == "graphs" and self.strategy in ("fps", "dpp", "gradnorm"):
+    def _first_pass_cache_fits(self) -> E2eSettings:
+        if self.first_pass_cache == "graphs" and self.strategy in ("fps", "dpp", "gradnorm"):
             raise ValueError(
-                f"keep='graphs' needs to know the sample beforehand, but strategy='{self.strategy}' chooses by "
-                "features or gradients; take keep='maps'"
+                f"first_pass_cache='graphs' needs to know the sample beforehand, but strategy='{self.strategy}' "
+                "chooses by features or gradients; take first_pass_cache='maps'"
             )
         return self
 

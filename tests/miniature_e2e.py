@@ -73,7 +73,7 @@ def trainer(dataset: Path, folder: Path, *sets: str) -> E2eTrainer:
     encoder, sha256, _ = load_encoder(config, run, None)
     encoder.freeze(config.encoder.frozen_stages)
     sources = find_sources(config, annotations, None)
-    setup = E2eSetup(config, run, sources, annotations, CPU, E2eOutcome(run.e2e))
+    setup = E2eSetup(config, run, sources, annotations, CPU, E2eOutcome(run.e2e), config.to_tree())
     return setup.trainer(encoder, sha256, find_detector(config, run, None))
 
 

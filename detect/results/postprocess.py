@@ -96,7 +96,7 @@ def _suppress(
         [survivors.segments for survivors in each],
         [survivors.scores for survivors in each],
         sigma=settings.inference.sigma,
-        most_kept=settings.inference.keep,
+        most_kept=settings.inference.max_detections,
         lose_last=settings.rules.loses_last,
     )
     suppressed = []

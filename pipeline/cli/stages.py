@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import click
@@ -148,18 +147,15 @@ def detect(
     run = RunFolder(common.run_folder())
     read = read_data(config)
     cache = FeatureCache(features or run.cache)
-    if not train:
-        run.save_config(config)
-    with run.bind("detect", config) if train else contextlib.nullcontext():
-        outcome = run_detect(
-            config,
-            run.detect,
-            cache=cache,
-            annotations=read,
-            scores=scores,
-            checkpoint=checkpoint,
-            device=choose_device(config.device),
-        )
+    outcome = run_detect(
+        config,
+        run,
+        cache=cache,
+        annotations=read,
+        scores=scores,
+        checkpoint=checkpoint,
+        device=choose_device(config.device),
+    )
     for note in outcome.notes:
         click.echo(note)
     if outcome.evaluation is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache, finished_ids
 from ...data.errors import EtadError, counted, listing
+from ...data.settings import Mark, marks
 from ...data.video.video import file_sha256
 from ...detect.model.build import Trained, check_classes
 from ...detect.sampling.strategies import sample_size
@@ -15,8 +17,9 @@ from ...detect.settings import DetectSettings
 from ...extract.clips import Failure
 from ..config import Config
 
-# What a detector's shape and rules depend on, and may not change between its training and this one.
-_SIZES = ("preset", "enhancement", "num_stages", "num_snippets", "max_duration", "roi_bins", "windows")
+# Settings of weights that may change between a detector's training and this one: how it learns and computes. All
+# others are its shape and rules, those that are yet to come included.
+_MAY_CHANGE = ("in_channels", "precision", "window_stride", "sampling.", "training.", "labels.")
 
 
 def check_clips(config: Config) -> None:
@@ -152,10 +155,13 @@ def check_detector(
     EtadError
         Naming what differs.
     """
-    for name in _SIZES:
-        found, expected = getattr(trained.settings, name), getattr(detect, name)
+    for key, mark in marks(DetectSettings):
+        if mark is not Mark.WEIGHTS or key.startswith(_MAY_CHANGE):
+            continue
+        found, expected = (
+            attrgetter("roi_bins" if key == "bins" else key)(each) for each in (trained.settings, detect)
+        )
         if found != expected:
-            key = "bins" if name == "roi_bins" else name
             raise EtadError(
                 f"{path}: this detector was trained with detect.{key}={found}, the config says {expected}. "
                 f"Set detect.{key}={found}, or start from another detector."

@@ -19,7 +19,7 @@ from ...detect.windows import Window
 from ...extract.encoders.encoder import Encoder
 from ..settings import E2eSettings
 from .memory import GIB, peak_bytes, tensor_bytes
-from .sgs import Keep, kept_map_bytes, sgs_step
+from .sgs import FirstPassCache, kept_map_bytes, sgs_step
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class StepPlan:
 
     Parameters
     ----------
-    micro_batch, keep
+    micro_batch, first_pass_cache
         What was chosen to fit.
     frames
         Of a batch and of the windows read ahead, uint8; none on a GPU, where they wait in the main memory.
@@ -43,7 +43,7 @@ class StepPlan:
     """
 
     micro_batch: int
-    keep: Keep
+    first_pass_cache: FirstPassCache
     frames: int
     weights: int
     maps: int
@@ -59,7 +59,8 @@ class StepPlan:
         """Tell it in one line."""
         parts = ("frames", "weights", "maps", "detector", "snippets")
         told = ", ".join(f"{name} {getattr(self, name) / GIB:.3f}" for name in parts)
-        return f"step: micro-batch {self.micro_batch}, keep {self.keep}, {self.total / GIB:.3f} GiB ({told})"
+        chosen = f"micro-batch {self.micro_batch}, first-pass cache {self.first_pass_cache}"
+        return f"step: {chosen}, {self.total / GIB:.3f} GiB ({told})"
 
 
 def plan_step(
@@ -73,7 +74,7 @@ def plan_step(
     device: torch.device,
     autocast: torch.dtype | None,
 ) -> StepPlan:
-    """Measure one snippet, two snippets and the detector; then shrink the micro-batch, and keep less, until it fits.
+    """Measure one snippet, two snippets and the detector; then shrink the micro-batch, and cache less, until it fits.
 
     Parameters
     ----------
@@ -108,16 +109,16 @@ def plan_step(
     maps = settings.batch * kept * kept_map_bytes(encoder, clip, autocast=autocast)
 
     # 2. What fits.
-    def plan(micro_batch: int, keep: Keep) -> StepPlan:
-        held = {"nothing": 0, "maps": maps, "graphs": settings.batch * kept * per_snippet}[keep]
+    def plan(micro_batch: int, cached: FirstPassCache) -> StepPlan:
+        held = {"nothing": 0, "maps": maps, "graphs": settings.batch * kept * per_snippet}[cached]
         snippets = one + (micro_batch - 1) * per_snippet
-        return StepPlan(micro_batch, keep, frames, weights, held, detector_peak, snippets)
+        return StepPlan(micro_batch, cached, frames, weights, held, detector_peak, snippets)
 
     budget = None if settings.memory_budget_gib is None else settings.memory_budget_gib * GIB
-    choices: list[Keep] = [settings.keep, *(["nothing"] if settings.keep != "nothing" else [])]  # type: ignore[list-item]
-    for keep in choices:
+    choices = dict.fromkeys([settings.first_pass_cache, "nothing"])
+    for cached in choices:
         for micro_batch in range(settings.micro_batch, 0, -1):
-            found = plan(micro_batch, keep)
+            found = plan(micro_batch, cached)
             if budget is None or found.total <= budget:
                 return found
     assert budget is not None

@@ -24,9 +24,10 @@ from ...extract.augment import ColourJitter, RandAugment
 from ...extract.clips import Augmentation, ClipPlan, Failure
 from ...extract.encoders.encoder import Encoder
 from ..config import Config, digest
-from ..run_folder import RunFolder, stage_part
+from ..run_folder import RunFolder
 from ..stages.extract import Sources
 from ..stages.infer import Outcome, note_windows, require_windows, windows_digest
+from ..stages.inputs import validation_videos
 from .checks import check_detector, check_failing, check_sampling
 from .clips import TrainingClips, probe_snippets
 from .features import encode_in_memory
@@ -49,7 +50,13 @@ class E2eOutcome(Outcome):
 
 @dataclass
 class E2eSetup:
-    """What training is made from."""
+    """What training is made from.
+
+    Parameters
+    ----------
+    bound
+        The settings that the run is bound to.
+    """
 
     config: Config
     run: RunFolder
@@ -57,6 +64,7 @@ class E2eSetup:
     annotations: Annotations
     device: torch.device
     outcome: E2eOutcome
+    bound: Mapping[str, Any]
     plan: StepPlan | None = None
 
     def trainer(self, encoder: Encoder, weights_sha256: str, start: tuple[Path, Trained] | None) -> E2eTrainer:
@@ -102,7 +110,7 @@ class E2eSetup:
             per_video=settings.per_video,
         )
         made_from = {
-            "config": stage_part("e2e", config),
+            "config": self.bound,
             "windows": windows_digest(windows),
             "encoder": tensors_digest(encoder.state_dict()),
             "detector": origin,
@@ -121,7 +129,9 @@ class E2eSetup:
                 device=self.device,
                 autocast=autocast,
             )
-            settings = settings.model_copy(update={"micro_batch": self.plan.micro_batch, "keep": self.plan.keep})
+            settings = settings.model_copy(
+                update={"micro_batch": self.plan.micro_batch, "first_pass_cache": self.plan.first_pass_cache}
+            )
         return E2eTrainer(
             settings,
             detect,
@@ -147,10 +157,10 @@ class E2eSetup:
     def validation_loss(
         self, encoder: Encoder, detector: Detector, detect: DetectSettings, classes: tuple[str, ...]
     ) -> float | None:
-        """Encode the test subset as it is now, and measure the loss on it."""
+        """Encode the validation subset with the encoder as it is now, and measure the loss on it."""
         config = self.config
-        tested = [video for video in self.annotations.subset(config.data.test_subset) if video.actions]
-        files = {video.id: self.sources.files[video.id] for video in tested if video.id in self.sources.files}
+        kept_apart = validation_videos(config, self.annotations)
+        files = {video.id: self.sources.files[video.id] for video in kept_apart if video.id in self.sources.files}
         if not config.e2e.validate_epochs or not files:
             return None
         features, failed = encode_in_memory(
@@ -160,7 +170,7 @@ class E2eSetup:
         if not features.ids:
             return None
         windows, _ = make_windows(
-            [video for video in tested if video.id in features.features],
+            [video for video in kept_apart if video.id in features.features],
             features,
             settings=detect,
             classes=classes,

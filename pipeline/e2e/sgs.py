@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...extract.encoders.encoder import Encoder
 
 LossOf = Callable[[Sequence[Tensor]], Tensor]
-Keep = Literal["nothing", "maps", "graphs"]
+FirstPassCache = Literal["nothing", "maps", "graphs"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SgsStep:
     samples
         Snippets of each video whose gradients reached the encoder.
     kept_bytes
-        Most memory that kept maps took at a time; graphs are not counted.
+        Most memory that cached stage outputs took at a time; graphs are not counted.
     """
 
     loss: Tensor
@@ -61,7 +61,7 @@ def sgs_step(
     *,
     samples: Samples,
     micro_batch: int,
-    keep: Keep = "nothing",
+    first_pass_cache: FirstPassCache = "nothing",
     autocast: torch.dtype | None = None,
 ) -> SgsStep:
     """Add to the gradients of detector and encoder what one batch of videos gives.
@@ -84,7 +84,7 @@ def sgs_step(
         the gradients of these.
     micro_batch
         Snippets that the encoder sees at once, in either pass.
-    keep
+    first_pass_cache
         What the first pass leaves for the last one. `nothing`: it encodes from the frames again. `maps`: it starts
         behind the frozen stages, for one map of memory per sampled snippet (per snippet at all, where samples are
         chosen by features). `graphs`: it only goes back, for the activations of every sampled snippet at a time;
@@ -94,7 +94,7 @@ def sgs_step(
     """
     assert not any(module.training for module in encoder.modules() if isinstance(module, nn.BatchNorm2d))
     beforehand = not callable(samples) and not isinstance(samples, ByGradient)
-    assert beforehand or keep != "graphs", "graphs can be kept of samples drawn beforehand only"
+    assert beforehand or first_pass_cache != "graphs", "graphs can be kept of samples drawn beforehand only"
     snippets = _Snippets(encoder, videos, autocast)
     drawn = None if callable(samples) or isinstance(samples, ByGradient) else snippets.rows_of(samples)
     split = encoder.frozen_stages + 1
@@ -110,10 +110,10 @@ def sgs_step(
     graphs: list[Tensor] = []
     leaf = torch.empty(snippets.count, encoder.channels, device=encoder.mean.device, dtype=encoder.mean.dtype)
     for rows in _chunks(wanted, micro_batch):
-        with torch.set_grad_enabled(keep == "graphs" and trains):
+        with torch.set_grad_enabled(first_pass_cache == "graphs" and trains):
             middle = snippets.encode(rows, 0, split)
             features = snippets.pooled(snippets.run(middle, split, last))
-        if keep == "maps" and split > 0 and trains:
+        if first_pass_cache == "maps" and split > 0 and trains:
             maps = middle.new_empty(len(wanted), *middle.shape[1:]) if maps is None else maps
             maps[[place_of[row] for row in rows]] = middle
         if features.requires_grad:
@@ -142,7 +142,7 @@ def sgs_step(
 
     # 3. Encode the sampled snippets again, and send their features' gradients back.
     if leaf.grad is not None and trains:
-        if keep == "graphs":
+        if first_pass_cache == "graphs":
             for rows, features in zip(_chunks(rows_chosen, micro_batch), graphs):
                 features.backward(gradients[rows])
         else:
@@ -155,7 +155,7 @@ def sgs_step(
 
 
 def kept_map_bytes(encoder: Encoder, clip: Tensor, *, autocast: torch.dtype | None = None) -> int:
-    """Memory that `keep="maps"` takes per snippet, measured on one clip, uint8 (L, H, W, 3)."""
+    """Memory that `first_pass_cache="maps"` takes per snippet, measured on one clip, uint8 (L, H, W, 3)."""
     snippets = _Snippets(encoder, [clip[None]], autocast)
     with torch.no_grad():
         kept = snippets.encode([0], 0, encoder.frozen_stages + 1)

@@ -20,6 +20,7 @@ from ..config import Config
 from ..device import threads_for
 from ..run_folder import RunFolder
 from ..stages.extract import Sources, load_encoder
+from ..stages.inputs import validation_videos
 from .checks import check_clips, check_features_place, check_files
 from .infer import infer_tuned
 from .memory import GIB
@@ -64,6 +65,7 @@ def run_e2e(
     """
     check_clips(config)
     check_files(config, annotations, sources.files)
+    validation_videos(config, annotations)
     tuned = run.e2e / "encoder.pt"
     if features is not None:
         check_features_place(features, tuned)
@@ -73,9 +75,9 @@ def run_e2e(
     outcome.notes.append(f"encoder: {text}")
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
     check_channels(config.detect, encoder.channels, config.encoder.name)
-    with run.bind("e2e", config):
+    with run.bind("e2e", config) as bound:
         remove_leftovers(run.e2e)
-        setup = E2eSetup(config, run, sources, annotations, device, outcome)
+        setup = E2eSetup(config, run, sources, annotations, device, outcome, bound)
         trainer = setup.trainer(encoder, weights_sha256, find_detector(config, run, init_detector))
         if setup.plan is not None:
             say(setup.plan.text())

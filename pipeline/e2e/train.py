@@ -185,7 +185,7 @@ class E2eTrainer(EpochTraining):
             loss_of,
             samples=samples,
             micro_batch=settings.micro_batch,
-            keep=settings.keep,
+            first_pass_cache=settings.first_pass_cache,
             autocast=self.autocast,
         )
 

@@ -41,16 +41,15 @@ def extract_and_detect(config: Config, run: RunFolder, annotations: Annotations,
     """
     device, sources = choose_device(config.device), find_sources(config, annotations, None)
     extracted, _ = run_extract(config, run, sources=sources, weights=weights, shard=None, device=device)
-    with run.bind("detect", config):
-        outcome = detect(
-            config,
-            run.detect,
-            cache=FeatureCache(run.cache),
-            annotations=annotations,
-            scores=None,
-            checkpoint=None,
-            device=device,
-        )
+    outcome = detect(
+        config,
+        run,
+        cache=FeatureCache(run.cache),
+        annotations=annotations,
+        scores=None,
+        checkpoint=None,
+        device=device,
+    )
     left_out = {*sources.missing, *(failure.video_id for failure in extracted.failed), *outcome.missing}
     return Leg(_measured(outcome.evaluation, config), tuple(sorted(left_out)))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -15,8 +18,9 @@ from ...detect.model.build import Trained, check_channels, load_detector
 from ...detect.train import Trainer
 from ...detect.windows import Window, make_windows, training_classes
 from ..config import Config, digest
-from ..run_folder import stage_part
+from ..run_folder import RunFolder
 from .infer import NO_SCORES, Outcome, infer_and_evaluate, note_windows, require_windows, windows_digest
+from .inputs import validation_videos
 
 
 def check_cache(cache: FeatureCache, config: Config) -> None:
@@ -57,7 +61,7 @@ def check_cache(cache: FeatureCache, config: Config) -> None:
 
 def detect(
     config: Config,
-    folder: Path,
+    run: RunFolder,
     *,
     cache: FeatureCache,
     annotations: Annotations,
@@ -70,36 +74,42 @@ def detect(
 
     Parameters
     ----------
-    folder
-        Where the stage's files go.
     scores
         File of video-level class scores.
     checkpoint
         A trained detector: nothing is trained.
     """
-    outcome = Outcome(folder)
+    outcome = Outcome(run.detect)
     check_cache(cache, config)
     check_channels(config.detect, cache.channels, cache.path)
     if checkpoint is None and config.detect.labels.source == "scores" and scores is None:
         raise EtadError(NO_SCORES)
     if scores is not None:
         _check_scores(scores, annotations, config)
-    given = None if checkpoint is None else checkpoint.parent.parent / "classifier.pt"
-    if checkpoint is None:
-        checkpoint = _train(config, outcome, cache=cache, annotations=annotations, device=device, title=title)
-    trained = load_detector(checkpoint)
-    _check_features(trained, cache, checkpoint)
-    return infer_and_evaluate(
-        config,
-        outcome,
-        trained=trained,
-        features=cache,
-        annotations=annotations,
-        scores=scores,
-        given=given,
-        device=device,
-        title=title,
-    )
+    with contextlib.ExitStack() as held:
+        given = None
+        if checkpoint is None:
+            bound = held.enter_context(run.bind("detect", config))
+            checkpoint = _train(
+                config, outcome, cache=cache, annotations=annotations, bound=bound, device=device, title=title
+            )
+        else:
+            held.enter_context(run.hold("detect"))
+            run.save_config(config)
+            given = checkpoint.parent.parent / "classifier.pt"
+        trained = load_detector(checkpoint)
+        _check_features(trained, cache, checkpoint)
+        return infer_and_evaluate(
+            config,
+            outcome,
+            trained=trained,
+            features=cache,
+            annotations=annotations,
+            scores=scores,
+            given=given,
+            device=device,
+            title=title,
+        )
 
 
 def _check_scores(scores: Path, annotations: Annotations, config: Config) -> None:
@@ -121,7 +131,14 @@ def _check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> 
 
 
 def _train(
-    config: Config, outcome: Outcome, *, cache: FeatureCache, annotations: Annotations, device: torch.device, title: str
+    config: Config,
+    outcome: Outcome,
+    *,
+    cache: FeatureCache,
+    annotations: Annotations,
+    bound: Mapping[str, Any],
+    device: torch.device,
+    title: str,
 ) -> Path:
     settings = config.detect.model_copy(update={"in_channels": cache.channels})
     classes = training_classes(annotations, config.data.train_subset)
@@ -129,10 +146,10 @@ def _train(
     windows, report = make_windows(learned, cache, settings=settings, classes=classes, training=True)
     note_windows(outcome, config.data.train_subset, report)
     require_windows(windows, report, config.data.train_subset)
-    tested = [video for video in annotations.subset(config.data.test_subset) if video.actions]
     val_windows: list[Window] = []
-    if tested:
-        val_windows = make_windows(tested, cache, settings=settings, classes=classes, training=False)[0]
+    if kept_apart := validation_videos(config, annotations):
+        val_windows, report = make_windows(kept_apart, cache, settings=settings, classes=classes, training=False)
+        note_windows(outcome, str(config.data.validation_subset), report)
     first = cache.meta(cache.ids[0])
     trainer = Trainer(
         settings,
@@ -148,7 +165,7 @@ def _train(
         },
         config_digest=digest(
             {
-                "config": stage_part("detect", config),
+                "config": bound,
                 "windows": windows_digest(windows),
                 "features": [repr(cache.kind), first.weights_sha256],
             }

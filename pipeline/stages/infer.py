@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from ...data.detections import Detections, write_detections
 from ...data.errors import EtadError
 from ...data.files.atomic import write_json
 from ...data.predictions import predictions_digest, read_predictions, write_predictions
+from ...data.settings import Mark, marks
 from ...detect.model.build import Trained
 from ...detect.results.infer import infer
 from ...detect.results.postprocess import VideoScores, detections
@@ -24,6 +26,9 @@ from ...detect.windows import Window, WindowReport, make_windows
 from ..config import Config
 from .evaluate import Evaluation, evaluate
 from .labels import video_scores
+
+# Settings of inference that come after the raw predictions, which are good whatever these are.
+_AFTER_RAW = ("inference.", "labels.", "tious")
 
 NO_SCORES = (
     "labels come from a file of video-level class scores, and none is named: give --scores FILE, or set "
@@ -200,4 +205,11 @@ def _model_digest(
         total.update(name.encode() + tensor.contiguous().numpy().tobytes())
     total.update(features.digest.encode() + windows_digest(windows).encode())
     total.update(repr((settings.sampling.inference_ratio, settings.heads_precision)).encode())
+    # Any other setting of inference counts once it is not its default: what was made before it came stays good.
+    defaults = DetectSettings()
+    for key, mark in marks(DetectSettings):
+        if mark is Mark.INFERENCE and key != "sampling.inference_ratio" and not key.startswith(_AFTER_RAW):
+            value, default = attrgetter(key)(settings), attrgetter(key)(defaults)
+            if value != default:
+                total.update(repr((key, value)).encode())
     return total.hexdigest()

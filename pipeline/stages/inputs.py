@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...data.annotations import Annotations, match_ids, read_annotations, read_ids
+from ...data.annotations import Annotations, Video, match_ids, read_annotations, read_ids, subset_aliases
 from ...data.errors import EtadError, counted, listing
 from ..config import Config
 
@@ -36,3 +36,25 @@ def read_data(config: Config, annotations: Path | None = None) -> Annotations:
     if config.data.blocked is not None:
         read = block(read, config.data.blocked)
     return read.without_labels(config.data.dropped_labels)
+
+
+def validation_videos(config: Config, annotations: Annotations) -> list[Video]:
+    """The annotated videos that choose the best checkpoint; none where no subset is set apart for that.
+
+    Raises
+    ------
+    EtadError
+        The subset is empty, or is trained or tested on: a checkpoint that is chosen by what it is then measured on
+        looks better than it is.
+    """
+    name = config.data.validation_subset
+    if name is None:
+        return []
+    for key in ("train_subset", "test_subset"):
+        other = getattr(config.data, key)
+        if subset_aliases(name) == subset_aliases(other):
+            raise EtadError(
+                f"data.validation_subset={name} is data.{key}, too: the best checkpoint is chosen on videos that are "
+                "neither trained nor tested on. Name a third subset, or leave it out to choose by the training loss."
+            )
+    return [video for video in annotations.subset(name) if video.actions]

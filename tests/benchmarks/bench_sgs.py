@@ -55,7 +55,7 @@ def main() -> None:
 
         def sampled(keep: str, video: Tensor = video, sample: Tensor = sample) -> None:
             encoder.zero_grad()
-            how = dict(samples=[sample], micro_batch=asked.micro_batch, keep=keep, autocast=autocast)
+            how = dict(samples=[sample], micro_batch=asked.micro_batch, first_pass_cache=keep, autocast=autocast)
             sgs_step(encoder, [video], loss_of, **how)
 
         ways: dict[str, Callable[[], None]] = {"plain": lambda: whole(False), "checkpointing": lambda: whole(True)}

@@ -171,14 +171,14 @@ def _check_metrics(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 def _check_log(found: Path, expected: Path) -> None:
-    """Compare all but the time that epochs took."""
+    """Compare all but the time that epochs took, and the loss on the test subset, which is not measured any more."""
     lines, wanted = (
         [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in (found, expected)
     )
     assert [line["epoch"] for line in lines] == [line["epoch"] for line in wanted]
     for one, other in zip(lines, wanted):
         assert one["train"] == pytest.approx(other["train"], rel=1e-3)
-        for name in {"lr", "encoder_lr", "val_loss"} & other.keys():
+        for name in {"lr", "encoder_lr"} & other.keys():
             assert one[name] == pytest.approx(other[name], rel=1e-3)
 
 

@@ -1,4 +1,3 @@
-import threading
 import tomllib
 from pathlib import Path
 
@@ -6,7 +5,6 @@ import pytest
 
 from etad.data.errors import EtadError
 from etad.pipeline.config import load_config, override, preset_names
-from etad.pipeline.run_folder import RunFolder
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -133,38 +131,12 @@ def test_the_resolved_config_is_toml() -> None:
     assert tree["detect"]["training"]["clip_norm"] == 1.0
 
 
-def test_a_stage_that_made_nothing_binds_nobody_to_its_config(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
-    for ratio in (0.01, 0.2):
-        with run.bind("e2e", load_config(None, [f"e2e.ratio={ratio}"])):
-            pass
-    run.e2e.mkdir()
-    with (
-        pytest.raises(EtadError, match=r"`e2e` was made with another config: e2e\.ratio is 0\.3, was 0\.2"),
-        run.bind("e2e", load_config(None, ["e2e.ratio=0.3"])),
-    ):
-        pytest.fail("bound to a contradicting config")
-
-
-def test_a_stage_that_runs_keeps_others_from_it_but_shards_only_take_turns_to_bind(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
-    with (
-        run.bind("detect", load_config(None, ["seed=1"])),
-        pytest.raises(EtadError, match=r"running `detect` since .* holds this lock"),
-        run.bind("detect", load_config(None, ["seed=2"])),
-    ):
-        pytest.fail("two trained in one folder")
-    assert "seed = 1" in run.config.read_text()
-    entered = threading.Event()
-
-    def shard() -> None:
-        with run.bind("extract", load_config()):
-            entered.set()
-
-    other = threading.Thread(target=shard)
-    with run.bind("extract", load_config()):
-        other.start()
-        assert not entered.wait(0.2)
-    other.join()
-    assert entered.is_set()
-    assert not list(tmp_path.glob("*.lock")) and not list(tmp_path.glob(".*.lock"))
+def test_old_names_of_settings_still_mean_them(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("base = 'thumos14'\n[detect.inference]\nkeep = 7\n")
+    assert load_config("thumos14").detect.inference.max_detections == 200
+    assert load_config(str(mine)).detect.inference.max_detections == 7
+    assert load_config("thumos14", ["detect.inference.keep=8"]).detect.inference.max_detections == 8
+    assert load_config(None, ["e2e.keep=graphs"]).e2e.first_pass_cache == "graphs"
+    with pytest.raises(EtadError, match=r"e2e\.first_pass_cache='x'"):
+        load_config(None, ["e2e.keep=x"])

@@ -162,7 +162,7 @@ def test_a_run_folder_of_a_contradicting_config_is_refused(data: Path, capsys: p
     said = complaint(detect(data, "detect.bins=16"), capsys)
     assert "this run's `detect` was made with another config: detect.bins is 16, was 8" in said
     # What only says how a run goes, or what is done with its predictions, may change.
-    assert cli.run(detect(data, "detect.inference.keep=5", "workers=0")) == 0
+    assert cli.run(detect(data, "detect.inference.max_detections=5", "workers=0")) == 0
     assert "training skipped" in capsys.readouterr().out
 
 

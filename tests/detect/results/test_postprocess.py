@@ -88,7 +88,7 @@ def test_sliding_windows_are_merged_thinned_once_more_and_stay_in_the_video() ->
         windows="sliding",
         num_snippets=NUM_SNIPPETS,
         max_duration=NUM_SNIPPETS,
-        inference=InferenceSettings(keep=20, sigma=0.3, voting_iou=0.95),
+        inference=InferenceSettings(max_detections=20, sigma=0.3, voting_iou=0.95),
     )
     windows = [raw("a", seed=1, start=0.4, length=25.0), raw("a", seed=2, start=15.0, length=25.0), raw("b", seed=3)]
     first, second = detections(windows, settings=settings, video_scores=lambda _: np.array([0.2, 0.8]))

@@ -109,7 +109,7 @@ def test_the_encoders_gradient_is_right_on_average(keep: str) -> None:
         return weighted
 
     weights: list[Tensor] = []
-    step = sgs_step(encoder, videos, loss, samples=ByGradient(remember), micro_batch=2, keep=keep)
+    step = sgs_step(encoder, videos, loss, samples=ByGradient(remember), micro_batch=2, first_pass_cache=keep)
     assert [len(sample) for sample in step.samples] == [3, 2]
     torch.testing.assert_close(_gradient(encoder), torch.cat(weights) @ parts, rtol=1e-9, atol=1e-12)
 

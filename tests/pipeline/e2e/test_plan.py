@@ -47,23 +47,23 @@ def test_the_peak_of_tensors_is_found_whatever_is_left_in_the_end() -> None:
 
 
 def test_without_a_budget_the_settings_stand() -> None:
-    found = plan("e2e.micro_batch=3", "e2e.keep=maps")
-    assert (found.micro_batch, found.keep) == (3, "maps")
+    found = plan("e2e.micro_batch=3", "e2e.first_pass_cache=maps")
+    assert (found.micro_batch, found.first_pass_cache) == (3, "maps")
     assert found.frames == (2 + 2) * 16 * 8 * 64 * 64 * 3
     assert found.maps > 0 and found.detector > 0
-    assert "micro-batch 3, keep maps" in found.text()
+    assert "micro-batch 3, first-pass cache maps" in found.text()
 
 
 def test_a_budget_shrinks_the_micro_batch_then_keeps_nothing_then_says_how_much_is_missing() -> None:
     # Many snippets at once, so that they and not the detector are the peak.
-    large = ["e2e.micro_batch=60", "e2e.keep=maps"]
+    large = ["e2e.micro_batch=60", "e2e.first_pass_cache=maps"]
     whole = plan(*large)
     assert whole.snippets > whole.detector
     smaller = plan(*large, f"e2e.memory_budget_gib={0.8 * whole.total / GIB}")
-    assert smaller.total <= 0.8 * whole.total and smaller.keep == "maps" and 1 <= smaller.micro_batch < 60
-    least = plan("e2e.micro_batch=1", "e2e.keep=nothing")
+    assert smaller.total <= 0.8 * whole.total and smaller.first_pass_cache == "maps" and 1 <= smaller.micro_batch < 60
+    least = plan("e2e.micro_batch=1", "e2e.first_pass_cache=nothing")
     bare = plan(*large, f"e2e.memory_budget_gib={(least.total + least.maps + 1) / GIB}")
-    assert bare.keep == "nothing"
+    assert bare.first_pass_cache == "nothing"
     with pytest.raises(EtadError, match=r"does not hold one micro-batch of one snippet: that takes 0\.\d+ GiB, 0\.\d"):
         plan(*large, f"e2e.memory_budget_gib={0.5 * least.total / GIB}")
 

@@ -66,4 +66,4 @@ def test_a_budget_that_holds_nothing_is_the_users_mistake(capsys: pytest.Capture
     assert cli.run(["profile", *options, "--memory-budget", "0.001"]) == 2
     assert "does not hold one micro-batch of one snippet" in capsys.readouterr().err
     assert cli.run(["profile", *options, "--memory-budget", "1"]) == 0
-    assert "step: micro-batch 4, keep maps" in capsys.readouterr().out
+    assert "step: micro-batch 4, first-pass cache maps" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from etad.extract.encoders.efficientnet import Row, efficientnet_stages
 from etad.extract.encoders.encoder import Encoder
 from etad.extract.encoders.r2plus1d import r2plus1d_stages
 from etad.extract.encoders.resnet import resnet_stages
-from etad.pipeline.e2e.sgs import Keep, SgsStep, kept_map_bytes, sgs_step
+from etad.pipeline.e2e.sgs import FirstPassCache, SgsStep, kept_map_bytes, sgs_step
 
 TINY_ROWS = ((Row(1, 3, 1, 4), Row(1, 3, 2, 6)), (Row(1, 5, 2, 8),), (Row(2, 3, 2, 8),), (Row(1, 5, 2, 10),))
 BUILDERS: dict[str, tuple[Callable[[], list[nn.Module]], int]] = {
@@ -106,7 +106,7 @@ def test_sampling_everything_is_ordinary_back_propagation(kind: str, frozen: int
     assert not any(name.startswith(f"0.stages.{frozen}.") for name in reached)
     for micro_batch in (1, 3, 8):
         for keep in ("nothing", "maps", "graphs"):
-            step = run(encoder, detector, videos, everything, micro_batch=micro_batch, keep=keep)
+            step = run(encoder, detector, videos, everything, micro_batch=micro_batch, first_pass_cache=keep)
             assert_equal(gradients(encoder, detector), expected)
             assert (step.kept_bytes > 0) == (keep == "maps")
             encoder.zero_grad(), detector.zero_grad()
@@ -118,7 +118,7 @@ def test_in_float32_sampling_everything_is_as_close_as_rounding_lets_it(kind: st
     videos, everything = make_videos(5, 3), [torch.arange(5), torch.arange(3)]
     expected = ordinary(encoder, detector, videos, everything)
     for micro_batch, keep in ((1, "maps"), (3, "nothing"), (8, "graphs")):
-        run(encoder, detector, videos, everything, micro_batch=micro_batch, keep=keep)
+        run(encoder, detector, videos, everything, micro_batch=micro_batch, first_pass_cache=keep)
         for name, gradient in gradients(encoder, detector).items():
             if gradient is not None:
                 assert (gradient - expected[name]).norm() <= 1e-5 * expected[name].norm(), (micro_batch, name)
@@ -127,12 +127,12 @@ def test_in_float32_sampling_everything_is_as_close_as_rounding_lets_it(kind: st
 
 @pytest.mark.parametrize("keep", ["nothing", "maps", "graphs"])
 @pytest.mark.parametrize("micro_batch", [1, 3, 8])
-def test_a_part_sampled_is_back_propagation_through_exactly_that_part(keep: Keep, micro_batch: int) -> None:
+def test_a_part_sampled_is_back_propagation_through_exactly_that_part(keep: FirstPassCache, micro_batch: int) -> None:
     encoder, detector = build("tsm-basic", 1)
     videos = make_videos(6, 4)
     samples = [torch.tensor([4, 0, 5]), torch.tensor([2])]
     expected = ordinary(encoder, detector, videos, samples)
-    step = run(encoder, detector, videos, samples, micro_batch=micro_batch, keep=keep)
+    step = run(encoder, detector, videos, samples, micro_batch=micro_batch, first_pass_cache=keep)
     assert_equal(gradients(encoder, detector), expected)
     everything = ordinary(encoder, detector, videos, [torch.arange(6), torch.arange(4)])
     name = next(name for name, gradient in expected.items() if gradient is not None)
@@ -143,7 +143,7 @@ def test_a_part_sampled_is_back_propagation_through_exactly_that_part(keep: Keep
 
 
 @pytest.mark.parametrize("keep", ["nothing", "maps"])
-def test_samples_may_be_chosen_by_the_features(keep: Keep) -> None:
+def test_samples_may_be_chosen_by_the_features(keep: FirstPassCache) -> None:
     encoder, detector = build("slowonly", 2)
     videos = make_videos(6, 4)
 
@@ -153,7 +153,7 @@ def test_samples_may_be_chosen_by_the_features(keep: Keep) -> None:
     with torch.no_grad():
         samples = brightest([encoder(encoder.normalise(video)) for video in videos])
     expected = ordinary(encoder, detector, videos, samples)
-    step = run(encoder, detector, videos, brightest, micro_batch=3, keep=keep)
+    step = run(encoder, detector, videos, brightest, micro_batch=3, first_pass_cache=keep)
     assert_equal(gradients(encoder, detector), expected)
     for found, wanted in zip(step.samples, samples):
         assert torch.equal(found, wanted)
@@ -161,11 +161,11 @@ def test_samples_may_be_chosen_by_the_features(keep: Keep) -> None:
 
 
 @pytest.mark.parametrize("keep", ["nothing", "maps", "graphs"])
-def test_nothing_sampled_leaves_no_gradient_and_the_optimiser_leaves_the_encoder(keep: Keep) -> None:
+def test_nothing_sampled_leaves_no_gradient_and_the_optimiser_leaves_the_encoder(keep: FirstPassCache) -> None:
     encoder, detector = build("tsm-basic", 0)
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     optimiser = torch.optim.AdamW([*encoder.parameters(), *detector.parameters()], lr=0.1, weight_decay=0.5)
-    run(encoder, detector, make_videos(3), [torch.tensor([], dtype=torch.long)], micro_batch=2, keep=keep)
+    run(encoder, detector, make_videos(3), [torch.tensor([], dtype=torch.long)], micro_batch=2, first_pass_cache=keep)
     assert all(parameter.grad is None for parameter in encoder.parameters())
     assert all(parameter.grad is not None for parameter in detector.parameters())
     optimiser.step()
@@ -175,7 +175,7 @@ def test_nothing_sampled_leaves_no_gradient_and_the_optimiser_leaves_the_encoder
 
 def test_a_wholly_frozen_encoder_still_trains_the_detector() -> None:
     encoder, detector = build("tsm-basic", 4)
-    run(encoder, detector, make_videos(3), [torch.arange(3)], micro_batch=2, keep="maps")
+    run(encoder, detector, make_videos(3), [torch.arange(3)], micro_batch=2, first_pass_cache="maps")
     assert all(parameter.grad is None for parameter in encoder.parameters())
     assert all(parameter.grad is not None for parameter in detector.parameters())
 
@@ -199,11 +199,11 @@ def test_features_that_the_loss_ignores_give_the_encoder_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("keep", ["nothing", "maps", "graphs"])
-def test_autocast_computes_roughly_the_same_and_hands_over_float32(keep: Keep) -> None:
+def test_autocast_computes_roughly_the_same_and_hands_over_float32(keep: FirstPassCache) -> None:
     encoder, detector = build("tsm-bottleneck", 1, torch.float32)
     videos, samples = make_videos(4), [torch.tensor([0, 2, 3])]
     exact = ordinary(encoder, detector, videos, samples)
-    step = run(encoder, detector, videos, samples, micro_batch=2, keep=keep, autocast=torch.bfloat16)
+    step = run(encoder, detector, videos, samples, micro_batch=2, first_pass_cache=keep, autocast=torch.bfloat16)
     assert step.features[0].dtype == torch.float32
     for name, gradient in gradients(encoder, detector).items():
         if gradient is not None:
@@ -214,7 +214,7 @@ def test_autocast_computes_roughly_the_same_and_hands_over_float32(keep: Keep) -
 def test_the_cost_of_kept_maps_is_known_beforehand() -> None:
     encoder, detector = build("tsm-basic", 2)
     videos = make_videos(6)
-    step = run(encoder, detector, videos, [torch.arange(4)], micro_batch=3, keep="maps")
+    step = run(encoder, detector, videos, [torch.arange(4)], micro_batch=3, first_pass_cache="maps")
     assert step.kept_bytes == 4 * kept_map_bytes(encoder, videos[0][0])
     assert kept_map_bytes(encoder.freeze(-1), videos[0][0]) == 0
 
@@ -226,7 +226,14 @@ def test_norms_that_learn_and_samples_that_do_not_exist_are_our_own_mistakes() -
     with pytest.raises(AssertionError):
         run(encoder, detector, make_videos(3), [torch.tensor([1, 1])], micro_batch=2)
     with pytest.raises(AssertionError):
-        run(encoder, detector, make_videos(3), lambda features: [torch.arange(1)], micro_batch=2, keep="graphs")
+        run(
+            encoder,
+            detector,
+            make_videos(3),
+            lambda features: [torch.arange(1)],
+            micro_batch=2,
+            first_pass_cache="graphs",
+        )
     encoder.freeze(0, bn_training=True).train()
     with pytest.raises(AssertionError):
         run(encoder, detector, make_videos(3), [torch.tensor([0])], micro_batch=2)

@@ -35,7 +35,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_chains_after_detect_and_is_not_done_twice(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = options(dataset, tmp_path, "e2e.validate_epochs=true")
+    tree = json.loads(dataset.read_text())
+    tree["database"]["target_0000"]["subset"] = "apart"
+    annotations = tmp_path / "apart.json"
+    annotations.write_text(json.dumps(tree))
+    apart = ["e2e.validate_epochs=true", "data.validation_subset=apart", f"data.annotations={annotations}"]
+    words = options(dataset, tmp_path, *apart)
     assert cli.run([*words, "extract", "detect", "e2e"]) == 0
     printed = capsys.readouterr().out
     assert f"detector: starts from {tmp_path / 'detect' / 'checkpoints' / 'last.pt'}" in printed
@@ -148,7 +153,7 @@ def test_detections_of_an_inference_that_stopped_half_way_never_pass_for_others(
     before = results.read_bytes()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("etad.pipeline.stages.infer.measure", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-        run(dataset, tmp_path, "e2e.epochs=1", "detect.inference.keep=3")
+        run(dataset, tmp_path, "e2e.epochs=1", "detect.inference.max_detections=3")
     assert results.read_bytes() != before
     run(dataset, tmp_path, "e2e.epochs=1")
     assert results.read_bytes() == before
@@ -214,8 +219,10 @@ def test_a_budget_that_nothing_would_keep_is_refused(memory: str) -> None:
 
 
 def test_graphs_cannot_be_kept_of_what_is_chosen_later() -> None:
-    with pytest.raises(EtadError, match="keep='graphs' needs to know the sample beforehand, but strategy='fps'"):
-        load_config(None, ["e2e.keep=graphs", "e2e.strategy=fps"])
+    with pytest.raises(
+        EtadError, match="first_pass_cache='graphs' needs to know the sample beforehand, but strategy='fps'"
+    ):
+        load_config(None, ["e2e.first_pass_cache=graphs", "e2e.strategy=fps"])
 
 
 def test_a_detector_that_does_not_fit_or_is_half_trained_is_refused(dataset: Path, tmp_path: Path) -> None:

@@ -95,7 +95,13 @@ def test_all_ways_to_go_back_give_the_same_gradients(dataset: Path, tmp_path: Pa
     ways = [("full", "nothing"), ("checkpoint", "nothing"), *(("sgs", keep) for keep in ("nothing", "maps", "graphs"))]
     found: list[dict[str, Tensor]] = []
     for memory, keep in ways:
-        sets = [f"e2e.memory={memory}", f"e2e.keep={keep}", "e2e.ratio=1", "e2e.micro_batch=5", "e2e.batch=4"]
+        sets = [
+            f"e2e.memory={memory}",
+            f"e2e.first_pass_cache={keep}",
+            "e2e.ratio=1",
+            "e2e.micro_batch=5",
+            "e2e.batch=4",
+        ]
         one = trainer(dataset, tmp_path / f"{memory}{keep}", *sets, *(SLIDING if sliding else ()))
         assert bool(sliding) == (min(window.count for window in one.clips.windows) != one.detect.num_snippets)
         frames = next(one.clips.of([[0, 1, 2]], 0))

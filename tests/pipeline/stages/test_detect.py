@@ -1,13 +1,18 @@
 """The stage `detect`: what it takes from the config, and what from a checkpoint."""
 
+import json
 from pathlib import Path
 
 import miniature
+import pytest
+import torch
 
+from etad.data.checkpoint import load_checkpoint
 from etad.pipeline.cli.main import run
+from etad.pipeline.run_folder import RunFolder
 
 
-def test_a_checkpoint_infers_in_the_number_format_that_the_config_names(tmp_path: Path) -> None:
+def test_a_checkpoint_infers_in_the_dtype_that_the_config_names(tmp_path: Path) -> None:
     cache, annotations = miniature.make(tmp_path)
     trained, again = tmp_path / "trained", tmp_path / "again"
     checkpoint = ["--no-train", "--checkpoint", str(trained / "detect" / "checkpoints" / "last.pt")]
@@ -21,3 +26,92 @@ def test_a_checkpoint_infers_in_the_number_format_that_the_config_names(tmp_path
     whole = detections(trained, "float32")
     assert detections(again, "bfloat16", *checkpoint) != whole
     assert detections(again, "float32", *checkpoint) == whole
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> list[str]:
+    """Options that name a cache and its annotations, of which two videos are set apart for validation."""
+    cache, annotations = miniature.make(tmp_path)
+    tree = json.loads(annotations.read_text())
+    for id in ("v00", "v01"):
+        tree["database"][id]["subset"] = "apart"
+    annotations.write_text(json.dumps(tree))
+    return ["--features", str(cache), "--annotations", str(annotations)]
+
+
+def detect(data: list[str], out: Path, *sets: str, more: tuple[str, ...] = ()) -> int:
+    return run(["detect", "-o", str(out), *data, *miniature.set_options(*sets), *more])
+
+
+def model(out: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_checkpoint(out / "detect" / "checkpoints" / f"{name}.pt")["model"]
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_more_epochs_go_on_to_what_they_would_have_come_to_at_once(
+    data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert detect(data, tmp_path / "parts", "detect.training.epochs=1") == 0
+    assert detect(data, tmp_path / "parts", "detect.training.epochs=3") == 0
+    assert "training went on from" in capsys.readouterr().out
+    assert detect(data, tmp_path / "whole", "detect.training.epochs=3") == 0
+    assert same(model(tmp_path / "parts"), model(tmp_path / "whole"))
+    for name in ("detections.json", "metrics.json"):
+        assert (tmp_path / "parts/detect" / name).read_bytes() == (tmp_path / "whole/detect" / name).read_bytes()
+    assert detect(data, tmp_path / "whole", "detect.training.epochs=2") == 2
+    assert "trained for 3 epochs" in capsys.readouterr().err
+
+
+def test_a_change_of_inference_does_inference_again_and_nothing_else(
+    data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert detect(data, tmp_path / "run") == 0
+    folder = tmp_path / "run" / "detect"
+    trained = (folder / "checkpoints" / "last.pt").read_bytes()
+    detections, raw = (folder / "detections.json").read_bytes(), (folder / "raw.h5").read_bytes()
+    for changed, from_raw in (("detect.inference.sigma=0.9", True), ("detect.sampling.inference_ratio=0.3", False)):
+        capsys.readouterr()
+        assert detect(data, tmp_path / "run", changed) == 0
+        printed = capsys.readouterr().out
+        assert "training skipped" in printed and ("inference skipped" in printed) == from_raw
+        assert (folder / "checkpoints" / "last.pt").read_bytes() == trained
+        assert (folder / "detections.json").read_bytes() != detections
+        assert ((folder / "raw.h5").read_bytes() == raw) == from_raw
+    assert detect(data, tmp_path / "run") == 0
+    assert (folder / "detections.json").read_bytes() == detections
+
+
+def test_the_best_checkpoint_is_chosen_on_videos_set_apart_and_never_on_tested_ones(
+    data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def losses(out: Path) -> list[float | None]:
+        return [json.loads(line)["val_loss"] for line in (out / "detect/log.jsonl").read_text().splitlines()]
+
+    plain, chosen = tmp_path / "plain", tmp_path / "chosen"
+    assert detect(data, plain) == 0
+    assert losses(plain) == [None, None]
+    assert detect(data, chosen, "data.validation_subset=apart") == 0
+    measured = losses(chosen)
+    assert all(measured)
+    state = load_checkpoint(chosen / "detect/checkpoints/last.pt")["position"]
+    assert (state["best_loss"], state["best_of"]) == (min(each for each in measured if each), "validation")
+    assert same(model(plain), model(chosen))
+    for subset, key in (("validation", "test_subset"), ("train", "train_subset")):
+        assert detect(data, tmp_path / "refused", f"data.validation_subset={subset}") == 2
+        assert f"is data.{key}, too" in capsys.readouterr().err
+
+
+def test_two_that_detect_in_one_folder_take_turns_or_one_is_refused(
+    data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert detect(data, out) == 0
+    last = str(out / "detect" / "checkpoints" / "last.pt")
+    with RunFolder(out).hold("detect"):
+        assert detect(data, out) == 2
+        assert detect(data, out, more=("--no-train", "--checkpoint", last)) == 2
+    assert capsys.readouterr().err.count("holds this lock") == 2
+    assert detect(data, out, more=("--no-train", "--checkpoint", last)) == 0
