@@ -1,6 +1,6 @@
 """Sampling by gradient norm: as many as asked for, each as often as it should be, and right on average."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -12,13 +12,7 @@ from etad.extract.encoders.resnet import resnet_stages
 from etad.pipeline.e2e.samples import draw_samples
 from etad.pipeline.e2e.sgs import ByGradient, sgs_step
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def seeded(seed: int) -> torch.Generator:

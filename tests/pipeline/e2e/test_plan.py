@@ -1,7 +1,5 @@
 """What fits into a budget is known before training begins, and a step then takes no more."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -15,14 +13,6 @@ from etad.pipeline.e2e.sgs import sgs_step
 
 CPU = torch.device("cpu")
 SETS = ["detect.num_snippets=16", "detect.max_duration=16", "detect.bins=4", "detect.num_stages=1", "e2e.batch=2"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def plan(*sets: str) -> StepPlan:

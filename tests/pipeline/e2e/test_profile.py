@@ -1,7 +1,5 @@
 """The costs of a config, measured without any data."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -22,14 +20,6 @@ SETS = [
     "e2e.micro_batch=4",
     "device=cpu",
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_phases_add_up_to_a_step_of_the_config() -> None:

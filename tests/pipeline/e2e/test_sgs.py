@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -22,14 +22,6 @@ BUILDERS: dict[str, tuple[Callable[[], list[nn.Module]], int]] = {
     "r2plus1d": (lambda: r2plus1d_stages(num_blocks=(1, 1, 1, 1), width=8), 64),
     "efficientnet": (lambda: efficientnet_stages(rows=TINY_ROWS, stem_channels=4, head_channels=12), 12),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build(kind: str, frozen: int, dtype: torch.dtype = torch.float64) -> tuple[Encoder, nn.Module]:

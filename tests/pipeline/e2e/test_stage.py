@@ -2,12 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from miniature_e2e import make, options, run, trainer
+from miniature_e2e import options, run, trainer
 
 from etad.data.checkpoint import load_checkpoint
 from etad.data.errors import EtadError
@@ -16,19 +15,6 @@ from etad.extract.encoders.encoder import build_encoder
 from etad.extract.weights.load import load_weights
 from etad.pipeline.cli import main as cli
 from etad.pipeline.config import load_config
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("set"))
 
 
 @pytest.mark.slow

@@ -1,14 +1,13 @@
 """End-to-end training: whatever stops it, it comes to the same weights, and every step does what it should."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from miniature_e2e import SHORT, SLIDING, changed, make, trainer, weights
+from miniature_e2e import SHORT, SLIDING, changed, trainer, weights
 from torch import Tensor
 
 from etad.data.checkpoint import load_checkpoint
@@ -18,19 +17,6 @@ from etad.extract.clips import Failure, read_clips
 from etad.pipeline.e2e import clips as e2e_clips
 from etad.pipeline.e2e import train as e2e_train
 from etad.pipeline.e2e.sgs import SgsStep, sgs_step
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("set"))
 
 
 class Killed(Exception):
