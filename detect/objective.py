@@ -50,7 +50,7 @@ class Objective:
             [torch.from_numpy(window.labels) for window in windows],
         )
         x = detector.enhance(features, mask)
-        proposals = self.draw(x.detach(), generator) if training else self.draw.for_validation(len(windows))
+        proposals = self.draw(x.detach(), generator) if training else self.draw.for_validation()
         proposals = proposals.to(device)
         actions = actions.to(device)
         return detection_loss(

@@ -23,23 +23,39 @@ class Block:
     ----------
     video
         Number of the video in the batch.
+    key
+        Blocks of one key look at the same proposals: videos may share them.
     proposals
         (k, 2) what they look at, in snippets.
     """
 
     video: int
+    key: int
     proposals: Tensor
 
 
-def blocks_of(proposals: Tensor) -> list[Block]:
-    """Cut proposals, (B, K, 2) in snippets, into blocks that the processor's threads can share evenly."""
-    num_proposals = proposals.shape[1]
+def blocks_of(proposals: Tensor, num_videos: int) -> list[Block]:
+    """Cut proposals into blocks that the processor's threads can share evenly.
+
+    Parameters
+    ----------
+    proposals
+        (K, 2) in snippets, which all videos share, or (B, K, 2), each video's own.
+    num_videos
+        B.
+    """
+    num_proposals = proposals.shape[-2]
     per_video = -(-num_proposals // BLOCK)
     if per_video > 1 and proposals.device.type == "cpu":
         threads = torch.get_num_threads()
         per_video = -(-per_video // threads) * threads
     size = -(-num_proposals // per_video)
-    return [Block(number, part) for number, video in enumerate(proposals) for part in video.split(size)]
+    if proposals.dim() == 2:
+        parts = proposals.split(size)
+        return [Block(video, key, part) for video in range(num_videos) for key, part in enumerate(parts)]
+    assert len(proposals) == num_videos, (proposals.shape, num_videos)
+    owned = ((video, part) for video, own in enumerate(proposals) for part in own.split(size))
+    return [Block(video, key, part) for key, (video, part) in enumerate(owned)]
 
 
 def shares(blocks: Sequence[Block], device: torch.device) -> tuple[list[list[int]], list[int]]:

@@ -165,7 +165,7 @@ class _Heads(torch.autograd.Function):
             kept: list[tuple[Gather, _Activations]] = []
             # Inference evaluates the same proposals of every video: a thread needs to place them but once.
             placed: dict[int, Gather] = {}
-            repeat = len({blocks[number].proposals.data_ptr() for number in numbers}) < len(numbers)
+            repeat = len({blocks[number].key for number in numbers}) < len(numbers)
             room = Workspace(z)
             for number in numbers:
                 block, rows = blocks[number], slice(*starts[number : number + 2])
@@ -173,10 +173,9 @@ class _Heads(torch.autograd.Function):
                 if table is own and block.video != of_video:
                     project(block.video, own)
                     of_video = block.video
-                key = block.proposals.data_ptr()
-                gather = placed.get(key) or layout.gather(block)
+                gather = placed.get(block.key) or layout.gather(block)
                 if repeat:
-                    placed[key] = gather
+                    placed[block.key] = gather
                 # What is kept needs a place of its own.
                 part = _forward(gather, table, weights, Workspace(z) if keeps else room)
                 torch.baddbmm(last_bias, part.fourth.to(last.dtype), last.transpose(1, 2), out=chains[:, rows])

@@ -178,20 +178,28 @@ def roi_align(features: Tensor, proposals: Tensor, *, bins: int) -> Tensor:
     Parameters
     ----------
     features
-        (T, C) features of one video.
+        (B, T, C).
     proposals
-        (K, 2) start and end in snippets, as `place` takes them.
+        (K, 2) start and end in snippets, which all videos share, or (B, K, 2); as `place` takes them.
     bins
         R.
 
     Returns
     -------
     Tensor
-        (K, R, C).
+        (B, K, R, C).
     """
-    terms = place(proposals, bins=bins, num_snippets=len(features)).by_bin()
-    gathered = gather_sum(features, terms.row, terms.weight.to(features.dtype), terms.offsets())
-    return gathered.view(bins, -1, features.shape[1]).transpose(0, 1)
+
+    def terms_of(own: Tensor) -> Terms:
+        return place(own, bins=bins, num_snippets=features.shape[1]).by_bin()
+
+    shared = proposals.dim() == 2
+    all_terms = itertools.repeat(terms_of(proposals), len(features)) if shared else map(terms_of, proposals)
+    by_video = [
+        gather_sum(video, terms.row, terms.weight.to(features.dtype), terms.offsets())
+        for video, terms in zip(features, all_terms)
+    ]
+    return torch.stack(by_video).unflatten(1, (bins, -1)).transpose(1, 2)
 
 
 def gather_sum(table: Tensor, index: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:

@@ -82,9 +82,9 @@ def match(proposals: Tensor, actions: Actions) -> Matches:
     Parameters
     ----------
     proposals
-        (B, K, 2) fractions of the window.
+        (B, K, 2) fractions of the window, or (K, 2) where all videos share them.
     """
-    start, end = proposals.double().unsqueeze(2).unbind(-1)  # [B, K, 1]
+    start, end = proposals.double().unsqueeze(-2).unbind(-1)  # [B, K, 1] or [K, 1]
     action_start, action_end = actions.segments.unsqueeze(1).unbind(-1)  # [B, 1, N]
     inter = (torch.minimum(end, action_end) - torch.maximum(start, action_start)).clamp(min=0)
     union = (end - start) + (action_end - action_start) - inter

@@ -109,14 +109,12 @@ class CascadeStage(nn.Module):
         x
             (B, 256, T) enhanced features.
         proposals
-            (B, K, 2) fractions of the window; no gradient flows into them.
+            (B, K, 2) fractions of the window, or (K, 2) where all videos share them; no gradient flows into them.
         """
-        batch, num_proposals, _ = proposals.shape
+        batch, num_proposals = len(x), proposals.shape[-2]
         z = self.reduce(x + self.context(x).relu()).relu().transpose(1, 2)  # [B, T, 128]
         num_snippets = z.shape[1]
         in_snippets = extend(proposals.detach() * num_snippets)
-        if proposals.stride(0) == 0:  # the same for every video, and seen to be the same
-            in_snippets = in_snippets[:1].expand(batch, -1, -1)
         # The table of projected snippets costs the same for any number of proposals: few are cheaper without it.
         evaluate = self._by_table if num_proposals > num_snippets else self._by_roi
         (by_center, iou, boundary, start, end), shared = evaluate(z, in_snippets)
@@ -125,7 +123,7 @@ class CascadeStage(nn.Module):
         if self.classes is not None:
             logits = self.classes(shared[None])[0].view(batch, num_proposals, -1)
         return StageOutput(
-            proposals=proposals,
+            proposals=proposals.expand(batch, -1, -1),
             offsets=offsets,
             iou=iou.sigmoid().view(batch, num_proposals, 2),
             boundary=boundary.sigmoid().view(batch, num_proposals, 2),
@@ -142,8 +140,7 @@ class CascadeStage(nn.Module):
             What five chains give, (B K, 1 or 2), as `run_heads` orders them, and the shared hidden layer (B K, 512).
         """
         quarter = self.bins // 4
-        by_video = [roi_align(*video, bins=self.bins) for video in zip(z, in_snippets)]
-        roi = torch.cat(by_video).transpose(1, 2)
+        roi = roi_align(z, in_snippets, bins=self.bins).flatten(0, 1).transpose(1, 2)
         shared = self.shared(roi.flatten(1)[None]).relu()
         ends = self.ends(torch.stack([roi[:, :, :quarter].flatten(1), roi[:, :, -quarter:].flatten(1)]))
         return (*self.heads(shared.expand(3, -1, -1)), *ends), shared[0]
@@ -153,7 +150,11 @@ class CascadeStage(nn.Module):
         short = choose_training_dtype(self.precision, z.device)
         dtype = z.dtype if short == torch.float32 else short
         chains, shared = run_heads(
-            z, self._head_weights(), blocks_of(in_snippets), wants_shared=self.classes is not None, dtype=dtype
+            z,
+            self._head_weights(),
+            blocks_of(in_snippets, len(z)),
+            wants_shared=self.classes is not None,
+            dtype=dtype,
         )
         return tuple(chains), shared
 

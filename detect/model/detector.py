@@ -89,7 +89,7 @@ class Detector(nn.Module):
         features
             (B, C, T) snippet features.
         proposals
-            (B, K, 2) proposals to evaluate, fractions of the window.
+            (B, K, 2) proposals to evaluate, fractions of the window, or (K, 2) where all videos share them.
         mask
             (B, 1, T), 1 for real snippets, 0 for padding.
         """

@@ -33,7 +33,7 @@ def infer(
     order = [list(range(i, min(i + size, len(windows)))) for i in range(0, len(windows), size)]
     for numbers, (features, mask) in zip(order, batches.of(order)):
         mask = None if mask is None else mask.to(device)
-        output = detector(features.to(device), proposals.expand(len(numbers), -1, -1), mask)
+        output = detector(features.to(device), proposals, mask)
         segments, iou = output.averaged_boundaries().cpu(), output.averaged_iou().cpu()
         boundary = output.boundary if mask is None else output.boundary * mask
         logits = output.stages[-1].class_logits

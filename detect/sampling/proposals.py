@@ -58,12 +58,12 @@ class ProposalSampler:
         )
         return self.all[rows.cpu()]
 
-    def for_validation(self, num_videos: int) -> Tensor:
-        """The grid's proposals, the same for every video, (B, K, 2)."""
-        return self._grid(self.sampling.ratio).expand(num_videos, -1, -1)
+    def for_validation(self) -> Tensor:
+        """The grid's proposals, which all videos share, (K, 2)."""
+        return self._grid(self.sampling.ratio)
 
     def for_inference(self) -> Tensor:
-        """All proposals, or a grid of them (Table 4), (K, 2)."""
+        """All proposals, or a grid of them (Table 4), which all videos share, (K, 2)."""
         return self._grid(self.sampling.inference_ratio)
 
     def _grid(self, ratio: float) -> Tensor:

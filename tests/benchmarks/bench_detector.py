@@ -52,7 +52,6 @@ def training(batch: int, proposals: Tensor, precision: str) -> dict[str, Callabl
     optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-5, fused=True)
     features = torch.randn(batch, CHANNELS, NUM_SNIPPETS)
     actions = Actions.of([torch.tensor([[0.2, 0.5], [0.6, 0.7]])] * batch, [torch.tensor([1, 2])] * batch)
-    proposals = proposals.expand(batch, -1, -1)
 
     def step(forward: Callable[..., object]) -> None:
         output = forward(features, proposals)
@@ -67,7 +66,10 @@ def training(batch: int, proposals: Tensor, precision: str) -> dict[str, Callabl
         parts["loss"].backward()
         optimizer.step()
 
-    return {"plain": lambda: step(lambda *a: plain.detect(detector, *a)), "ours": lambda: step(detector)}
+    def forward(features: Tensor, proposals: Tensor) -> object:
+        return plain.detect(detector, features, proposals.expand(batch, -1, -1))
+
+    return {"plain": lambda: step(forward), "ours": lambda: step(detector)}
 
 
 def inference(batch: int, proposals: Tensor, precision: str) -> dict[str, Callable[[], object]]:
@@ -78,7 +80,7 @@ def inference(batch: int, proposals: Tensor, precision: str) -> dict[str, Callab
     return {
         # Video by video: all at once, it would only take more memory.
         "plain": run(lambda: [plain.detect(detector, video, proposals[None]) for video in features.split(1)]),
-        "ours": run(lambda: detector(features, proposals.expand(batch, -1, -1))),
+        "ours": run(lambda: detector(features, proposals)),
     }
 
 

@@ -7,7 +7,7 @@ CPU = torch.device("cpu")
 
 
 def cut(num_videos: int, num_proposals: int) -> list[Block]:
-    return blocks_of(torch.rand(num_videos, num_proposals, 2))
+    return blocks_of(torch.rand(num_videos, num_proposals, 2), num_videos)
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,12 @@ def test_threads_get_whole_videos_and_share_what_is_left_over(
         assert shares(cut(num_videos, num_proposals), CPU) == (parts, shared)
     finally:
         torch.set_num_threads(before)
+
+
+def test_blocks_of_shared_proposals_have_the_same_keys_in_every_video() -> None:
+    shared, own = blocks_of(torch.rand(2000, 2), 3), cut(3, 2000)
+    assert [block.video for block in shared] == [block.video for block in own]
+    assert [len(block.proposals) for block in shared] == [len(block.proposals) for block in own]
+    per_video = len(shared) // 3
+    assert [block.key for block in shared] == 3 * list(range(per_video))
+    assert len({block.key for block in own}) == len(own)

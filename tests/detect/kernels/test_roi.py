@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from etad.detect.kernels.roi import gather_sum, place, roi_align
+from etad.detect.kernels import roi
+from etad.detect.kernels.roi import gather_sum, place
 from reference import roi as plain
 
 PROPOSALS = [
@@ -14,6 +15,11 @@ PROPOSALS = [
     [11.0, 12.0],
     [-0.75, 3.1],
 ]
+
+
+def roi_align(features: torch.Tensor, proposals: torch.Tensor, *, bins: int) -> torch.Tensor:
+    """Of one video."""
+    return roi.roi_align(features[None], proposals[None], bins=bins)[0]
 
 
 @pytest.mark.parametrize("bins", [4, 8])
@@ -82,3 +88,13 @@ def test_gather_sum_passes_gradcheck_with_empty_bags_and_unread_rows() -> None:
     weight = torch.tensor([0.5, 2.0, -1.0, 0.25], dtype=torch.float64)
     offsets = torch.tensor([0, 2, 2, 4])
     assert torch.autograd.gradcheck(lambda table: gather_sum(table, index, weight, offsets), table)
+
+
+def test_videos_have_their_own_proposals_or_share_them() -> None:
+    features = torch.randn(2, 12, 4, generator=torch.Generator().manual_seed(4))
+    first, second = torch.tensor(PROPOSALS), torch.tensor(PROPOSALS) / 2
+    own = roi.roi_align(features, torch.stack([first, second]), bins=8)
+    assert torch.equal(own[0], roi_align(features[0], first, bins=8))
+    assert torch.equal(own[1], roi_align(features[1], second, bins=8))
+    shared = roi.roi_align(features, first, bins=8)
+    assert torch.equal(shared, roi.roi_align(features, torch.stack([first, first]), bins=8))

@@ -169,7 +169,7 @@ def test_short_products_end_in_long_ones_and_their_gradients_add_up_in_float32(
 
 def test_proposals_that_videos_share_are_placed_once_and_evaluated_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     stage, x = CascadeStage(bins=8), torch.randn(3, 256, 16, generator=torch.Generator().manual_seed(0))
-    proposals = torch.rand(50, 2, generator=torch.Generator().manual_seed(1)).sort(dim=1).values.expand(3, -1, -1)
+    proposals = torch.rand(50, 2, generator=torch.Generator().manual_seed(1)).sort(dim=1).values
     placed: list[int] = []
     place = heads.gather_of
 
@@ -182,9 +182,26 @@ def test_proposals_that_videos_share_are_placed_once_and_evaluated_the_same(monk
     with one_thread(), torch.no_grad():
         shared = stage(x, proposals)
         assert placed == [17, 17, 16]
-        apart = stage(x, proposals.contiguous())
+        apart = stage(x, proposals.expand(3, -1, -1))
         assert len(placed) == 3 + 9
-    assert torch.equal(shared.offsets, apart.offsets) and torch.equal(shared.iou, apart.iou)
+    for mine, other in zip(vars(shared).values(), vars(apart).values()):
+        assert mine is other is None or torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("num_proposals", [10, 40])  # built RoI features, and the table of projected snippets
+def test_shared_proposals_train_as_copies_of_them_do(num_proposals: int) -> None:
+    torch.manual_seed(0)
+    detector, features = Detector(in_channels=16, enhancement="conv", num_stages=2, bins=8), torch.randn(3, 16, 16)
+    proposals = torch.rand(num_proposals, 2).sort(dim=1).values
+    found = []
+    for given in (proposals, proposals.expand(3, -1, -1), proposals.repeat(3, 1, 1)):
+        output = detector(features, given)
+        loss = output.averaged_boundaries().square().mean() + output.averaged_iou().mean()
+        grads = torch.autograd.grad(loss, list(detector.parameters()), allow_unused=True)
+        found.append([output.stages[0].proposals, loss, *(each for each in grads if each is not None)])
+    assert found[0][0].shape == (3, num_proposals, 2)
+    for others in found[1:]:
+        assert all(torch.equal(mine, other) for mine, other in zip(found[0], others, strict=True))
 
 
 def test_placements_of_one_video_are_not_kept_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
