@@ -1,22 +1,73 @@
-"""The pretrain stage of a run: which clips, which weights to start from."""
+"""The pretrain stage of a run: an encoder learns to classify actions; extraction takes its checkpoint (Table 7)."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
 
-from ...data.errors import EtadError
+from ... import __version__
+from ...data.checkpoint import load_checkpoint, save_checkpoint
+from ...data.errors import EtadError, counted
+from ...data.files.atomic import write_json
 from ...data.synthetic.dataset import SyntheticSpec
-from ...extract.clips import ClipPlan
-from ...extract.encoders.encoder import build_encoder, encoder_spec
-from ...extract.weights.load import load_weights
+from ...detect.loop import build_optimizer, check_finite, run_training, update
+from ...extract.clips import ClipPlan, Failure
+from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
+from ...extract.prefetch import in_order
+from ...extract.settings import PretrainSettings
+from ...extract.weights.load import encoder_checkpoint, load_weights
 from ..config import Config, digest
+from ..device import threads_for
 from ..run_folder import RunFolder
 from .extract import find_sources, packaged_weights
 from .inputs import read_data
 from .pretrain_clips import AnnotatedClips, ClipSource, DrawnClips
-from .pretrain_training import PretrainReport, run
+
+FORMAT = "etad-encoder"
+# A shorter memory of squared gradients than AdamW's usual 0.999: random weights then leave their plateau sooner.
+_BETAS = (0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class PretrainReport:
+    """What pretraining did.
+
+    Parameters
+    ----------
+    path
+        The encoder's checkpoint.
+    accuracy
+        Share of held-out clips that are classified right; none where there are none.
+    chance
+        What guessing one class for all of them would reach.
+    steps
+        Steps taken now; 0 where it was done before.
+    failed
+        Videos that could not be used.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    accuracy: float | None
+    chance: float | None
+    steps: int
+    failed: tuple[Failure, ...]
+
+    def text(self) -> str:
+        """Tell it in one line."""
+        told = f"{self.path}: {counted(len(self.labels), 'class')}"
+        if self.accuracy is not None and self.chance is not None:
+            told += f", {self.accuracy:.1%} of held-out clips right (one class for all: {self.chance:.1%})"
+        return told + ("" if self.steps else "; done before")
 
 
 def run_pretrain(config: Config, folder: RunFolder, *, weights: Path | None, device: torch.device) -> PretrainReport:
@@ -40,7 +91,7 @@ def run_pretrain(config: Config, folder: RunFolder, *, weights: Path | None, dev
             "To pretrain from scratch all the same, set encoder.init=random."
         )
     with folder.bind("pretrain", config):
-        return run(
+        return train(
             config.pretrain,
             encoder=encoder,
             encoder_name=config.encoder.name,
@@ -52,6 +103,93 @@ def run_pretrain(config: Config, folder: RunFolder, *, weights: Path | None, dev
             workers=config.workers,
             origin=digest(origin),
         )
+
+
+def train(
+    settings: PretrainSettings,
+    *,
+    encoder: Encoder,
+    encoder_name: str,
+    clip_frames: int,
+    source: ClipSource,
+    out: Path,
+    seed: int,
+    device: torch.device,
+    workers: int,
+    origin: str,
+) -> PretrainReport:
+    """Train an encoder with a linear classifier on top; goes on where it stopped, and does nothing if it is done.
+
+    Parameters
+    ----------
+    encoder
+        With the weights to start from; holds the trained ones in the end.
+    source
+        Where clips come from.
+    out
+        Folder; gets `encoder.pt`, `metrics.json` and, on the way, `last.pt`.
+    workers
+        Threads that read clips ahead.
+    origin
+        Digest of what else the result depends on (weights to start from, clips): a state of another origin is refused.
+
+    Raises
+    ------
+    EtadError
+        The loss is not finite, or the folder's state was made with other settings, weights or clips.
+    """
+    trainer = _Trainer(settings, encoder, num_classes=len(source.labels), seed=seed, device=device)
+    made_with = {
+        "encoder": encoder_name,
+        "origin": origin,
+        "labels": list(source.labels),
+        "seed": seed,
+        "settings": settings.model_dump(mode="json", exclude={"checkpoint_seconds"}),
+    }
+    final, last = out / "encoder.pt", out / "last.pt"
+    if final.exists():
+        saved = _load(final, made_with)
+        encoder.load_state_dict(saved["encoder"])
+        accuracy, chance = saved["accuracy"], saved["chance"]
+        return PretrainReport(final, source.labels, accuracy, chance, steps=0, failed=())
+    if last.exists():
+        trainer.load(_load(last, made_with)["trainer"])
+
+    # 1. Train, saving the state now and then.
+    first = trainer.position
+    trainer.read = lambda: _ahead(source.batch, trainer.position, settings.steps, settings.batch_clips, workers)
+    trainer.write = lambda: save_checkpoint(
+        last, {"format": FORMAT, "made_with": made_with, "trainer": trainer.state()}
+    )
+    with threads_for(encoder), tqdm(desc="pretrain", total=settings.steps, initial=first, unit="step") as bar:
+
+        def progress(step: int, steps: int, loss: float) -> None:
+            bar.set_postfix_str(f"loss {trainer.loss:.3f}, accuracy {trainer.accuracy:.2f}", refresh=False)
+            bar.update(step - bar.n)
+
+        run_training(trainer, checkpoint_seconds=settings.checkpoint_seconds, progress=progress)
+
+    # 2. Measure on clips that were never trained on.
+    accuracy, chance = _measure(trainer, source, settings, workers)
+
+    # 3. The encoder's checkpoint is written last: where it is, pretraining is done.
+    write_json(out / "metrics.json", {"accuracy": accuracy, "chance": chance, "labels": source.labels}, indent=1)
+    content = {
+        "format": FORMAT,
+        "clip_frames": clip_frames,
+        "labels": list(source.labels),
+        "head": trainer.head.state_dict(),
+        "accuracy": accuracy,
+        "chance": chance,
+        "made_with": made_with,
+        "config": settings.model_dump(mode="json"),
+        "version": __version__,
+    }
+    encoder.eval()
+    save_checkpoint(final, content | encoder_checkpoint(encoder, name=encoder_name))
+    last.unlink(missing_ok=True)
+    failed = tuple(source.failures.values())
+    return PretrainReport(final, source.labels, accuracy, chance, steps=settings.steps - first, failed=failed)
 
 
 def _drawn(config: Config) -> tuple[ClipSource, dict[str, object]]:
@@ -92,3 +230,124 @@ def _annotated(config: Config) -> tuple[ClipSource, dict[str, object]]:
     )
     videos = [(video.id, [vars(action) for action in video.actions]) for video in training]
     return source, {"plan": plan.describe(), "videos": videos}
+
+
+class _Trainer:
+    """Encoder, classifier and optimiser, step by step."""
+
+    def __init__(
+        self, settings: PretrainSettings, encoder: Encoder, *, num_classes: int, seed: int, device: torch.device
+    ) -> None:
+        self.settings, self.device = settings, device
+        self.encoder = encoder.to(device).freeze(settings.frozen_stages, bn_training=True)
+        self.head = nn.Linear(encoder.channels, num_classes)
+        # Small weights from our own generator: every class starts about as likely, the same on every run.
+        nn.init.normal_(self.head.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
+        nn.init.zeros_(self.head.bias)
+        self.head.to(device)
+        trained = [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
+        self.optimizer = build_optimizer(
+            [{"params": [*trained, *self.head.parameters()], "lr": settings.lr}],
+            kind="adamw",
+            weight_decay=settings.weight_decay,
+            betas=_BETAS,
+        )
+        self.position, self.num_steps = 0, settings.steps
+        # Where clips come from, and where the state goes: set by whoever runs the training.
+        self.read: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]] = lambda: iter(())
+        self.write: Callable[[], object] = lambda: None
+        # Running means over about fifty steps, for the progress bar.
+        self.loss, self.accuracy = math.log(num_classes), 1 / num_classes
+
+    def epoch_batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """All the clips that are left: pretraining is one long epoch."""
+        self.encoder.train()
+        yield from self.read()
+
+    def step(self, batch: tuple[np.ndarray, np.ndarray]) -> float:
+        """Take one step on clips, uint8 (N, L, H, W, 3), and their classes, (N,)."""
+        clips, classes = batch
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        wanted = torch.from_numpy(classes).to(self.device)
+        logits = self.logits(clips)
+        loss = F.cross_entropy(logits, wanted, label_smoothing=self.settings.label_smoothing)
+        self.position += 1
+        advice = f"Lower pretrain.lr={self.settings.lr:g}, or check the weights that it started from."
+        check_finite(loss, f"step {self.position}", advice)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        update(self.optimizer)
+        right = (logits.argmax(dim=1) == wanted).float().mean().item()
+        self.loss += 0.02 * (loss.item() - self.loss)
+        self.accuracy += 0.02 * (right - self.accuracy)
+        return loss.item()
+
+    def end_epoch(self, *, seconds: float, steps: int) -> None:
+        """Nothing: what is measured in the end is measured once."""
+
+    def save(self) -> None:
+        """Write the state to go on from."""
+        self.write()
+
+    def logits(self, clips: np.ndarray) -> Tensor:
+        """Classify clips, uint8 (N, L, H, W, 3), as (N, classes)."""
+        return self.head(self.encoder(self.encoder.normalise(torch.from_numpy(clips).to(self.device))))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that going on needs."""
+        return {
+            "encoder": self.encoder.state_dict(),
+            "head": self.head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "position": {"step": self.position, "loss": self.loss, "accuracy": self.accuracy},
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.encoder.load_state_dict(state["encoder"])
+        self.head.load_state_dict(state["head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        position = state["position"]
+        self.position, self.loss, self.accuracy = position["step"], position["loss"], position["accuracy"]
+
+    def _rate(self) -> float:
+        settings = self.settings
+        cosine = 0.5 * (1 + math.cos(math.pi * self.position / settings.steps))
+        return settings.lr * cosine * min(1.0, (self.position + 1) / (settings.warmup_steps + 1))
+
+
+@torch.no_grad()
+def _measure(
+    trainer: _Trainer, source: ClipSource, settings: PretrainSettings, workers: int
+) -> tuple[float | None, float | None]:
+    """Accuracy on held-out clips, and the share of the commonest class among them."""
+    if not source.can_measure:
+        return None, None
+    trainer.encoder.eval()
+    batches = math.ceil(settings.held_out_clips / settings.batch_clips)
+    right, counts = 0, np.zeros(len(source.labels), dtype=np.int64)
+    for clips, classes in _ahead(source.held_out, 0, batches, settings.batch_clips, workers):
+        right += int((trainer.logits(clips).argmax(dim=1).cpu().numpy() == classes).sum())
+        counts += np.bincount(classes, minlength=len(counts))
+    return right / int(counts.sum()), int(counts.max()) / int(counts.sum())
+
+
+def _ahead(
+    batch: Callable[[int, int], tuple[np.ndarray, np.ndarray]], first: int, stop: int, num_clips: int, workers: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batches first .. stop - 1, read by threads ahead of their use."""
+
+    def parts(number: int) -> list[Iterator[tuple[np.ndarray, np.ndarray]]]:
+        return [map(batch, (number,), (num_clips,))]
+
+    yield from in_order(parts, ((number,) for number in range(first, stop)), workers=workers, ahead=1)
+
+
+def _load(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
+    saved = load_checkpoint(path)
+    if saved.get("format") != FORMAT or saved.get("made_with") != made_with:
+        raise EtadError(
+            f"{path}: this encoder was pretrained with other settings, weights or clips than those asked for. "
+            "Choose another run folder with -o, or remove it."
+        )
+    return saved

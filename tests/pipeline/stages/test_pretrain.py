@@ -17,8 +17,8 @@ from etad.extract.clips import ClipPlan, Failure
 from etad.extract.encoders.encoder import Encoder, build_encoder
 from etad.extract.settings import ClipSettings, PretrainSettings
 from etad.extract.weights.load import load_weights
+from etad.pipeline.stages.pretrain import PretrainReport, train
 from etad.pipeline.stages.pretrain_clips import BACKGROUND, AnnotatedClips, DrawnClips
-from etad.pipeline.stages.pretrain_training import PretrainReport, run
 
 SETTINGS = PretrainSettings(
     source="synthetic", steps=6, batch_clips=4, lr=1e-2, held_out_clips=8, checkpoint_seconds=1e-9
@@ -70,7 +70,7 @@ def _run(out: Path, source: Any, settings: PretrainSettings = SETTINGS, **change
         "workers": 0,
         "origin": "random",
     }
-    return run(settings, **(arguments | changes))
+    return train(settings, **(arguments | changes))
 
 
 def test_it_learns_what_can_be_learned_and_says_how_well(tmp_path: Path) -> None:
