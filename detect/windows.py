@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..data.annotations import Annotations, Repair, Video, clean, match_ids
 from ..data.cache.source import FeatureSource, SnippetSource
+from ..data.digest import digest_of
 from ..data.errors import EtadError, counted, listing
 from ..data.timeline import Span, Timing, window_starts
 from .resize import resize
@@ -148,6 +149,16 @@ def collate(windows: Sequence[Tensor], num_snippets: int) -> tuple[Tensor, Tenso
     places = torch.arange(num_snippets, device=features.device)
     mask = places < torch.tensor(lengths, device=features.device)[:, None]
     return features, mask[:, None].to(features.dtype)
+
+
+def windows_digest(windows: Sequence[Window]) -> str:
+    """Digest of which snippets make up windows, and what is annotated in them."""
+    return digest_of(
+        repr((window.video_id, window.first, window.count, window.duration_seconds, window.span)).encode()
+        + window.segments.tobytes()
+        + window.labels.tobytes()
+        for window in windows
+    )
 
 
 def _windows_of(

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from ..data.cache.cache import FeatureCache, FeatureMeta, finished_ids, pack, write_part
 from ..data.cache.meta import Kind, check_same_kind
 from ..data.cache.parts import part_id, part_paths
+from ..data.digest import file_sha256
 from ..data.errors import EtadError, listing
 from ..data.precision import choose_dtype
+from ..data.progress import progress_bar
 from ..data.timeline import Timeline, Timing
-from ..data.video.video import file_sha256
 from .clips import ClipPlan, Failure, clip_batches
 from .encode import EncodedVideo, encode_batches
 from .encoders.encoder import Encoder
@@ -110,7 +109,7 @@ def run(
     decoded = clip_batches(missing, plan, batch_clips=settings.batch_clips, workers=settings.workers)
     with (
         contextlib.closing(decoded),
-        tqdm(total=len(missing), unit="video", desc="extract", file=sys.stderr, disable=not progress) as bar,
+        progress_bar("extract", unit="video", total=len(missing), shown=progress) as bar,
     ):
         for item in encode_batches(encoder, decoded, device=device, dtype=dtype):
             failure = item if isinstance(item, Failure) else _store(item, cache, template, settings.store_dtype)

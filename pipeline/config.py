@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -123,11 +122,6 @@ def toml_path(path: Path) -> str:
 def preset_names() -> list[str]:
     """Names of the presets that come with the package."""
     return sorted(path.name.removesuffix(".toml") for path in _presets().iterdir() if path.name.endswith(".toml"))
-
-
-def digest(part: Mapping[str, Any]) -> str:
-    """Digest of a config's part, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(part, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -13,6 +13,7 @@ LIBRARIES = {
     "av": ["data/video/"],
     "h5py": ["data/"],
     "orjson": ["data/"],
+    "tqdm": ["data/progress.py"],
     "click": ["pipeline/"],
     "matplotlib": ["pipeline/"],
 }
@@ -22,7 +23,7 @@ SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 # Who may import whom: a wing (`data/cache`) or a module that lies in a room itself (`data.errors`) -> wings and
 # modules of any room; a bare `data` stands for all of that room. Inside a wing everybody may import everybody.
-_PLAIN = {"data.errors", "data.timeline", "data.settings", "data.precision"}
+_PLAIN = {"data.errors", "data.timeline", "data.settings", "data.precision", "data.digest", "data.progress"}
 _RECORDS = {"data.annotations", "data.detections", "data.predictions", "data.class_scores", "data.checkpoint"}
 _PIPELINE = {"data", "extract", "detect", "pipeline.config", "pipeline.settings", "pipeline.run_folder"}
 _PIPELINE |= {"pipeline.device"}
@@ -31,6 +32,8 @@ ARROWS: dict[str, set[str]] = {
     "data.settings": {"data.errors"},
     "data.timeline": {"data.errors"},
     "data.precision": {"data.errors"},
+    "data.digest": {"data.errors"},
+    "data.progress": set(),
     "data/files": _PLAIN,
     **{record: _PLAIN | _RECORDS | {"data/files"} for record in _RECORDS},
     "data/cache": _PLAIN | _RECORDS | {"data/files"},

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import torch
 
+from ..digest import digest_of
 from ..errors import EtadError, nearest
 from ..timeline import Timing
 from .index import index_rows, read_index, row_timing
@@ -100,11 +101,8 @@ class FeatureCache:
     @property
     def digest(self) -> str:
         """SHA-256 over ids, lengths, timing and features' digests of all videos, packed or not."""
-        total = hashlib.sha256(repr(self.kind).encode())
-        for video_id in self.ids:
-            row = self._rows[video_id]
-            total.update(repr([escape(video_id), *(row[name].item() for name in _DIGESTED)]).encode())
-        return total.hexdigest()
+        rows = ([escape(video_id), *(self._rows[video_id][name].item() for name in _DIGESTED)] for video_id in self.ids)
+        return digest_of(repr(each).encode() for each in chain([self.kind], rows))
 
     def __len__(self) -> int:
         return len(self.ids)

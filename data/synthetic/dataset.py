@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..annotations import Action, read_json
+from ..digest import values_digest
 from ..errors import EtadError
 from ..files.atomic import write_json
 from ..video.video import write_video
@@ -91,8 +90,7 @@ class SyntheticSpec:
     @property
     def digest(self) -> str:
         """Name this very set: same digest, same frames and annotations."""
-        text = json.dumps({**asdict(self), "version": _VERSION}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return values_digest({**asdict(self), "version": _VERSION})[:16]
 
 
 def make_dataset(folder: Path, spec: SyntheticSpec, *, workers: int = 2) -> Path:

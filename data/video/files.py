@@ -1,8 +1,7 @@
-"""Which files are videos, and which file is which: names and digests, without opening one as a video."""
+"""Which files are videos, and which id each has, without opening one."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ VIDEO_SUFFIXES = frozenset(
         *("mpeg", "mpg", "mts", "ogv", "ts", "vob", "webm", "wmv"),
     )
 )
-_CHUNK_BYTES = 1 << 20
 
 
 def list_videos(folder: Path | str) -> dict[str, Path]:
@@ -44,24 +42,6 @@ def list_videos(folder: Path | str) -> dict[str, Path]:
         known = " ".join(sorted(VIDEO_SUFFIXES))
         raise EtadError(f"{folder}: no video file in it or below it. Known suffixes are {known}.")
     return dict(sorted(videos.items()))
-
-
-def file_sha256(path: Path | str) -> str:
-    """Digest a file's bytes (hexadecimal), reading it piece by piece.
-
-    Raises
-    ------
-    EtadError
-        The file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with Path(path).open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise EtadError(f"{path}: the file cannot be read ({error.strerror}).") from error
-    return digest.hexdigest()
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from ..errors import EtadError
 from ..files.atomic import replacing
-from .files import VIDEO_SUFFIXES, file_sha256, list_videos
+from .files import VIDEO_SUFFIXES, list_videos
 from .frame_index import FrameIndex, PacketTime, index_by_order, index_by_packets
 from .reader import Video, VideoInfo
 
@@ -21,7 +21,6 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "Video",
     "VideoInfo",
-    "file_sha256",
     "list_videos",
     "open_video",
     "probe",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import re
 import warnings
 import zipfile
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...data.digest import file_sha256
 from ...data.errors import EtadError, nearest
 
 # Under which of these a checkpoint keeps its weights, beside an optimiser, arguments and the like.
@@ -69,9 +69,7 @@ def read_weights(path: Path | str) -> WeightsFile:
     if not tensors:
         raise EtadError(f"{path}: holds no tensors, a file of weights does. Name a file of weights.")
     name = content.get("encoder_name") if isinstance(content, Mapping) else None
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return WeightsFile(path, path.stat().st_size, digest, tensors, name if isinstance(name, str) else None)
+    return WeightsFile(path, path.stat().st_size, file_sha256(path), tensors, name if isinstance(name, str) else None)
 
 
 def _check_kind(path: Path) -> None:

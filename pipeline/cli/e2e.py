@@ -61,7 +61,7 @@ def e2e(
         scores=scores,
         features=features,
         device=choose_device(config.device),
-        say=lambda text: click.echo(text, err=True),
+        report=lambda text: click.echo(text, err=True),
     )
     for note in outcome.notes:
         click.echo(note)

@@ -181,7 +181,7 @@ def demo(common: Common) -> int:
     from ..show.report import percent, table
 
     config = common.load(default="demo")
-    report = run_demo(config, common.run_folder("runs/demo"), say=lambda part: click.echo(part, err=True))
+    report = run_demo(config, common.run_folder("runs/demo"), report=lambda part: click.echo(part, err=True))
     tious = config.detect.tious
     shown = [tiou for tiou in (0.3, 0.5, 0.75, 0.95) if tiou in tious] or list(tious)
     rows = [

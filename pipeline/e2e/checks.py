@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache, finished_ids
+from ...data.digest import file_sha256
 from ...data.errors import EtadError, counted, listing
 from ...data.settings import Mark, marks
-from ...data.video.video import file_sha256
 from ...detect.model.build import Trained, check_classes
 from ...detect.sampling.strategies import sample_size
 from ...detect.settings import DetectSettings
@@ -83,11 +83,11 @@ def check_failing(failed: Mapping[str, Failure], num_videos: int, *, allowed: fl
     """
     share = len(failed) / max(num_videos, 1)
     if share > allowed or share == 1:
-        told = [f"{id} ({failure.reason})" for id, failure in sorted(failed.items())]
+        reasons = [f"{id} ({failure.reason})" for id, failure in sorted(failed.items())]
         more = f", more than e2e.failing_share={allowed:g} allows" if share > allowed else ""
         raise EtadError(
             f"{len(failed)} of {counted(num_videos, 'training video')} cannot be read{more}: "
-            f"{listing(told, most=20)}. Get other copies, or list them in data.blocked."
+            f"{listing(reasons, most=20)}. Get other copies, or list them in data.blocked."
         )
 
 

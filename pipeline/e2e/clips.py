@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ...data.cache.source import Snippets
 from ...data.errors import EtadError
+from ...data.progress import progress_bar
 from ...data.timeline import Timeline, Timing
 from ...data.video.transforms import sample_generator
 from ...data.video.video import probe
@@ -38,7 +38,8 @@ def probe_snippets(
             return Failure(item[0], item[1], str(error))
 
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        found = list(tqdm(pool.map(look, files.items()), total=len(files), desc="e2e: open", unit="video"))
+        looked = pool.map(look, files.items())
+        found = list(progress_bar("e2e: open", looked, unit="video", total=len(files)))
     timelines = {id: each for id, each in zip(files, found) if isinstance(each, Timeline)}
     timings = {id: Timing.of(timeline) for id, timeline in timelines.items()}
     lengths = {id: timeline.num_snippets for id, timeline in timelines.items()}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import sys
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from ...data.cache.source import MemoryFeatures
+from ...data.digest import digest_of, tensor_chunks
+from ...data.progress import progress_bar
 from ...data.timeline import Timing
 from ...extract.clips import ClipPlan, Failure, clip_batches
 from ...extract.encode import encode_batches
@@ -36,7 +36,7 @@ def encode_in_memory(
     was_training = encoder.training
     encoder.eval()
     decoded = clip_batches(files, plan, batch_clips=batch_clips, workers=workers)
-    with contextlib.closing(decoded), tqdm(total=len(files), unit="video", desc=title, file=sys.stderr) as bar:
+    with contextlib.closing(decoded), progress_bar(title, unit="video", total=len(files)) as bar:
         for item in encode_batches(encoder, decoded, device=device, dtype=dtype):
             if isinstance(item, Failure):
                 failed.append(item)
@@ -50,10 +50,7 @@ def encode_in_memory(
 
 def features_digest(files: Mapping[str, Path], plan: ClipPlan, *, encoder: Encoder, dtype: torch.dtype) -> str:
     """Name features before they are computed: by the encoder's weights, what is done to frames, and the files."""
-    total = hashlib.sha256(f"{json.dumps(plan.describe(), sort_keys=True)} {dtype}".encode())
-    for name, tensor in encoder.state_dict().items():
-        total.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    for id, path in files.items():
-        found = path.stat() if path.exists() else None
-        total.update(repr((id, found and (found.st_size, found.st_mtime_ns))).encode())
-    return total.hexdigest()
+    frames = f"{json.dumps(plan.describe(), sort_keys=True)} {dtype}"
+    stats = ((id, path.stat() if path.exists() else None) for id, path in files.items())
+    sources = (repr((id, found and (found.st_size, found.st_mtime_ns))).encode() for id, found in stats)
+    return digest_of(chain([frames.encode()], tensor_chunks(encoder.state_dict()), sources))

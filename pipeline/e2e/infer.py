@@ -12,18 +12,18 @@ from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache
 from ...data.cache.source import FeatureSource
 from ...data.detections import read_detections
+from ...data.digest import file_sha256, tensors_digest, values_digest
 from ...data.errors import counted
 from ...data.files.atomic import write_json
-from ...data.video.video import file_sha256
 from ...detect.model.build import load_detector
 from ...extract.clips import Failure
 from ...extract.encoders.encoder import Encoder
-from ..config import Config, digest
+from ..config import Config
 from ..device import threads_for
 from ..stages.extract import Sources, extract_with
 from ..stages.infer import infer_and_evaluate, inference_settings, measure
 from .features import encode_in_memory, features_digest
-from .setup import E2eOutcome, encoding, tensors_digest
+from .setup import E2eOutcome, encoding
 
 
 def infer_tuned(
@@ -68,7 +68,7 @@ def infer_tuned(
     else:
         features = _cached(config, outcome, files, encoder=encoder, weights=weights, cache=cache, device=device)
         name = "" if features is None else features.digest
-    made_from = digest(
+    made_from = values_digest(
         {
             "features": name,
             "detector": tensors_digest(trained.state["model"]),
@@ -106,8 +106,8 @@ def infer_tuned(
         device=device,
         title="e2e",
     )
-    told = [[failure.video_id, str(failure.path), failure.reason] for failure in failed]
-    write_json(stamp, {"made_from": made_from, "failed": told})
+    unread = [[failure.video_id, str(failure.path), failure.reason] for failure in failed]
+    write_json(stamp, {"made_from": made_from, "failed": unread})
     return outcome
 
 

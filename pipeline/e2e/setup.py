@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from ...data.annotations import Annotations
+from ...data.digest import tensors_digest, values_digest
 from ...data.errors import EtadError
 from ...data.precision import choose_dtype, choose_training_dtype
 from ...detect.loading import Batches
@@ -19,14 +19,14 @@ from ...detect.model.detector import Detector
 from ...detect.objective import Objective, mean_loss
 from ...detect.run_state import Provenance, Stream, step_generator
 from ...detect.settings import DetectSettings
-from ...detect.windows import make_windows, training_classes
+from ...detect.windows import make_windows, training_classes, windows_digest
 from ...extract.augment import ColourJitter, RandAugment
 from ...extract.clips import Augmentation, ClipPlan, Failure
 from ...extract.encoders.encoder import Encoder
-from ..config import Config, digest
+from ..config import Config
 from ..run_folder import RunFolder
 from ..stages.extract import Sources
-from ..stages.infer import Outcome, note_windows, require_windows, windows_digest
+from ..stages.infer import Outcome, note_windows, require_windows
 from ..stages.inputs import validation_videos
 from .checks import check_detector, check_failing, check_sampling
 from .clips import TrainingClips, probe_snippets
@@ -146,7 +146,7 @@ class E2eSetup:
                 in_channels=encoder.channels,
                 classes=classes,
                 source={"encoder": config.encoder.name, "weights_sha256": weights_sha256, "clips": clips},
-                config_digest=digest(made_from),
+                config_digest=values_digest(made_from),
                 seed=config.seed,
             ),
             folder=self.outcome.folder,
@@ -222,11 +222,3 @@ def _folder(config: Config, files: Mapping[str, Path]) -> Path:
 def _autocast(precision: str, device: torch.device) -> torch.dtype | None:
     dtype = choose_training_dtype(precision, device)
     return None if dtype == torch.float32 else dtype
-
-
-def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Digest of named tensors."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        total.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ...data.annotations import Annotations
 from ...data.checkpoint import load_checkpoint, save_checkpoint
 from ...data.files.atomic import remove_leftovers
+from ...data.progress import step_bar
 from ...detect.model.build import check_channels
 from ...extract.encoders.encoder import Encoder
 from ...extract.weights.load import encoder_checkpoint
@@ -41,7 +41,7 @@ def run_e2e(
     scores: Path | None,
     features: Path | None = None,
     device: torch.device,
-    say: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> E2eOutcome:
     """Train through the encoder, infer with its features, evaluate; do only what is missing.
 
@@ -55,8 +55,8 @@ def run_e2e(
         File of video-level class scores.
     features
         Cache to write the tuned encoder's features to, of both subsets; none: they never leave memory.
-    say
-        Told the plan of a step before training begins, where a memory budget is set.
+    report
+        Called with the plan of a step before training begins, where a memory budget is set.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def run_e2e(
         setup = E2eSetup(config, run, sources, annotations, device, outcome, bound)
         trainer = setup.trainer(encoder, weights_sha256, find_detector(config, run, init_detector))
         if setup.plan is not None:
-            say(setup.plan.text())
+            report(setup.plan.text())
             trainer.watches_memory = True
         _train(trainer, config, outcome)
         if setup.plan is not None and trainer.peak_bytes is not None:
@@ -111,15 +111,8 @@ def _train(trainer: E2eTrainer, config: Config, outcome: E2eOutcome) -> None:
     if resumed:
         at = f"epoch {trainer.state.epoch + 1}, step {trainer.state.step + 1}"
         outcome.notes.append(f"training went on from {trainer.last} ({at})")
-    with tqdm(desc="e2e: train", unit="step") as bar:
-
-        def progress(step: int, steps: int, loss: float) -> None:
-            bar.total = steps
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-            bar.update(step - bar.n)
-
-        with threads_for(trainer.encoder):
-            trainer.run(progress)
+    with threads_for(trainer.encoder), step_bar("e2e: train") as after_step:
+        trainer.run(after_step)
 
 
 def _write_encoder(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config) -> None:

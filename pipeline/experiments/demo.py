@@ -44,27 +44,27 @@ class DemoReport:
     pictures: list[Path] = field(default_factory=list)
 
 
-def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoReport:
+def demo(config: Config, folder: Path, *, report: Callable[[str], None]) -> DemoReport:
     """Draw the set, pretrain, extract, detect, train end to end, evaluate, plot; the same detector on poorer features.
 
     Parameters
     ----------
-    say
-        Told each part before it begins.
+    report
+        Called with each part's name before it begins.
     """
-    report = DemoReport(folder)
+    found = DemoReport(folder)
     run = RunFolder(folder)
 
-    with _part("draw the videos", report, say):
+    with _part("draw the videos", found, report):
         config = ensure_synthetic_set(config, folder / "data")
     annotations = read_data(config)
 
-    with _part("pretrain the encoder on the source set", report, say):
+    with _part("pretrain the encoder on the source set", found, report):
         pretrained = run_pretrain(config, run, weights=None, device=choose_device(config.device))
-        say(f"  {pretrained.text()}")
+        report(f"  {pretrained.text()}")
 
-    with _part("baseline: random proposals", report, say):
-        report.evaluations["random proposals"] = _random(config, annotations, folder)
+    with _part("baseline: random proposals", found, report):
+        found.evaluations["random proposals"] = _random(config, annotations, folder)
     poorer = folder / "baselines"
     legs = {
         "clips of one repeated frame": (RunFolder(poorer / "still"), ("clips.still=true",)),
@@ -72,30 +72,30 @@ def demo(config: Config, folder: Path, *, say: Callable[[str], None]) -> DemoRep
         "pretrained motion features": (run, ()),
     }
     for name, (leg, sets) in legs.items():
-        with _part(f"extract and detect: {name}", report, say):
+        with _part(f"extract and detect: {name}", found, report):
             weights = None if "untrained" in name else run.encoder
-            found = extract_and_detect(override(config, *sets), leg, annotations, weights=weights)
-            assert not found.left_out, found.left_out
-            report.evaluations[name] = found.evaluation
+            measured = extract_and_detect(override(config, *sets), leg, annotations, weights=weights)
+            assert not measured.left_out, measured.left_out
+            found.evaluations[name] = measured.evaluation
 
-    with _part("train end to end from there", report, say):
+    with _part("train end to end from there", found, report):
         tuned = train_end_to_end(config, run, annotations, weights=None, init_detector=None)
-        report.evaluations["the same, then trained end to end"] = tuned.evaluation
+        found.evaluations["the same, then trained end to end"] = tuned.evaluation
 
-    with _part("draw the pictures", report, say):
+    with _part("draw the pictures", found, report):
         detections = read_detections(run.e2e / "detections.json")
         tested = Annotations(
             annotations.source, {video.id: video for video in annotations.subset(config.data.test_subset)}
         )
-        average = {name: evaluation.average_mAP for name, evaluation in report.evaluations.items()}
-        report.pictures = [
+        average = {name: evaluation.average_mAP for name, evaluation in found.evaluations.items()}
+        found.pictures = [
             plot_qualitative(qualitative_strips(tested, detections), run.plots / "qualitative.png"),
             plot_curves(run.detect / "log.jsonl", run.plots / "curves.png"),
             plot_curves(run.e2e / "log.jsonl", run.plots / "e2e_curves.png"),
             plot_baselines(average, run.plots / "baselines.png", title="The same detector on the same videos"),
         ]
-    write_json(folder / "demo.json", {name: e.as_json() for name, e in report.evaluations.items()}, indent=1)
-    return report
+    write_json(folder / "demo.json", {name: e.as_json() for name, e in found.evaluations.items()}, indent=1)
+    return found
 
 
 def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluation:
@@ -112,8 +112,8 @@ def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluatio
 
 
 @contextmanager
-def _part(name: str, report: DemoReport, say: Callable[[str], None]) -> Iterator[None]:
-    say(name)
+def _part(name: str, found: DemoReport, report: Callable[[str], None]) -> Iterator[None]:
+    report(name)
     started = time.monotonic()
     yield
-    report.seconds[name] = time.monotonic() - started
+    found.seconds[name] = time.monotonic() - started

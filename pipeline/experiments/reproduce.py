@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ...data.errors import EtadError
 from ...data.files.atomic import write_json
+from ...data.progress import progress_bar
 from ..config import Config, override
 from ..device import choose_device
 from ..run_folder import RunFolder
@@ -168,7 +168,7 @@ def _pool(jobs: int) -> Iterator[Callable[[Job], Future[Measured]]]:
 
 
 def _gather(submit: Callable[[Job], Future[Measured]], jobs: Sequence[Job], *, title: str) -> list[Measured]:
-    with tqdm(total=len(jobs), desc=title, unit="run") as bar:
+    with progress_bar(title, unit="run", total=len(jobs)) as bar:
         futures = []
         for job in jobs:
             futures.append(submit(job))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
 from ...data.annotations import Annotations, clean, match_ids, subset_aliases
 from ...data.cache.cache import FeatureCache, parts_folder
 from ...data.errors import EtadError, counted, listing
+from ...data.progress import progress_bar
 from ...data.video.video import probe
 from ...extract.encoders.encoder import encoder_spec
 from ..config import Config
@@ -93,7 +92,7 @@ def _of_videos(config: Config, annotations: Annotations | None, *, probe_videos:
             yield Finding("note", folder, what, "they are extracted, not trained on")
     if not probe_videos:
         return
-    for id, path in tqdm(sources.files.items(), desc="check", unit="video"):
+    for id, path in progress_bar("check", sources.files.items(), unit="video"):
         try:
             seconds = probe(path).duration_seconds
         except EtadError as error:

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache
 from ...data.class_scores import read_class_scores
+from ...data.digest import values_digest
 from ...data.errors import EtadError
+from ...data.progress import step_bar
 from ...detect.model.build import Trained, check_channels, load_detector
 from ...detect.train import Trainer
-from ...detect.windows import Window, make_windows, training_classes
-from ..config import Config, digest
+from ...detect.windows import Window, make_windows, training_classes, windows_digest
+from ..config import Config
 from ..run_folder import RunFolder
-from .infer import NO_SCORES, Outcome, infer_and_evaluate, note_windows, require_windows, windows_digest
+from .infer import NO_SCORES, Outcome, infer_and_evaluate, note_windows, require_windows
 from .inputs import validation_videos
 
 
@@ -163,7 +164,7 @@ def _train(
             "clips": config.clips.model_dump(mode="json"),
             "transform": first.transform_json,
         },
-        config_digest=digest(
+        config_digest=values_digest(
             {
                 "config": bound,
                 "windows": windows_digest(windows),
@@ -182,12 +183,6 @@ def _train(
         if resumed:
             at = f"epoch {trainer.state.epoch + 1}, step {trainer.state.step + 1}"
             outcome.notes.append(f"training went on from {trainer.last} ({at})")
-        with tqdm(desc=f"{title}: train", unit="step") as bar:
-
-            def progress(step: int, steps: int, loss: float) -> None:
-                bar.total = steps
-                bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-                bar.update(step - bar.n)
-
-            trainer.run(progress)
+        with step_bar(f"{title}: train") as after_step:
+            trainer.run(after_step)
     return trainer.last.with_name(f"{settings.inference.checkpoint}.pt")

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from ...data.annotations import Annotations, describe_repairs
 from ...data.cache.source import FeatureSource
 from ...data.detections import Detections, write_detections
+from ...data.digest import digest_of, tensor_chunks
 from ...data.errors import EtadError
 from ...data.files.atomic import write_json
 from ...data.predictions import predictions_digest, read_predictions, write_predictions
+from ...data.progress import progress_bar
 from ...data.settings import Mark, marks
 from ...detect.model.build import Trained
 from ...detect.results.infer import infer
 from ...detect.results.postprocess import VideoScores, detections
 from ...detect.settings import DetectSettings, LabelSettings
-from ...detect.windows import Window, WindowReport, make_windows
+from ...detect.windows import Window, WindowReport, make_windows, windows_digest
 from ..config import Config
 from .evaluate import Evaluation, evaluate
 from .labels import video_scores
@@ -114,14 +115,10 @@ def infer_and_evaluate(
         outcome.notes.append("inference skipped: raw.h5 is up to date")
     else:
         trained.detector.compute_in(settings.heads_precision)
-        bar = tqdm(
-            infer(
-                trained.detector.to(device), windows, features, settings=settings, device=device, workers=config.workers
-            ),
-            total=len(windows),
-            desc=f"{title}: infer",
-            unit="window",
+        predictions = infer(
+            trained.detector.to(device), windows, features, settings=settings, device=device, workers=config.workers
         )
+        bar = progress_bar(f"{title}: infer", predictions, unit="window", total=len(windows))
         write_predictions(raw, bar, model_digest=model_digest)
 
     # 2. Labels, then detections.
@@ -180,16 +177,6 @@ def require_windows(windows: Sequence[Window], report: WindowReport, subset: str
         raise EtadError(f"no training window is left of subset '{subset}': {why}.")
 
 
-def windows_digest(windows: Sequence[Window]) -> str:
-    """Digest of which snippets make up windows, and what is annotated in them."""
-    total = hashlib.sha256()
-    for window in windows:
-        place = (window.video_id, window.first, window.count, window.duration_seconds, window.span)
-        total.update(repr(place).encode())
-        total.update(window.segments.tobytes() + window.labels.tobytes())
-    return total.hexdigest()
-
-
 def _detections(raw: Path, settings: DetectSettings, source: VideoScores | None, classes: Sequence[str]) -> Detections:
     videos = list(detections(read_predictions(raw), settings=settings, video_scores=source))
     return Detections.join(
@@ -200,16 +187,18 @@ def _detections(raw: Path, settings: DetectSettings, source: VideoScores | None,
 def _model_digest(
     trained: Trained, features: FeatureSource, windows: Sequence[Window], settings: DetectSettings
 ) -> str:
-    total = hashlib.sha256()
-    for name, tensor in sorted(trained.state["model"].items()):
-        total.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    total.update(features.digest.encode() + windows_digest(windows).encode())
-    total.update(repr((settings.sampling.inference_ratio, settings.heads_precision)).encode())
     # Any other setting of inference counts once it is not its default: what was made before it came stays good.
-    defaults = DetectSettings()
+    defaults, others = DetectSettings(), []
     for key, mark in marks(DetectSettings):
         if mark is Mark.INFERENCE and key != "sampling.inference_ratio" and not key.startswith(_AFTER_RAW):
             value, default = attrgetter(key)(settings), attrgetter(key)(defaults)
             if value != default:
-                total.update(repr((key, value)).encode())
-    return total.hexdigest()
+                others.append(repr((key, value)))
+    rest = (
+        features.digest,
+        windows_digest(windows),
+        repr((settings.sampling.inference_ratio, settings.heads_precision)),
+        *others,
+    )
+    weights = tensor_chunks(dict(sorted(trained.state["model"].items())))
+    return digest_of(chain(weights, (part.encode() for part in rest)))

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ...data.annotations import Annotations, match_ids
 from ...data.cache.source import FeatureSource
 from ...data.class_scores import read_class_scores
+from ...data.digest import values_digest
 from ...data.errors import EtadError
 from ...data.files.atomic import write_text
+from ...data.progress import progress_bar
 from ...detect.results.classify import VideoClassifier, load_classifier, pool, save_classifier, train_classifier
 from ...detect.results.postprocess import VideoScores
 from ...detect.settings import DetectSettings
-from ..config import digest
 
 
 def video_scores(
@@ -77,11 +77,11 @@ def _classifier(
     videos = [video for video in videos if video.id in matches]
     number_of = {label: number for number, label in enumerate(classes)}
     shown = [[number_of[action.label] for action in video.actions] for video in videos]
-    stamp = digest({"cache": cache.digest, "videos": [video.id for video in videos], "shown": shown})
+    stamp = values_digest({"cache": cache.digest, "videos": [video.id for video in videos], "shown": shown})
     path, stamp_path = folder / "classifier.pt", folder / "classifier.digest"
     if path.exists() and stamp_path.exists() and stamp_path.read_text(encoding="utf-8") == stamp:
         return load_classifier(path)
-    bar = tqdm(videos, desc="classify: pool", unit="video")
+    bar = progress_bar("classify: pool", videos, unit="video")
     pooled = np.stack([pool(cache.read(matches[video.id])) for video in bar])
     classifier = train_classifier(pooled, shown, labels=classes)
     save_classifier(path, classifier)

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from ... import __version__
 from ...data.checkpoint import load_checkpoint, save_checkpoint
+from ...data.digest import values_digest
 from ...data.errors import EtadError, counted
 from ...data.files.atomic import write_json
+from ...data.progress import step_bar
 from ...data.synthetic.dataset import SyntheticSpec
 from ...detect.loop import build_optimizer, check_finite, run_training, update
 from ...extract.clips import ClipPlan, Failure
@@ -25,7 +26,7 @@ from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
 from ...extract.prefetch import in_order
 from ...extract.settings import PretrainSettings
 from ...extract.weights.load import encoder_checkpoint, load_weights
-from ..config import Config, digest
+from ..config import Config
 from ..device import threads_for
 from ..run_folder import RunFolder
 from .extract import find_sources, packaged_weights
@@ -63,11 +64,11 @@ class PretrainReport:
     failed: tuple[Failure, ...]
 
     def text(self) -> str:
-        """Tell it in one line."""
-        told = f"{self.path}: {counted(len(self.labels), 'class')}"
+        """Word it in one line."""
+        text = f"{self.path}: {counted(len(self.labels), 'class')}"
         if self.accuracy is not None and self.chance is not None:
-            told += f", {self.accuracy:.1%} of held-out clips right (one class for all: {self.chance:.1%})"
-        return told + ("" if self.steps else "; done before")
+            text += f", {self.accuracy:.1%} of held-out clips right (one class for all: {self.chance:.1%})"
+        return text + ("" if self.steps else "; done before")
 
 
 def run_pretrain(config: Config, folder: RunFolder, *, weights: Path | None, device: torch.device) -> PretrainReport:
@@ -101,7 +102,7 @@ def run_pretrain(config: Config, folder: RunFolder, *, weights: Path | None, dev
             seed=config.seed,
             device=device,
             workers=config.workers,
-            origin=digest(origin),
+            origin=values_digest(origin),
         )
 
 
@@ -161,13 +162,11 @@ def train(
     trainer.write = lambda: save_checkpoint(
         last, {"format": FORMAT, "made_with": made_with, "trainer": trainer.state()}
     )
-    with threads_for(encoder), tqdm(desc="pretrain", total=settings.steps, initial=first, unit="step") as bar:
-
-        def progress(step: int, steps: int, loss: float) -> None:
-            bar.set_postfix_str(f"loss {trainer.loss:.3f}, accuracy {trainer.accuracy:.2f}", refresh=False)
-            bar.update(step - bar.n)
-
-        run_training(trainer, checkpoint_seconds=settings.checkpoint_seconds, progress=progress)
+    with (
+        threads_for(encoder),
+        step_bar("pretrain", describe=lambda _: f"loss {trainer.loss:.3f}, accuracy {trainer.accuracy:.2f}") as after,
+    ):
+        run_training(trainer, checkpoint_seconds=settings.checkpoint_seconds, progress=after)
 
     # 2. Measure on clips that were never trained on.
     accuracy, chance = _measure(trainer, source, settings, workers)

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from etad.data.cache.cache import FeatureCache, merge, parts_folder
+from etad.data.digest import file_sha256
 from etad.data.errors import EtadError
 from etad.data.precision import choose_dtype
-from etad.data.video.video import file_sha256, write_video
+from etad.data.video.video import write_video
 from etad.extract import run as run_module
 from etad.extract.clips import ClipBatch, ClipPlan, Failure, clip_batches
 from etad.extract.encode import EncodedVideo, encode_batches, encode_clips

@@ -1,12 +1,11 @@
 """Which files below a folder are videos, and what their ids are."""
 
-import hashlib
 from pathlib import Path
 
 import pytest
 
 from etad.data.errors import EtadError
-from etad.data.video.video import file_sha256, list_videos
+from etad.data.video.video import list_videos
 
 
 def test_videos_are_listed_by_stem_from_all_folders_below(tmp_path: Path) -> None:
@@ -33,11 +32,3 @@ def test_a_folder_without_videos_is_named(tmp_path: Path) -> None:
         list_videos(tmp_path)
     with pytest.raises(EtadError, match="nowhere: there is nothing here"):
         list_videos(tmp_path / "nowhere")
-
-
-def test_a_files_digest_is_that_of_its_bytes(tmp_path: Path) -> None:
-    content = bytes(range(256)) * 9000  # more than one piece
-    (tmp_path / "a.mp4").write_bytes(content)
-    assert file_sha256(tmp_path / "a.mp4") == hashlib.sha256(content).hexdigest()
-    with pytest.raises(EtadError, match=r"b\.mp4: the file cannot be read"):
-        file_sha256(tmp_path / "b.mp4")

@@ -8,8 +8,9 @@ import av
 import numpy as np
 import pytest
 
+from etad.data.digest import file_sha256
 from etad.data.errors import EtadError
-from etad.data.video.video import file_sha256, open_video, probe, read_frames, write_video
+from etad.data.video.video import open_video, probe, read_frames, write_video
 from reference.decoding import decode_everything
 
 SIZE = (48, 32)
