@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from .files.json_file import read_json
 
 # Real annotations end up to 0.85 s after their video does: measured durations differ by the container's rounding.
 CLAMP_SECONDS = 1.0
+# An annotated duration contradicts the measured one where it is off by more than both of these.
+DURATION_SECONDS = 0.5
+DURATION_SHARE = 0.01
 
 _SUBSET_ALIASES = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
 
@@ -44,6 +47,18 @@ class Repair:
     video_id: str
     kind: str
     detail: str
+
+
+@dataclass(frozen=True)
+class DurationConflict:
+    """An annotated duration that is not the video's measured one, which counts."""
+
+    video_id: str
+    annotated_seconds: float
+    measured_seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.video_id} ({self.annotated_seconds:.2f} s annotated, {self.measured_seconds:.2f} s measured)"
 
 
 @dataclass(frozen=True)
@@ -127,6 +142,35 @@ def clean(video: Video, duration_seconds: float) -> tuple[Video, list[Repair]]:
         else:
             kept.append(cut)
     return replace(video, duration_seconds=duration_seconds, actions=tuple(kept)), repairs
+
+
+def duration_conflict(video: Video, measured_seconds: float) -> DurationConflict | None:
+    """Compare a video's annotated duration with the measured one; None where they agree, or nothing is annotated.
+
+    Examples
+    --------
+    >>> print(duration_conflict(Video("a", "training", 45.5, ()), 36.4))
+    a (45.50 s annotated, 36.40 s measured)
+    >>> duration_conflict(Video("a", "training", 36.8, ()), 36.4)
+    """
+    annotated = video.duration_seconds
+    if annotated is None:
+        return None
+    if abs(annotated - measured_seconds) <= max(DURATION_SECONDS, DURATION_SHARE * measured_seconds):
+        return None
+    return DurationConflict(video.id, annotated, measured_seconds)
+
+
+def describe_conflicts(conflicts: Sequence[DurationConflict]) -> str:
+    """Count contradicting durations and name a few with both values, for one line of a report.
+
+    Examples
+    --------
+    >>> describe_conflicts([DurationConflict("a", 45.5, 36.4)])
+    "1 video's annotated duration is not the measured one, which counts: a (45.50 s annotated, 36.40 s measured)"
+    """
+    whose = "1 video's annotated duration is" if len(conflicts) == 1 else f"{len(conflicts)} annotated durations are"
+    return f"{whose} not the measured one, which counts: {listing(map(str, conflicts), most=10)}"
 
 
 def match_ids(wanted: Iterable[str], known: Collection[str], *, where: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,7 +125,8 @@ class Timing:
     """How a cache's features stand in time: what is stored beside them.
 
     Snippet t stands at first_center_seconds + t * center_step_seconds, or at centers_seconds[t] where the steps are
-    irregular (clips spread over a video start at rounded frames).
+    irregular (clips spread over a video start at rounded frames). The duration is what decoding measured; NaN where
+    features came without any.
     """
 
     duration_seconds: float
@@ -155,6 +157,10 @@ class Timing:
             center_step_seconds=step,
             centers_seconds=None if regular else tuple(centers.tolist()),
         )
+
+    @property
+    def is_measured(self) -> bool:
+        return math.isfinite(self.duration_seconds)
 
     def centers(self, num_snippets: int) -> np.ndarray:
         """Seconds at which each of `num_snippets` snippets stands, (T,)."""

@@ -10,7 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.annotations import Annotations, Repair, Video, clean, match_ids
+from ..data.annotations import (
+    Annotations,
+    DurationConflict,
+    Repair,
+    Video,
+    clean,
+    describe_conflicts,
+    duration_conflict,
+    match_ids,
+)
 from ..data.cache.source import FeatureSource, SnippetSource
 from ..data.digest import digest_of
 from ..data.errors import EtadError, counted, listing
@@ -33,7 +42,7 @@ class Window:
     video_id, cache_id
         Ids in the annotations and in the cache.
     duration_seconds
-        Length of the video.
+        Length of the video: the measured one, or the annotated one where nobody measured.
     span
         What fraction 0 .. 1 of the window means in seconds.
     first, count
@@ -56,12 +65,17 @@ class Window:
 
 @dataclass
 class WindowReport:
-    """What was left out of a set of windows, and what was mended, by video id."""
+    """What was left out of a set of windows, what was mended, and where durations contradict each other."""
 
     missing: list[str] = field(default_factory=list)
     too_short: list[str] = field(default_factory=list)
     without_action: list[str] = field(default_factory=list)
     repairs: list[Repair] = field(default_factory=list)
+    conflicts: list[DurationConflict] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        """What is worth knowing of the videos that were kept."""
+        return [describe_conflicts(self.conflicts)] if self.conflicts else []
 
     def lines(self) -> list[str]:
         reasons = {
@@ -107,7 +121,9 @@ def make_windows(
             continue
         cache_id = matches[video.id]
         timing, length = cache.timing(cache_id), cache.lengths[cache_id]
-        video, repairs = clean(video, video.duration_seconds or timing.duration_seconds)
+        conflict = duration_conflict(video, timing.duration_seconds) if timing.is_measured else None
+        report.conflicts += [conflict] if conflict else []
+        video, repairs = clean(video, _duration_of(video, timing, cache))
         report.repairs += repairs
         unknown = sorted({action.label for action in video.actions} - set(number_of))
         if unknown:
@@ -159,6 +175,18 @@ def windows_digest(windows: Sequence[Window]) -> str:
         + window.labels.tobytes()
         for window in windows
     )
+
+
+def _duration_of(video: Video, timing: Timing, cache: SnippetSource) -> float:
+    """The duration that snippets, actions and results are placed by: the measured one wherever there is one."""
+    if timing.is_measured:
+        return timing.duration_seconds
+    if video.duration_seconds is None:
+        raise EtadError(
+            f"{cache.path}: nobody measured the duration of video '{video.id}', and the annotations state none. "
+            "State it there."
+        )
+    return video.duration_seconds
 
 
 def _windows_of(

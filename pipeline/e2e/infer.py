@@ -75,7 +75,7 @@ def infer_tuned(
             # Without defaults: a setting that a later version adds leaves what was made before it good.
             "settings": settings.model_dump(mode="json", exclude={"training", "tious"}, exclude_defaults=True),
             "scores": scores and [str(scores), scores.stat().st_size, scores.stat().st_mtime_ns] if scores else None,
-            "videos": [[video.id, video.duration_seconds] for video in tested],
+            "videos": [video.id for video in tested],
             "labels": [[video.id, [action.label for action in video.actions]] for video in learned],
         }
     )

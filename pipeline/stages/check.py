@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...data.annotations import Annotations, clean, match_ids, subset_aliases
+from ...data.annotations import Annotations, Video, clean, duration_conflict, match_ids, subset_aliases
 from ...data.cache.cache import FeatureCache, parts_folder
 from ...data.errors import EtadError, counted, listing
 from ...data.progress import progress_bar
@@ -16,9 +16,6 @@ from ..run_folder import RunFolder
 from .detect import check_cache
 from .extract import describe_missing, find_sources, packaged_weights
 from .inputs import read_data
-
-# Annotated and real durations differ by the container's rounding; more than this is another cut of the video.
-DURATION_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,8 @@ def check(config: Config, run: RunFolder | None, *, probe_videos: bool = True) -
         except EtadError as error:
             findings.append(Finding("problem", "videos", str(error), "name another folder with --videos"))
     if run is not None and (run.cache.exists() or parts_folder(run.cache).is_dir()):
-        findings += _of_cache(config, run, annotations)
+        told = {(finding.where, finding.what) for finding in findings}
+        findings += [found for found in _of_cache(config, run, annotations) if (found.where, found.what) not in told]
     elif config.encoder.weights is None and config.encoder.init == "weights" and not (run and run.encoder.exists()):
         try:
             wanted = encoder_spec(config.encoder.name).weights_wanted()
@@ -99,16 +97,8 @@ def _of_videos(config: Config, annotations: Annotations | None, *, probe_videos:
             yield Finding("problem", path.name, str(error), "get another copy, or list the id in data.blocked")
             continue
         annotated = annotations.videos.get(id) if annotations else None
-        if annotated is None:
-            continue
-        stated = annotated.duration_seconds
-        if stated is not None and abs(stated - seconds) > DURATION_SECONDS:
-            what = f"lasts {seconds:.2f} s, the annotations say {stated:.2f} s"
-            yield Finding("problem", path.name, what, "another cut of the video? get the annotated one")
-        try:
-            clean(annotated, seconds)
-        except EtadError as error:
-            yield Finding("problem", path.name, str(error), "correct the annotation")
+        if annotated is not None:
+            yield from _of_measured(annotated, seconds)
 
 
 def _of_cache(config: Config, run: RunFolder, annotations: Annotations | None) -> Iterator[Finding]:
@@ -127,10 +117,27 @@ def _of_cache(config: Config, run: RunFolder, annotations: Annotations | None) -
         if video.subset.lower() in subset_aliases(subset)
     ]
     try:
-        lost = sorted(set(wanted) - set(match_ids(wanted, cache.ids, where=str(run.cache))))
+        matches = match_ids(wanted, cache.ids, where=str(run.cache))
     except EtadError as error:
         yield Finding("problem", str(run.cache), str(error), "see the sentence")
         return
+    for id in wanted:
+        if id in matches:
+            yield from _of_measured(annotations.videos[id], cache.durations[matches[id]])
+    lost = sorted(set(wanted) - set(matches))
     if lost:
         what = f"{counted(len(lost), 'annotated video')} not in the cache: {listing(lost)}"
         yield Finding("problem", str(run.cache), what, "run `extract` again; it does what is missing")
+
+
+def _of_measured(video: Video, seconds: float) -> Iterator[Finding]:
+    """Compare a video's annotations with its measured duration."""
+    where = f"video {video.id}"
+    conflict = duration_conflict(video, seconds)
+    if conflict is not None:
+        what = f"lasts {seconds:.2f} s, the annotations say {conflict.annotated_seconds:.2f} s"
+        yield Finding("note", where, what, "the measured duration counts; is it another cut of the video?")
+    try:
+        clean(video, seconds)
+    except EtadError as error:
+        yield Finding("problem", where, str(error), "correct the annotation")

@@ -159,7 +159,7 @@ def measure(
 def note_windows(outcome: Outcome, subset: str, report: WindowReport) -> None:
     """Tell what was left out of a subset, and what was mended."""
     outcome.missing += [id for id in report.missing if id not in outcome.missing]
-    outcome.notes += [f"{subset}: {line}" for line in report.lines()]
+    outcome.notes += [f"{subset}: {line}" for line in (*report.lines(), *report.notes())]
     if report.repairs:
         outcome.notes.append(f"{subset}: {describe_repairs(report.repairs)}")
 

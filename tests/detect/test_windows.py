@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import miniature
@@ -5,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from etad.data.annotations import Action, Video
+from etad.data.annotations import Action, Video, duration_conflict
 from etad.data.cache.cache import FeatureCache, write_part
+from etad.data.cache.source import MemoryFeatures
 from etad.data.errors import EtadError
 from etad.detect.settings import DetectSettings, TrainingSettings
 from etad.detect.windows import collate, make_windows, read_window
@@ -90,6 +92,46 @@ def test_videos_of_tiny_actions_alone_are_left_out_of_training(tmp_path: Path) -
     windows, report = make_windows([video((5, 5.4))], cache, settings=RESCALE, classes=["run"], training=True)
     assert (windows, report.too_short) == ([], ["v"])
     assert len(make_windows([video((5, 5.4))], cache, settings=RESCALE, classes=["run"], training=False)[0]) == 1
+
+
+@pytest.mark.parametrize("settings", [RESCALE, SLIDING])
+def test_the_measured_duration_places_windows_whatever_the_annotations_say(
+    tmp_path: Path, settings: DetectSettings
+) -> None:
+    cache = cache_of(tmp_path, 40, 50.0)
+    expected, _ = make_windows([video((5, 15))], cache, settings=settings, classes=["run"], training=True)
+    for stated in (62.5, 37.5):
+        found, report = make_windows(
+            [video((5, 15), duration=stated)], cache, settings=settings, classes=["run"], training=True
+        )
+        for one, other in zip(found, expected, strict=True):
+            assert (one.span, one.duration_seconds) == (other.span, 50.0)
+            np.testing.assert_array_equal(one.segments, other.segments)
+        said = f"v ({stated:.2f} s annotated, 50.00 s measured)"
+        assert report.notes() == [f"1 video's annotated duration is not the measured one, which counts: {said}"]
+        assert not report.lines()
+
+
+@pytest.mark.parametrize(("stated", "contradicts"), [(50.5, False), (49.5, False), (50.51, True), (None, False)])
+def test_durations_may_differ_by_half_a_second_or_one_per_cent(
+    tmp_path: Path, stated: float | None, contradicts: bool
+) -> None:
+    cache = cache_of(tmp_path, 40, 50.0)
+    annotated = Video("v", "training", stated, (Action(5, 15, "run"),))
+    _, report = make_windows([annotated], cache, settings=RESCALE, classes=["run"], training=True)
+    assert bool(report.conflicts) == contradicts
+    assert duration_conflict(Video("v", "", 1010.0, ()), 1000.0) is None
+    assert duration_conflict(Video("v", "", 1010.2, ()), 1000.0) is not None
+
+
+def test_the_annotated_duration_stands_in_where_nobody_measured(tmp_path: Path) -> None:
+    features = np.ones((8, 4), dtype=np.float32)
+    timing = replace(miniature.meta(50.0, num_snippets=8).timing, duration_seconds=float("nan"))
+    source = MemoryFeatures(tmp_path, 4, "0", {"v": features}, {"v": timing})
+    (window,), report = make_windows([video((5, 15))], source, settings=RESCALE, classes=["run"], training=True)
+    assert window.duration_seconds == 50.0 and not report.notes()
+    with pytest.raises(EtadError, match="nobody measured the duration of video 'v', and the annotations state none"):
+        make_windows([Video("v", "", None, ())], source, settings=RESCALE, classes=["run"], training=True)
 
 
 def test_mistakes_get_a_sentence(tmp_path: Path) -> None:

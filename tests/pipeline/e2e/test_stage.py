@@ -126,9 +126,23 @@ def test_what_is_measured_follows_the_annotations_and_thresholds(dataset: Path, 
     assert any("inference skipped" in note for note in found.notes)
     assert list(json.loads(metrics.read_text())["mAP"]) == ["0.25"]
     tree = json.loads(annotations.read_text())
+    # The measured duration places detections, so an annotated one makes none anew.
     tree["database"]["target_0005"]["duration"] += 0.2
     annotations.write_text(json.dumps(tree))
-    assert not any("inference skipped" in note for note in run(annotations, tmp_path / "run", "e2e.epochs=1").notes)
+    before = metrics.read_bytes()
+    found = run(annotations, tmp_path / "run", "e2e.epochs=1", "detect.tious=[0.25]")
+    assert any("inference skipped: detections.json" in note for note in found.notes)
+    assert metrics.read_bytes() == before
+    tree["database"]["target_0005"]["annotations"] = [{"segment": [0.0, 0.1], "label": "bounce"}]
+    annotations.write_text(json.dumps(tree))
+    found = run(annotations, tmp_path / "run", "e2e.epochs=1", "detect.tious=[0.25]")
+    assert any("inference skipped: detections.json" in note for note in found.notes)
+    assert metrics.read_bytes() != before
+    # Other videos are another inference.
+    tree["database"].pop("target_0004")
+    annotations.write_text(json.dumps(tree))
+    found = run(annotations, tmp_path / "run", "e2e.epochs=1", "detect.tious=[0.25]")
+    assert not any("inference skipped" in note for note in found.notes)
 
 
 def test_detections_of_an_inference_that_stopped_half_way_never_pass_for_others(

@@ -38,7 +38,7 @@ def test_check_lists_every_problem_with_what_to_do(folder: Path, capsys: pytest.
     assert "segment starts at 8 s, after the video's end at 2 s" in out
     assert "run 0.5-2.4 s to 0-2 s" in out
     assert "broken.mp4" in out
-    assert "4 problems, 3 notes" in out
+    assert "3 problems, 4 notes" in out
 
 
 def test_check_has_nothing_to_say_of_a_sound_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,6 +46,23 @@ def test_check_has_nothing_to_say_of_a_sound_run(tmp_path: Path, capsys: pytest.
     options = ["-o", str(tmp_path), *miniature.set_options(), "--annotations", str(tmp_path / "annotations.json")]
     assert run(["check", *options]) == 0
     assert "0 problems, 0 notes" in capsys.readouterr().out
+
+
+def test_durations_that_contradict_the_cache_are_notes_with_both_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = miniature.make(tmp_path)[1]
+    tree = json.loads(path.read_text())
+    stated = {id: video["duration"] for id, video in tree["database"].items()}
+    for id in ("v01", "v09"):
+        tree["database"][id]["duration"] = stated[id] * 1.25
+    path.write_text(json.dumps(tree))
+    options = ["-o", str(tmp_path), *miniature.set_options(), "--annotations", str(path)]
+    assert run(["check", *options]) == 0
+    out = capsys.readouterr().out
+    for id in ("v01", "v09"):
+        assert f"lasts {stated[id]:.2f} s, the annotations say {stated[id] * 1.25:.2f} s" in out
+    assert "0 problems, 2 notes" in out
 
 
 def test_check_compares_the_cache_with_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,3 +115,27 @@ def test_two_that_detect_in_one_folder_take_turns_or_one_is_refused(
         assert detect(data, out, more=("--no-train", "--checkpoint", last)) == 2
     assert capsys.readouterr().err.count("holds this lock") == 2
     assert detect(data, out, more=("--no-train", "--checkpoint", last)) == 0
+
+
+def test_detections_follow_the_measured_duration_and_the_contradiction_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache, annotations = miniature.make(tmp_path)
+    tree = json.loads(annotations.read_text())
+    wrong = tmp_path / "wrong.json"
+    for video in tree["database"].values():
+        video["duration"] *= 1.25
+    wrong.write_text(json.dumps(tree))
+
+    def detections(folder: str, annotated: Path) -> bytes:
+        words = ["--features", str(cache), "--annotations", str(annotated)]
+        options = miniature.set_options("detect.training.epochs=1")
+        assert run(["detect", "-o", str(tmp_path / folder), *words, *options]) == 0
+        return (tmp_path / folder / "detect" / "detections.json").read_bytes()
+
+    expected = detections("right", annotations)
+    assert "annotated duration" not in capsys.readouterr().out
+    assert detections("wrong", wrong) == expected
+    out = capsys.readouterr().out
+    assert "training: 8 annotated durations are not the measured one, which counts: v00 (" in out
+    assert "validation: 4 annotated durations are not the measured one, which counts: v08 (" in out
