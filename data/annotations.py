@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import EtadError, counted, listing
-from .files.json_file import read_json
+from .files.json_file import read_json, refuse_repeats, repeated_keys
 
 # Real annotations end up to 0.85 s after their video does: measured durations differ by the container's rounding.
 CLAMP_SECONDS = 1.0
@@ -62,11 +63,45 @@ class DurationConflict:
 
 
 @dataclass(frozen=True)
+class Stray:
+    """Videos that are left out because of the subset that their entries state.
+
+    Parameters
+    ----------
+    subset
+        What is stated; empty where nothing is.
+    nearest
+        The subset that was probably meant; empty where there is none like it.
+    """
+
+    subset: str
+    nearest: str
+    ids: tuple[str, ...]
+
+    @property
+    def is_mistake(self) -> bool:
+        """Whether nobody can have meant this; a name of its own may be meant for another run."""
+        return not self.subset.strip() or bool(self.nearest)
+
+    def __str__(self) -> str:
+        stated = f"subset '{self.subset}'" if self.subset else "no subset stated"
+        hint = f", did you mean '{self.nearest}'?" if self.nearest else ""
+        return f"{counted(len(self.ids), 'video')} in none of the subsets: {stated}{hint} ({listing(self.ids)})"
+
+
+@dataclass(frozen=True)
 class Annotations:
-    """Annotated videos by id, in the order of the file."""
+    """Annotated videos by id, in the order of the file.
+
+    Parameters
+    ----------
+    repeated
+        Ids that stand twice in the file; the last entry of each counts.
+    """
 
     source: Path
     videos: dict[str, Video]
+    repeated: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -88,6 +123,15 @@ class Annotations:
             there = ", ".join(f"'{subset}' ({counted(count, 'video')})" for subset, count in counts.items()) or "none"
             raise EtadError(f"{self.source}: subset '{name}' is empty. Subsets in this file: {there}.")
         return videos
+
+    def strays(self, used: Collection[str]) -> list[Stray]:
+        """Videos that no run can use: in none of the `used` subsets, nor in another one that goes by a usual name."""
+        known = {alias for aliases in (*_SUBSET_ALIASES, *map(subset_aliases, used)) for alias in aliases}
+        ids: dict[str, list[str]] = {}
+        for video in self.videos.values():
+            if video.subset.lower() not in known:
+                ids.setdefault(video.subset, []).append(video.id)
+        return [Stray(subset, _nearest_subset(subset, used), tuple(found)) for subset, found in ids.items()]
 
     def without(self, ids: Collection[str]) -> Annotations:
         return replace(self, videos={id: video for id, video in self.videos.items() if id not in ids})
@@ -111,11 +155,13 @@ def read_annotations(path: Path) -> Annotations:
         positive, a segment is reversed or starts after its video ends.
     """
     path = Path(path)
-    root = read_json(path, what="annotations")
+    root = read_json(path, what="annotations", find_repeats=True)
     database = root.get("database") if isinstance(root, dict) else None
     if not isinstance(database, dict):
         raise EtadError(f'{path}: no "database" of videos by id. Expected ActivityNet\'s JSON form.')
-    return Annotations(path, {id: _read_video(path, id, entry) for id, entry in database.items()})
+    refuse_repeats(str(path), root, {"database"})
+    videos = {id: _read_video(path, id, entry) for id, entry in database.items()}
+    return Annotations(path, videos, repeated_keys(database))
 
 
 def clean(video: Video, duration_seconds: float) -> tuple[Video, list[Repair]]:
@@ -236,6 +282,7 @@ def _read_video(path: Path, id: str, entry: Any) -> Video:
     where = f"{path}: video '{id}'"
     if not isinstance(entry, dict):
         raise EtadError(f"{where}: expected an object with subset, duration and annotations.")
+    refuse_repeats(where, entry, {"subset", "duration", "annotations"})
     duration = None
     if entry.get("duration") is not None:
         duration = _number(entry["duration"], f"{where}: duration")
@@ -252,13 +299,15 @@ def _read_video(path: Path, id: str, entry: Any) -> Video:
         if duration is not None:
             _check_against_duration(f"{where}, annotation {number}", action, duration)
         actions.append(action)
-    return Video(id, str(entry.get("subset", "")), duration, tuple(actions))
+    subset = entry.get("subset")
+    return Video(id, "" if subset is None else str(subset), duration, tuple(actions))
 
 
 def _read_action(where: str, item: Any) -> Action:
     segment = item.get("segment") if isinstance(item, dict) else None
     if not isinstance(segment, list | tuple) or len(segment) != 2:
         raise EtadError(f'{where}: expected "segment": [start, end] in seconds, found {segment!r}.')
+    refuse_repeats(where, item, {"segment", "label"})
     label = item.get("label")
     if not isinstance(label, str) or not label:
         raise EtadError(f'{where}: expected "label": a name, found {label!r}.')
@@ -266,6 +315,14 @@ def _read_action(where: str, item: Any) -> Action:
     if end < start:
         raise EtadError(f"{where}: segment ends at {end:g} s before it starts at {start:g} s. Swap or remove it.")
     return Action(start, end, label)
+
+
+def _nearest_subset(stated: str, used: Collection[str]) -> str:
+    """The used subset, in the file's likely spelling, that comes nearest to what is stated; empty where none does."""
+    names = {alias: alias for name in used for alias in subset_aliases(name)}
+    names |= {name.lower(): name for name in used}
+    found = difflib.get_close_matches(stated.strip().lower(), list(names), n=1)
+    return names[found[0]] if found else ""
 
 
 def _check_against_duration(where: str, action: Action, duration_seconds: float) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from .annotations import match_ids
 from .errors import EtadError, counted, listing, nearest
 from .files.atomic import write_json
-from .files.json_file import read_json
+from .files.json_file import read_json, refuse_repeats, warn_of_repeats
 
 # The 101 classes of UCF101 in their official, alphabetical order: the columns of THUMOS-14's video-level scores.
 _NAMES = """
@@ -127,10 +127,11 @@ def write_class_scores(path: Path | str, labels: Sequence[str], scores: Mapping[
 
 
 def _read_json(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
-    content = read_json(path, what="class scores")
+    content = read_json(path, what="class scores", find_repeats=True)
     for labels_key, scores_key in (("labels", "scores"), ("class", "results")):
         if isinstance(content, dict) and labels_key in content and scores_key in content:
             labels, rows = content[labels_key], content[scores_key]
+            refuse_repeats(str(path), content, {labels_key, scores_key})
             break
     else:
         found = f"keys {listing(map(repr, content))}" if isinstance(content, dict) else f"a {type(content).__name__}"
@@ -142,6 +143,7 @@ def _read_json(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
         raise EtadError(f"{path}: label '{twice}' stands twice in '{labels_key}'. Keep one of them.")
     if not isinstance(rows, dict):
         raise EtadError(f"{path}: '{scores_key}' is a {type(rows).__name__}, expected scores by video id.")
+    warn_of_repeats(path, rows)
     return tuple(labels), rows
 
 

@@ -12,7 +12,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .errors import EtadError
-from .files.json_file import read_json, without_collector, write_large_json
+from .files.json_file import (
+    count_in_file,
+    read_json,
+    refuse_repeats,
+    warn_of_repeats,
+    without_collector,
+    write_large_json,
+)
 
 FORMAT_VERSION = "ETAD 1"
 
@@ -92,7 +99,10 @@ def read_detections(path: Path | str) -> Detections:
     """
     path = Path(path)
     with without_collector():
-        return _columns(path, _results(path, read_json(path, what="detections")))
+        found = _columns(path, _results(path, read_json(path, what="detections")))
+    if count_in_file(path, b'"segment"') > len(found):
+        _look_for_repeats(path)
+    return found
 
 
 def write_detections(
@@ -166,6 +176,17 @@ def _recoded(numbers: np.ndarray, names: Sequence[str], codes: Mapping[str, int]
     # One more place at the end, where -1 (unlabelled) looks up -1.
     table = np.array([*(codes.get(name, -1) for name in names), -1], dtype=np.int64)
     return table[numbers]
+
+
+def _look_for_repeats(path: Path) -> None:
+    """Read the file once more, which is slow, to see whether a key that stands twice has hidden what came before it."""
+    content = read_json(path, what="detections", find_repeats=True)
+    refuse_repeats(str(path), content, {"results"})
+    for video_id, entries in content["results"].items():
+        for number, entry in enumerate(entries):
+            where = f"{path}: video '{video_id}', entry {number} (counted from 0)"
+            refuse_repeats(where, entry, {"segment", "label", "score"})
+    warn_of_repeats(path, content["results"])
 
 
 def _results(path: Path, content: Any) -> dict[str, Any]:

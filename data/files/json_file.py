@@ -3,23 +3,79 @@
 import contextlib
 import gc
 import json
-from collections.abc import Iterator
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from ..errors import EtadError
+from ..errors import EtadError, counted, listing
 from .atomic import write_bytes
 
+_logger = logging.getLogger(__name__)
 
-def read_json(path: Path, *, what: str) -> Any:
+_PIECE_BYTES = 2**24
+
+
+class RepeatingObject(dict[str, Any]):
+    """A JSON object in which some keys stand more than once; of each, the last value counts.
+
+    Attributes
+    ----------
+    repeated
+        Those keys, in the order of the file.
+    """
+
+    repeated: tuple[str, ...] = ()
+
+
+def repeated_keys(value: Any) -> tuple[str, ...]:
+    """Keys that stand more than once in an object that `read_json` read with `find_repeats`."""
+    return value.repeated if isinstance(value, RepeatingObject) else ()
+
+
+def describe_repeats(ids: Sequence[str]) -> str:
+    """Say which ids stand twice, for one line of a report.
+
+    Examples
+    --------
+    >>> describe_repeats(["x", "y"])
+    '2 ids stand twice, and the last entry of each counts: x, y'
+    """
+    stand = "stands" if len(ids) == 1 else "stand"
+    return f"{counted(len(ids), 'id')} {stand} twice, and the last entry of each counts: {listing(ids)}"
+
+
+def warn_of_repeats(path: Path, by_id: Any) -> None:
+    """Warn of ids that stand twice in an object by id."""
+    if repeated_keys(by_id):
+        _logger.warning("%s: %s.", path, describe_repeats(repeated_keys(by_id)))
+
+
+def refuse_repeats(where: str, value: Any, read: Collection[str]) -> None:
+    """Refuse an object that says twice what is read of it.
+
+    Raises
+    ------
+    EtadError
+        One of the keys stands in it more than once.
+    """
+    twice = [key for key in repeated_keys(value) if key in read]
+    if twice:
+        raise EtadError(f'{where}: "{twice[0]}" stands twice. Keep one of them.')
+
+
+def read_json(path: Path, *, what: str, find_repeats: bool = False) -> Any:
     """Read a JSON file.
 
     Parameters
     ----------
     what
         What it should hold, for messages: "detections".
+    find_repeats
+        Tell of keys that stand twice in an object, see `repeated_keys`; that takes several times as long.
 
     Raises
     ------
@@ -30,7 +86,7 @@ def read_json(path: Path, *, what: str) -> Any:
         raise EtadError(f"{path}: there is no such file of {what}. Check the path.")
     try:
         with without_collector():
-            return _loads(path.read_bytes())
+            return _loads(path.read_bytes(), find_repeats)
     except json.JSONDecodeError as error:
         raise EtadError(
             f"{path}: is no JSON from line {error.lineno}, column {error.colno} on ({error.msg}), expected {what}. "
@@ -61,9 +117,32 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _loads(content: bytes) -> Any:
+def count_in_file(path: Path, word: bytes) -> int:
+    """Count where a word stands in a file, a piece of it at a time."""
+    count, rest = 0, b""
+    with path.open("rb") as file:
+        while more := file.read(_PIECE_BYTES):
+            piece = rest + more
+            count += piece.count(word)
+            rest = piece[1 - len(word) :]  # too short to hold the word once more
+    return count
+
+
+def _loads(content: bytes, find_repeats: bool) -> Any:
+    if find_repeats:
+        return json.loads(content, object_pairs_hook=_object)
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         # Broken, or no strict JSON: the standard library takes NaN and UTF-16, and says best where it stopped.
         return json.loads(content)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    counts = Counter(key for key, _ in pairs)
+    repeating = RepeatingObject(found)
+    repeating.repeated = tuple(key for key, count in counts.items() if count > 1)
+    return repeating

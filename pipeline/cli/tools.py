@@ -41,7 +41,7 @@ def evaluate(
     from ..stages.inputs import block, read_data
 
     config = common.load()
-    read = read_data(config, annotations)
+    read = read_data(config, annotations, subsets=[subset] if subset else [])
     if blocked is not None:
         read = block(read, blocked)
     evaluation = measure(

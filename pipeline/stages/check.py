@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ...data.annotations import Annotations, Video, clean, duration_conflict, match_ids, subset_aliases
 from ...data.cache.cache import FeatureCache, parts_folder
 from ...data.errors import EtadError, counted, listing
+from ...data.files.json_file import describe_repeats
 from ...data.progress import progress_bar
 from ...data.video.video import probe
 from ...extract.encoders.encoder import encoder_spec
@@ -15,7 +16,7 @@ from ..config import Config
 from ..run_folder import RunFolder
 from .detect import check_cache
 from .extract import describe_missing, find_sources, packaged_weights
-from .inputs import read_data
+from .inputs import read_quietly, used_subsets
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def check(config: Config, run: RunFolder | None, *, probe_videos: bool = True) -
     findings: list[Finding] = []
     annotations = None
     try:
-        annotations = read_data(config)
+        annotations = read_quietly(config)
         findings += _of_annotations(annotations, config)
     except EtadError as error:
         findings.append(Finding("problem", "annotations", str(error), "correct the file"))
@@ -68,6 +69,11 @@ def _of_annotations(annotations: Annotations, config: Config) -> Iterator[Findin
             annotations.subset(subset)
         except EtadError as error:
             yield Finding("problem", where, str(error), "set data.train_subset or data.test_subset")
+    if annotations.repeated:
+        yield Finding("problem", where, describe_repeats(annotations.repeated), "keep one entry of each")
+    for stray in annotations.strays(used_subsets(config)):
+        kind, advice = ("problem", "correct it") if stray.is_mistake else ("note", "they are left out of this run")
+        yield Finding(kind, where, str(stray), advice)
     unknown = [video.id for video in annotations.videos.values() if video.duration_seconds is None]
     if unknown:
         what = f"no duration stated for {counted(len(unknown), 'video')}"

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
 from pathlib import Path
 
-from ...data.annotations import Annotations, Video, match_ids, read_annotations, read_ids, subset_aliases
+from ...data.annotations import (
+    Annotations,
+    Video,
+    match_ids,
+    read_annotations,
+    read_ids,
+    subset_aliases,
+)
 from ...data.errors import EtadError, counted, listing
+from ...data.files.json_file import describe_repeats
 from ..config import Config
+
+_logger = logging.getLogger(__name__)
 
 
 def block(annotations: Annotations, path: Path) -> Annotations:
@@ -27,8 +39,30 @@ def block(annotations: Annotations, path: Path) -> Annotations:
     return annotations.without(set(matches.values()))
 
 
-def read_data(config: Config, annotations: Path | None = None) -> Annotations:
-    """Read the annotations that a config names, less what it blocks and drops."""
+def read_data(config: Config, annotations: Path | None = None, *, subsets: Collection[str] = ()) -> Annotations:
+    """Read the annotations that a config names, less what it blocks and drops; warn of what in them is left out.
+
+    Parameters
+    ----------
+    subsets
+        Those that are used beside the config's.
+    """
+    read = read_quietly(config, annotations)
+    if read.repeated:
+        _logger.warning("%s: %s.", read.source, describe_repeats(read.repeated))
+    for stray in read.strays([*used_subsets(config), *subsets]):
+        _logger.warning("%s: %s.", read.source, stray)
+    return read
+
+
+def used_subsets(config: Config) -> list[str]:
+    """Names of the subsets that a config trains, validates and tests on."""
+    data = config.data
+    return [name for name in (data.train_subset, data.validation_subset, data.test_subset) if name is not None]
+
+
+def read_quietly(config: Config, annotations: Path | None = None) -> Annotations:
+    """Read what `read_data` reads, and leave it to the caller to tell what is wrong in it."""
     path = annotations or config.data.annotations
     if path is None:
         raise EtadError("no annotations: name an ActivityNet-form JSON with --annotations, or set data.annotations.")

@@ -86,6 +86,60 @@ def test_an_empty_subset_lists_those_there_are(tmp_path: Path) -> None:
         annotations.subset("validation")
 
 
+def test_videos_in_no_subset_are_told_with_the_name_that_was_probably_meant(tmp_path: Path) -> None:
+    missing = entry()
+    del missing["subset"]
+    database = {
+        "fine": entry(),
+        "elsewhere": entry(subset="testing"),
+        "missing": missing,
+        "null": entry(subset=None),
+        "misspelt": entry(subset="trianing"),
+        "twin": entry(subset="trianing"),
+        "blank": entry(subset="training "),
+        "apart": entry(subset="fold7"),
+        "kind": entry(subset=3),
+    }
+    annotations = read_annotations(write(tmp_path / "a.json", database))
+    strays = annotations.strays(["training", "validation"])
+    assert [(stray.subset, stray.nearest, stray.ids, stray.is_mistake) for stray in strays] == [
+        ("", "", ("missing", "null"), True),
+        ("trianing", "training", ("misspelt", "twin"), True),
+        ("training ", "training", ("blank",), True),
+        ("fold7", "", ("apart",), False),
+        ("3", "", ("kind",), False),
+    ]
+    assert str(strays[0]) == "2 videos in none of the subsets: no subset stated (missing, null)"
+    assert str(strays[2]) == "1 video in none of the subsets: subset 'training ', did you mean 'training'? (blank)"
+    assert [stray.subset for stray in annotations.strays(["training", "fold7"])] == ["", "trianing", "training ", "3"]
+
+
+def test_ids_that_stand_twice_are_told_and_the_last_entry_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    first, last = json.dumps(entry()), json.dumps(entry(duration=20))
+    path.write_text(f'{{"database": {{"x": {first}, "y": {first}, "x": {last}, "z": {first}, "z": {first}}}}}')
+    annotations = read_annotations(path)
+    assert annotations.repeated == ("x", "z")
+    assert annotations.videos["x"].duration_seconds == 20
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"database": {}, "database": {}}', r'a\.json: "database" stands twice. Keep one of them'),
+        ('{"database": {"x": {"annotations": [], "annotations": []}}}', "video 'x': \"annotations\" stands twice"),
+        (
+            '{"database": {"x": {"annotations": [{"label": "a", "label": "b", "segment": [1, 2]}]}}}',
+            "video 'x', annotation 1: \"label\" stands twice",
+        ),
+    ],
+)
+def test_entries_that_say_twice_what_is_read_of_them_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(EtadError, match=message):
+        read_annotations(tmp_path / "a.json")
+
+
 def test_dropped_labels_leave_their_videos() -> None:
     video = Video("x", "training", 10, (Action(1, 2, "Ambiguous"), Action(3, 4, "Run")))
     annotations = Annotations(Path("a.json"), {"x": video}).without_labels(["Ambiguous"])

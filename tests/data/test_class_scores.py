@@ -1,6 +1,7 @@
 """Three forms of video-level class scores are read, and nothing that only looks like them."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,16 @@ def test_real_scores_recognise_thumos_test_videos(shared: Path) -> None:
     assert np.mean(right) > 0.8, f"top-1 accuracy is {np.mean(right):.3f}"
     among_all = [found.top(video_id, 1)[0][0] in actions for video_id, actions in truth.items()]
     assert np.mean(among_all) > 0.7, f"top-1 accuracy among all 101 classes is {np.mean(among_all):.3f}"
+
+
+def test_ids_that_stand_twice_are_told_and_the_last_one_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "s.json"
+    path.write_text('{"labels": ["a", "b"], "scores": {"x": [0, 1], "x": [1, 0]}}')
+    with caplog.at_level(logging.WARNING):
+        assert read_class_scores(path).of("x").tolist() == [1, 0]
+    assert caplog.messages == [f"{path}: 1 id stands twice, and the last entry of each counts: x."]
+    path.write_text('{"labels": ["a", "b"], "scores": {"x": [0, 1]}, "scores": {}}')
+    with pytest.raises(EtadError, match='"scores" stands twice'):
+        read_class_scores(path)

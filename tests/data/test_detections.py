@@ -1,6 +1,7 @@
 """Detections come in and go out in ActivityNet's form, exactly."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,39 @@ def test_malformed_entry_is_named(tmp_path: Path, bad: Any, message: str, beside
     words = rf"d\.json: video 'v_b', entry {len(beside)} \(counted from 0\): {message}"
     with pytest.raises(EtadError, match=words):
         read_detections(path)
+
+
+def test_ids_that_stand_twice_are_told_and_the_last_one_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, rows = tmp_path / "d.json", json.dumps([entry()])
+    path.write_text(f'{{"results": {{"a": {rows}, "b": {rows}, "a": [], "b": {rows}, "c": {rows}}}}}')
+    with caplog.at_level(logging.WARNING):
+        found = read_detections(path)
+    assert [found.video_ids[code] for code in found.video] == ["b", "c"]
+    assert caplog.messages == [f"{path}: 2 ids stand twice, and the last entry of each counts: a, b."]
+
+
+def test_a_label_of_the_name_of_a_key_is_nothing_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert len(read_detections(write(tmp_path / "d.json", {"a": [entry(label="segment")]}))) == 1
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"results": {"a": [ENTRY]}, "results": {}}', '"results" stands twice'),
+        (
+            '{"results": {"a": [ENTRY, {"segment": [1, 2], "segment": [3, 4], "score": 1, "label": "x"}]}}',
+            r"video 'a', entry 1 \(counted from 0\): \"segment\" stands twice",
+        ),
+    ],
+)
+def test_a_file_that_says_twice_what_is_read_of_it_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "d.json").write_text(content.replace("ENTRY", json.dumps(entry())))
+    with pytest.raises(EtadError, match=message):
+        read_detections(tmp_path / "d.json")
 
 
 def test_other_files_are_told_apart(tmp_path: Path) -> None:

@@ -65,6 +65,24 @@ def test_durations_that_contradict_the_cache_are_notes_with_both_values(
     assert "0 problems, 2 notes" in out
 
 
+def test_videos_in_no_subset_and_ids_that_stand_twice_are_problems_with_their_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = miniature.make(tmp_path)[1]
+    database = json.loads(path.read_text())["database"]
+    database["v00"]["subset"], database["v01"]["subset"] = "trainin", "fold7"
+    del database["v02"]["subset"]
+    entries = [f"{json.dumps(id)}: {json.dumps(video)}" for id, video in database.items()]
+    path.write_text(f'{{"database": {{{", ".join([*entries, entries[5]])}}}}}')
+    options = ["-o", str(tmp_path), *miniature.set_options(), "--annotations", str(path)]
+    assert run(["check", *options]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1 id stands twice, and the last entry of each counts: v05" in out
+    assert "1 video in none of the subsets: subset 'trainin', did you mean 'training'? (v00)" in out
+    assert "1 video in none of the subsets: no subset stated (v02)" in out
+    assert "3 problems, 1 note" in out
+
+
 def test_check_compares_the_cache_with_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     miniature.make(tmp_path)
     options = ["-o", str(tmp_path), *miniature.set_options("clips.fps=30")]

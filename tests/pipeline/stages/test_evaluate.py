@@ -1,4 +1,5 @@
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,19 @@ def test_blocked_videos_are_left_out(
     arguments = ["evaluate", str(detections), "--annotations", str(annotations), "--subset", "test", "--json"]
     assert run([*arguments, "--blocked", str(blocked)]) == 0
     assert json.loads(capsys.readouterr().out)["average_mAP"] == 1.0
+
+
+def test_what_no_subset_has_and_what_stands_twice_is_said(
+    files: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    annotations, detections = files
+    database = json.loads(annotations.read_text())["database"]
+    entries = [f"{json.dumps(id)}: {json.dumps(video)}" for id, video in database.items()]
+    lost = json.dumps({"d": {"subset": "test ", "annotations": []}})[1:-1]
+    annotations.write_text(f'{{"database": {{{", ".join([*entries, lost, entries[0]])}}}}}')
+    with caplog.at_level(logging.WARNING):
+        assert run(["evaluate", str(detections), "--annotations", str(annotations), "--subset", "test"]) == 0
+    assert caplog.messages == [
+        f"{annotations}: 1 id stands twice, and the last entry of each counts: a.",
+        f"{annotations}: 1 video in none of the subsets: subset 'test ', did you mean 'test'? (d).",
+    ]
