@@ -10,11 +10,12 @@ from torch import Tensor
 from etad.data.annotations import read_annotations
 from etad.data.synthetic.dataset import SyntheticSpec, make_dataset
 from etad.pipeline.config import load_config
-from etad.pipeline.e2e.setup import E2eOutcome, E2eSetup, find_detector
+from etad.pipeline.e2e.setup import E2eSetup, find_detector
 from etad.pipeline.e2e.stage import run_e2e
 from etad.pipeline.e2e.train import E2eTrainer
 from etad.pipeline.run_folder import RunFolder
 from etad.pipeline.stages.extract import find_sources, load_encoder
+from etad.pipeline.stages.result import StageNotes, StageResult
 
 SETS = [
     "encoder.name=tsm_tiny",
@@ -73,16 +74,15 @@ def trainer(dataset: Path, folder: Path, *sets: str) -> E2eTrainer:
     encoder, sha256, _ = load_encoder(config, run, None)
     encoder.freeze(config.encoder.frozen_stages)
     sources = find_sources(config, annotations, None)
-    setup = E2eSetup(config, run, sources, annotations, CPU, E2eOutcome(run.e2e), config.to_tree())
+    setup = E2eSetup(config, run, sources, annotations, CPU, StageNotes(run.e2e), config.to_tree())
     return setup.trainer(encoder, sha256, find_detector(config, run, None))
 
 
-def run(dataset: Path, folder: Path, *sets: str, features: Path | None = None) -> E2eOutcome:
+def run(dataset: Path, folder: Path, *sets: str, features: Path | None = None) -> StageResult:
     config = load_config(None, [*SETS, *paths(dataset), *sets])
     annotations = read_annotations(dataset)
     sources = find_sources(config, annotations, None)
-    how = {"init_detector": None, "weights": None, "scores": None, "features": features, "device": CPU}
-    return run_e2e(config, RunFolder(folder), sources=sources, annotations=annotations, **how)
+    return run_e2e(config, RunFolder(folder), sources=sources, annotations=annotations, features=features, device=CPU)
 
 
 def weights(run: E2eTrainer) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .options import Common, common_options, path_sets
+from .result import print_result
 
 _FILE = click.Path(path_type=Path)
 
@@ -40,7 +41,6 @@ def e2e(
     from ..e2e.stage import run_e2e
     from ..run_folder import RunFolder
     from ..show.plots import plot_curves
-    from ..show.report import table
     from ..stages.extract import describe_missing, find_sources
     from ..stages.inputs import read_data
 
@@ -51,7 +51,7 @@ def e2e(
     run = RunFolder(common.run_folder())
     read = read_data(config)
     sources = find_sources(config, read, None)
-    outcome = run_e2e(
+    result = run_e2e(
         config,
         run,
         sources=sources,
@@ -63,19 +63,10 @@ def e2e(
         device=choose_device(config.device),
         report=lambda text: click.echo(text, err=True),
     )
-    for note in outcome.notes:
-        click.echo(note)
-    if outcome.failed:
-        rows = [(failure.video_id, failure.path.name, failure.reason) for failure in outcome.failed.values()]
-        click.echo(table(rows, heads=("video", "file", "why not")))
-    missing = describe_missing(sources)
-    if missing:
-        click.echo(missing)
-    if outcome.evaluation is not None:
-        click.echo(outcome.evaluation.text())
+    status = print_result(result, describe_missing(sources), result.summary)
     plot_curves(run.e2e / "log.jsonl", run.plots / "e2e_curves.png")
     click.echo(f"encoder, checkpoints, detections and metrics -> {run.e2e}, curves -> {run.plots}")
-    return 1 if outcome.failed or outcome.missing else 0
+    return status
 
 
 @click.command()

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .options import Common, common_options, path_sets
+from .result import print_result
 
 _FILE = click.Path(path_type=Path)
 
@@ -52,16 +53,11 @@ def pretrain(common: Common, weights: Path | None, videos: Path | None, annotati
     """
     from ..device import choose_device
     from ..run_folder import RunFolder
-    from ..show.report import table
-    from ..stages.pretrain import run_pretrain
+    from ..stages.pretrain import pretrain as run_pretrain
 
     config = common.load(*path_sets(annotations=annotations, videos=videos))
-    report = run_pretrain(config, RunFolder(common.run_folder()), weights=weights, device=choose_device(config.device))
-    if report.failed:
-        rows = [(failure.video_id, failure.path.name, failure.reason) for failure in report.failed]
-        click.echo(table(rows, heads=("video", "file", "why not")))
-    click.echo(f"encoder -> {report.text()}")
-    return 1 if report.failed else 0
+    result = run_pretrain(config, RunFolder(common.run_folder()), weights=weights, device=choose_device(config.device))
+    return print_result(result, f"encoder -> {result.summary}")
 
 
 @click.command()
@@ -79,18 +75,17 @@ def extract(
     Example:
       etad extract -c thumos14 -o runs/t14 --videos videos --weights tsp.pth
     """
-    from ...data.errors import counted
     from ..device import choose_device
     from ..run_folder import RunFolder
-    from ..show.report import table
-    from ..stages.extract import describe_missing, find_sources, parse_shard, run_extract
+    from ..stages.extract import describe_missing, find_sources, parse_shard
+    from ..stages.extract import extract as run_extract
     from ..stages.inputs import read_data
 
     config = common.load(*path_sets(annotations=annotations, videos=videos))
     run = RunFolder(common.run_folder())
     read = read_data(config) if config.data.annotations else None
     sources = find_sources(config, read, None)
-    report, origin = run_extract(
+    result = run_extract(
         config,
         run,
         sources=sources,
@@ -98,18 +93,7 @@ def extract(
         shard=parse_shard(shard) if shard else None,
         device=choose_device(config.device),
     )
-    click.echo(f"weights: {origin}")
-    if report.failed:
-        rows = [(failure.video_id, failure.path.name, failure.reason) for failure in report.failed]
-        click.echo(table(rows, heads=("video", "file", "why not")))
-    made = f"{counted(len(report.done), 'video')} extracted"
-    counts = f"{made}, {len(report.skipped)} there already, {len(report.failed)} failed"
-    hint = f" (a shard: join all with `etad merge --into {report.cache}`)" if shard else ""
-    click.echo(f"{counts} -> {report.cache}{hint}")
-    missing = describe_missing(sources)
-    if missing:
-        click.echo(missing)
-    return 1 if report.failed or missing else 0
+    return print_result(result, result.summary, describe_missing(sources))
 
 
 @click.command()
@@ -147,7 +131,7 @@ def detect(
     run = RunFolder(common.run_folder())
     read = read_data(config)
     cache = FeatureCache(features or run.cache)
-    outcome = run_detect(
+    result = run_detect(
         config,
         run,
         cache=cache,
@@ -156,16 +140,13 @@ def detect(
         checkpoint=checkpoint,
         device=choose_device(config.device),
     )
-    for note in outcome.notes:
-        click.echo(note)
-    if outcome.evaluation is not None:
-        click.echo(outcome.evaluation.text())
+    status = print_result(result, result.summary)
     if train:
         curves = plot_curves(run.detect / "log.jsonl", run.plots / "curves.png")
         click.echo(f"detections, metrics and checkpoints -> {run.detect}, curves -> {curves}")
     else:
         click.echo(f"detections and metrics -> {run.detect}")
-    return 1 if outcome.missing else 0
+    return status
 
 
 @click.command()

@@ -20,15 +20,17 @@ from ...extract.clips import Failure
 from ...extract.encoders.encoder import Encoder
 from ..config import Config
 from ..device import threads_for
+from ..stages.evaluate import Evaluation
 from ..stages.extract import Sources, extract_with
 from ..stages.infer import infer_and_evaluate, inference_settings, measure
+from ..stages.result import StageNotes
 from .features import encode_in_memory, features_digest
-from .setup import E2eOutcome, encoding
+from .setup import encoding
 
 
 def infer_tuned(
     config: Config,
-    outcome: E2eOutcome,
+    notes: StageNotes,
     sources: Sources,
     annotations: Annotations,
     *,
@@ -38,7 +40,7 @@ def infer_tuned(
     scores: Path | None,
     cache: Path | None,
     device: torch.device,
-) -> E2eOutcome:
+) -> Evaluation | None:
     """Encode what is tested (and what a video classifier learns from), infer and evaluate, unless that was done.
 
     Parameters
@@ -66,7 +68,7 @@ def infer_tuned(
     if cache is None:
         name = features_digest(files, how["plan"], encoder=encoder, dtype=how["dtype"])
     else:
-        features = _cached(config, outcome, files, encoder=encoder, weights=weights, cache=cache, device=device)
+        features = _cached(config, notes, files, encoder=encoder, weights=weights, cache=cache, device=device)
         name = "" if features is None else features.digest
     made_from = values_digest(
         {
@@ -79,25 +81,24 @@ def infer_tuned(
             "labels": [[video.id, [action.label for action in video.actions]] for video in learned],
         }
     )
-    stamp, results = outcome.folder / "inference.json", outcome.folder / "detections.json"
+    stamp, results = notes.folder / "inference.json", notes.folder / "detections.json"
     done = _read_stamp(stamp)
     if results.exists() and done.get("made_from") == made_from:
-        outcome.notes.append("inference skipped: detections.json is up to date")
-        outcome.failed |= {id: Failure(id, Path(path), reason) for id, path, reason in done["failed"]}
-        measure(config, outcome, annotations, read_detections(results), tious=settings.tious)
-        return outcome
+        notes.lines.append("inference skipped: detections.json is up to date")
+        notes.failed |= {id: Failure(id, Path(path), reason) for id, path, reason in done["failed"]}
+        return measure(config, notes, annotations, read_detections(results), tious=settings.tious)
     failed: list[Failure] = []
     if cache is None:
         with threads_for(encoder):
             features, failed = encode_in_memory(files, encoder=encoder, title="e2e: encode", **how)
-        outcome.failed |= {failure.video_id: failure for failure in failed}
+        notes.failed |= {failure.video_id: failure for failure in failed}
     if features is None or not any(video.id in features.ids for video in tested):
-        outcome.notes.append(f"no inference: none of {counted(len(tested), 'test video')} could be encoded")
-        return outcome
+        notes.lines.append(f"no inference: none of {counted(len(tested), 'test video')} could be encoded")
+        return None
     stamp.unlink(missing_ok=True)  # or, stopped on the way, it would vouch for detections that are not its own
-    infer_and_evaluate(
+    evaluation = infer_and_evaluate(
         config,
-        outcome,
+        notes,
         trained=trained,
         features=features,
         annotations=annotations,
@@ -108,12 +109,12 @@ def infer_tuned(
     )
     unread = [[failure.video_id, str(failure.path), failure.reason] for failure in failed]
     write_json(stamp, {"made_from": made_from, "failed": unread})
-    return outcome
+    return evaluation
 
 
 def _cached(
     config: Config,
-    outcome: E2eOutcome,
+    notes: StageNotes,
     files: dict[str, Path],
     *,
     encoder: Encoder,
@@ -126,9 +127,9 @@ def _cached(
         report = extract_with(
             encoder, file_sha256(weights), config=config, files=files, cache=cache, shard=None, device=device
         )
-    outcome.failed |= {failure.video_id: failure for failure in report.failed}
+    notes.failed |= {failure.video_id: failure for failure in report.failed}
     made = f"{counted(len(report.done), 'video')} encoded, {len(report.skipped)} there already"
-    outcome.notes.append(f"features: {made} -> {cache}")
+    notes.lines.append(f"features: {made} -> {cache}")
     return FeatureCache(cache) if report.done or report.skipped else None
 
 

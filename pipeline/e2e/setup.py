@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +21,19 @@ from ...detect.run_state import Provenance, Stream, step_generator
 from ...detect.settings import DetectSettings
 from ...detect.windows import make_windows, training_classes, windows_digest
 from ...extract.augment import ColourJitter, RandAugment
-from ...extract.clips import Augmentation, ClipPlan, Failure
+from ...extract.clips import Augmentation, ClipPlan
 from ...extract.encoders.encoder import Encoder
 from ..config import Config
 from ..run_folder import RunFolder
 from ..stages.extract import Sources
-from ..stages.infer import Outcome, note_windows, require_windows
+from ..stages.infer import note_windows, require_windows
 from ..stages.inputs import validation_videos
+from ..stages.result import StageNotes
 from .checks import check_detector, check_failing, check_sampling
 from .clips import TrainingClips, probe_snippets
 from .features import encode_in_memory
 from .plan import StepPlan, plan_step
 from .train import E2eTrainer
-
-
-@dataclass
-class E2eOutcome(Outcome):
-    """What the stage did.
-
-    Parameters
-    ----------
-    failed
-        Videos that could not be read, of either subset.
-    """
-
-    failed: dict[str, Failure] = field(default_factory=dict)
 
 
 @dataclass
@@ -63,7 +51,7 @@ class E2eSetup:
     sources: Sources
     annotations: Annotations
     device: torch.device
-    outcome: E2eOutcome
+    notes: StageNotes
     bound: Mapping[str, Any]
     plan: StepPlan | None = None
 
@@ -82,7 +70,7 @@ class E2eSetup:
         check_failing({each.video_id: each for each in failed}, len(files), allowed=config.e2e.failing_share)
         readable = [video for video in learned if video.id in snippets.lengths]
         windows, report = make_windows(readable, snippets, settings=detect, classes=classes, training=True)
-        note_windows(self.outcome, config.data.train_subset, report)
+        note_windows(self.notes, config.data.train_subset, report)
         require_windows(windows, report, config.data.train_subset)
         check_sampling(config, [window.count for window in windows])
 
@@ -93,7 +81,7 @@ class E2eSetup:
                 start[1], detect, classes, encoder=config.encoder.name, channels=encoder.channels, path=start[0]
             )
             started, origin = str(start[0]), tensors_digest(start[1].state["model"])
-        self.outcome.notes.append(f"detector: starts from {started}")
+        self.notes.lines.append(f"detector: starts from {started}")
         seed = config.seed
         detector = build_detector(detect, in_channels=encoder.channels, num_classes=len(classes), seed=seed)
         if start is not None:
@@ -149,7 +137,7 @@ class E2eSetup:
                 config_digest=values_digest(made_from),
                 seed=config.seed,
             ),
-            folder=self.outcome.folder,
+            folder=self.notes.folder,
             device=self.device,
             autocast=autocast,
         )
@@ -166,7 +154,7 @@ class E2eSetup:
         features, failed = encode_in_memory(
             files, encoder=encoder, title="e2e: validate", **encoding(config, files, self.device)
         )
-        self.outcome.failed |= {failure.video_id: failure for failure in failed}
+        self.notes.failed |= {failure.video_id: failure for failure in failed}
         if not features.ids:
             return None
         windows, _ = make_windows(

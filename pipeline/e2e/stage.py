@@ -21,10 +21,11 @@ from ..device import threads_for
 from ..run_folder import RunFolder
 from ..stages.extract import Sources, load_encoder
 from ..stages.inputs import validation_videos
+from ..stages.result import StageNotes, StageResult
 from .checks import check_clips, check_features_place, check_files
 from .infer import infer_tuned
 from .memory import GIB
-from .setup import E2eOutcome, E2eSetup, find_detector
+from .setup import E2eSetup, find_detector
 from .train import E2eTrainer
 
 ENCODER_FORMAT = "etad-encoder"
@@ -36,13 +37,13 @@ def run_e2e(
     *,
     sources: Sources,
     annotations: Annotations,
-    init_detector: Path | None,
-    weights: Path | None,
-    scores: Path | None,
-    features: Path | None = None,
     device: torch.device,
+    init_detector: Path | None = None,
+    weights: Path | None = None,
+    scores: Path | None = None,
+    features: Path | None = None,
     report: Callable[[str], None] = lambda text: None,
-) -> E2eOutcome:
+) -> StageResult:
     """Train through the encoder, infer with its features, evaluate; do only what is missing.
 
     Parameters
@@ -69,29 +70,29 @@ def run_e2e(
     tuned = run.e2e / "encoder.pt"
     if features is not None:
         check_features_place(features, tuned)
-    outcome = E2eOutcome(run.e2e)
-    outcome.missing += sources.missing
+    notes = StageNotes(run.e2e)
+    notes.missing += sources.missing
     encoder, weights_sha256, text = load_encoder(config, run, weights)
-    outcome.notes.append(f"encoder: {text}")
+    notes.lines.append(f"encoder: {text}")
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
     check_channels(config.detect, encoder.channels, config.encoder.name)
     with run.bind("e2e", config) as bound:
         remove_leftovers(run.e2e)
-        setup = E2eSetup(config, run, sources, annotations, device, outcome, bound)
+        setup = E2eSetup(config, run, sources, annotations, device, notes, bound)
         trainer = setup.trainer(encoder, weights_sha256, find_detector(config, run, init_detector))
         if setup.plan is not None:
             report(setup.plan.text())
             trainer.watches_memory = True
-        _train(trainer, config, outcome)
+        _train(trainer, config, notes)
         if setup.plan is not None and trainer.peak_bytes is not None:
             taken = trainer.peak_bytes + setup.plan.frames
-            outcome.notes.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
-        outcome.failed |= trainer.failed
+            notes.lines.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
+        notes.failed |= trainer.failed
         chosen = trainer.last.with_name(f"{config.detect.inference.checkpoint}.pt")
         _write_encoder(tuned, load_checkpoint(chosen), encoder, config)
-        return infer_tuned(
+        evaluation = infer_tuned(
             config,
-            outcome,
+            notes,
             sources,
             annotations,
             encoder=encoder,
@@ -101,16 +102,17 @@ def run_e2e(
             cache=features,
             device=device,
         )
+    return notes.result(evaluation)
 
 
-def _train(trainer: E2eTrainer, config: Config, outcome: E2eOutcome) -> None:
+def _train(trainer: E2eTrainer, config: Config, notes: StageNotes) -> None:
     resumed = trainer.resume()
     if trainer.state.epoch >= config.e2e.epochs:
-        outcome.notes.append(f"training skipped: {trainer.last} is done")
+        notes.lines.append(f"training skipped: {trainer.last} is done")
         return
     if resumed:
         at = f"epoch {trainer.state.epoch + 1}, step {trainer.state.step + 1}"
-        outcome.notes.append(f"training went on from {trainer.last} ({at})")
+        notes.lines.append(f"training went on from {trainer.last} ({at})")
     with threads_for(trainer.encoder), step_bar("e2e: train") as after_step:
         trainer.run(after_step)
 

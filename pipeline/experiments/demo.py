@@ -11,16 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from ...data.annotations import Annotations
+from ...data.cache.cache import FeatureCache
 from ...data.detections import Detections, read_detections, write_detections
 from ...data.files.atomic import write_json
 from ..config import Config, override
 from ..device import choose_device
+from ..e2e.stage import run_e2e
 from ..run_folder import RunFolder
 from ..show.plots import plot_baselines, plot_curves, plot_qualitative, qualitative_strips
+from ..stages.detect import detect
 from ..stages.evaluate import Evaluation, evaluate
+from ..stages.extract import extract, find_sources
 from ..stages.inputs import read_data
-from ..stages.pretrain import run_pretrain
-from .legs import extract_and_detect, train_end_to_end
+from ..stages.pretrain import pretrain
+from ..stages.result import StageResult
 from .synthetic_set import ensure_synthetic_set
 
 PROPOSALS_PER_VIDEO = 100
@@ -53,34 +57,36 @@ def demo(config: Config, folder: Path, *, report: Callable[[str], None]) -> Demo
         Called with each part's name before it begins.
     """
     found = DemoReport(folder)
-    run = RunFolder(folder)
+    run, device = RunFolder(folder), choose_device(config.device)
 
     with _part("draw the videos", found, report):
         config = ensure_synthetic_set(config, folder / "data")
     annotations = read_data(config)
+    sources = find_sources(config, annotations, None)
 
     with _part("pretrain the encoder on the source set", found, report):
-        pretrained = run_pretrain(config, run, weights=None, device=choose_device(config.device))
-        report(f"  {pretrained.text()}")
+        report(f"  {pretrain(config, run, device=device).summary}")
 
     with _part("baseline: random proposals", found, report):
         found.evaluations["random proposals"] = _random(config, annotations, folder)
     poorer = folder / "baselines"
-    legs = {
+    variants = {
         "clips of one repeated frame": (RunFolder(poorer / "still"), ("clips.still=true",)),
         "untrained encoder": (RunFolder(poorer / "untrained"), ("encoder.init=random",)),
         "pretrained motion features": (run, ()),
     }
-    for name, (leg, sets) in legs.items():
+    for name, (variant, sets) in variants.items():
         with _part(f"extract and detect: {name}", found, report):
+            changed = override(config, *sets)
             weights = None if "untrained" in name else run.encoder
-            measured = extract_and_detect(override(config, *sets), leg, annotations, weights=weights)
-            assert not measured.left_out, measured.left_out
-            found.evaluations[name] = measured.evaluation
+            extracted = extract(changed, variant, sources=sources, weights=weights, device=device)
+            cache = FeatureCache(variant.cache)
+            detected = detect(changed, variant, cache=cache, annotations=annotations, device=device)
+            found.evaluations[name] = _measured(extracted, detected)
 
     with _part("train end to end from there", found, report):
-        tuned = train_end_to_end(config, run, annotations, weights=None, init_detector=None)
-        found.evaluations["the same, then trained end to end"] = tuned.evaluation
+        tuned = run_e2e(config, run, sources=sources, annotations=annotations, device=device)
+        found.evaluations["the same, then trained end to end"] = _measured(tuned)
 
     with _part("draw the pictures", found, report):
         detections = read_detections(run.e2e / "detections.json")
@@ -96,6 +102,13 @@ def demo(config: Config, folder: Path, *, report: Callable[[str], None]) -> Demo
         ]
     write_json(folder / "demo.json", {name: e.as_json() for name, e in found.evaluations.items()}, indent=1)
     return found
+
+
+def _measured(*results: StageResult) -> Evaluation:
+    """What the last stage measured; of the drawn set no stage leaves anything out."""
+    for result in results:
+        assert not result.left_out, result.left_out
+    return results[-1].measured()
 
 
 def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluation:

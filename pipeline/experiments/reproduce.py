@@ -14,15 +14,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...data.cache.cache import FeatureCache
 from ...data.errors import EtadError
 from ...data.files.atomic import write_json
 from ...data.progress import progress_bar
 from ..config import Config, override
 from ..device import choose_device
+from ..e2e.stage import run_e2e
 from ..run_folder import RunFolder
+from ..stages.detect import detect
+from ..stages.extract import extract, find_sources
 from ..stages.inputs import read_data
-from ..stages.pretrain import run_pretrain
-from .legs import Leg, extract_and_detect, train_end_to_end
+from ..stages.pretrain import pretrain
+from ..stages.result import StageResult
 from .synthetic_set import ensure_synthetic_set
 from .table6 import ARMS, Arm, Table6
 
@@ -112,30 +116,45 @@ def run_job(job: Job) -> Measured:
     started = time.monotonic()
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / f"{job.run.path.name}.log").open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
-        leg = _base(job) if job.arm is None else _arm(job, job.arm)
+        stages = _base(job) if job.arm is None else _arm(job, job.arm)
+    average_mAP = stages[-1].measured().average_mAP
     took = job.folder / f"{job.run.path.name}.seconds.json"
     if not took.exists():  # a run that is there already takes no time, which is no news
         write_json(took, time.monotonic() - started)
-    return Measured(leg.evaluation.average_mAP, float(took.read_text(encoding="utf-8")), leg.left_out)
+    left_out = {id for stage in stages for id in stage.left_out}
+    return Measured(average_mAP, float(took.read_text(encoding="utf-8")), tuple(sorted(left_out)))
 
 
-def _base(job: Job) -> Leg:
+def _base(job: Job) -> list[StageResult]:
     """Draw, pretrain, extract, detect."""
     config, weights = _with_data(job), job.weights
-    annotations = read_data(config)
+    annotations, device = read_data(config), choose_device(config.device)
+    sources = find_sources(config, annotations, None)
+    stages = []
     if weights is None:
-        run_pretrain(config, job.run, weights=None, device=choose_device(config.device))
+        stages.append(pretrain(config, job.run, device=device))
         weights = job.run.encoder
-    return extract_and_detect(config, job.run, annotations, weights=weights)
+    stages.append(extract(config, job.run, sources=sources, weights=weights, device=device))
+    cache = FeatureCache(job.run.cache)
+    stages.append(detect(config, job.run, cache=cache, annotations=annotations, device=device))
+    return stages
 
 
-def _arm(job: Job, arm: Arm) -> Leg:
+def _arm(job: Job, arm: Arm) -> list[StageResult]:
     """Go on from the base's encoder and detector, with gradients of a share of the snippets."""
     config = override(_with_data(job), f"e2e.ratio={arm.ratio:g}", f"e2e.strategy={arm.strategy}")
+    annotations = read_data(config)
     base = Job(job.config, job.folder, None, job.weights).run
-    detector = base.detect / "checkpoints" / f"{config.detect.inference.checkpoint}.pt"
-    weights = job.weights or base.encoder
-    return train_end_to_end(config, job.run, read_data(config), weights=weights, init_detector=detector)
+    tuned = run_e2e(
+        config,
+        job.run,
+        sources=find_sources(config, annotations, None),
+        annotations=annotations,
+        init_detector=base.detect / "checkpoints" / f"{config.detect.inference.checkpoint}.pt",
+        weights=job.weights or base.encoder,
+        device=choose_device(config.device),
+    )
+    return [tuned]
 
 
 def _with_data(job: Job) -> Config:

@@ -20,8 +20,9 @@ from ...detect.train import Trainer
 from ...detect.windows import Window, make_windows, training_classes, windows_digest
 from ..config import Config
 from ..run_folder import RunFolder
-from .infer import NO_SCORES, Outcome, infer_and_evaluate, note_windows, require_windows
+from .infer import NO_SCORES, infer_and_evaluate, note_windows, require_windows
 from .inputs import validation_videos
+from .result import StageNotes, StageResult
 
 
 def check_cache(cache: FeatureCache, config: Config) -> None:
@@ -66,11 +67,11 @@ def detect(
     *,
     cache: FeatureCache,
     annotations: Annotations,
-    scores: Path | None,
-    checkpoint: Path | None,
     device: torch.device,
+    scores: Path | None = None,
+    checkpoint: Path | None = None,
     title: str = "detect",
-) -> Outcome:
+) -> StageResult:
     """Train (unless a checkpoint is given), infer, label, and evaluate; do only what is missing.
 
     Parameters
@@ -80,7 +81,7 @@ def detect(
     checkpoint
         A trained detector: nothing is trained.
     """
-    outcome = Outcome(run.detect)
+    notes = StageNotes(run.detect)
     check_cache(cache, config)
     check_channels(config.detect, cache.channels, cache.path)
     if checkpoint is None and config.detect.labels.source == "scores" and scores is None:
@@ -92,7 +93,7 @@ def detect(
         if checkpoint is None:
             bound = held.enter_context(run.bind("detect", config))
             checkpoint = _train(
-                config, outcome, cache=cache, annotations=annotations, bound=bound, device=device, title=title
+                config, notes, cache=cache, annotations=annotations, bound=bound, device=device, title=title
             )
         else:
             held.enter_context(run.hold("detect"))
@@ -100,9 +101,9 @@ def detect(
             given = checkpoint.parent.parent / "classifier.pt"
         trained = load_detector(checkpoint)
         _check_features(trained, cache, checkpoint)
-        return infer_and_evaluate(
+        evaluation = infer_and_evaluate(
             config,
-            outcome,
+            notes,
             trained=trained,
             features=cache,
             annotations=annotations,
@@ -111,6 +112,7 @@ def detect(
             device=device,
             title=title,
         )
+    return notes.result(evaluation)
 
 
 def _check_scores(scores: Path, annotations: Annotations, config: Config) -> None:
@@ -133,7 +135,7 @@ def _check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> 
 
 def _train(
     config: Config,
-    outcome: Outcome,
+    notes: StageNotes,
     *,
     cache: FeatureCache,
     annotations: Annotations,
@@ -145,12 +147,12 @@ def _train(
     classes = training_classes(annotations, config.data.train_subset)
     learned = annotations.subset(config.data.train_subset)
     windows, report = make_windows(learned, cache, settings=settings, classes=classes, training=True)
-    note_windows(outcome, config.data.train_subset, report)
+    note_windows(notes, config.data.train_subset, report)
     require_windows(windows, report, config.data.train_subset)
     val_windows: list[Window] = []
     if kept_apart := validation_videos(config, annotations):
         val_windows, report = make_windows(kept_apart, cache, settings=settings, classes=classes, training=False)
-        note_windows(outcome, str(config.data.validation_subset), report)
+        note_windows(notes, str(config.data.validation_subset), report)
     first = cache.meta(cache.ids[0])
     trainer = Trainer(
         settings,
@@ -171,18 +173,18 @@ def _train(
                 "features": [repr(cache.kind), first.weights_sha256],
             }
         ),
-        folder=outcome.folder,
+        folder=notes.folder,
         device=device,
         seed=config.seed,
         workers=config.workers,
     )
     resumed = trainer.resume()
     if trainer.state.epoch >= settings.training.epochs:
-        outcome.notes.append(f"training skipped: {trainer.last} is done")
+        notes.lines.append(f"training skipped: {trainer.last} is done")
     else:
         if resumed:
             at = f"epoch {trainer.state.epoch + 1}, step {trainer.state.step + 1}"
-            outcome.notes.append(f"training went on from {trainer.last} ({at})")
+            notes.lines.append(f"training went on from {trainer.last} ({at})")
         with step_bar(f"{title}: train") as after_step:
             trainer.run(after_step)
     return trainer.last.with_name(f"{settings.inference.checkpoint}.pt")

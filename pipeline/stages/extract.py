@@ -13,10 +13,11 @@ from ...data.errors import EtadError, counted, listing
 from ...data.video.video import list_videos
 from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
 from ...extract.run import ExtractReport
-from ...extract.run import run as extract
+from ...extract.run import run as run_extraction
 from ...extract.weights.load import load_weights
 from ..config import Config
 from ..run_folder import RunFolder
+from .result import StageResult
 
 # The weights that come inside a package: no file to name.
 _PACKAGED = "efficientnet_lite0"
@@ -86,23 +87,38 @@ def load_encoder(config: Config, run: RunFolder, weights: Path | None) -> tuple[
     return encoder, report.sha256, report.text()
 
 
-def run_extract(
+def extract(
     config: Config,
     run: RunFolder,
     *,
     sources: Sources,
-    weights: Path | None,
-    shard: tuple[int, int] | None,
     device: torch.device,
-) -> tuple[ExtractReport, str]:
-    """Extract what the run's cache does not have; returns the report and where the weights come from."""
+    weights: Path | None = None,
+    shard: tuple[int, int] | None = None,
+) -> StageResult:
+    """Extract what the run's cache does not have, with an encoder whose weights are found as `load_encoder` says.
+
+    Parameters
+    ----------
+    shard
+        (i, n): only the i-th of n parts of the work, whose packing is left to `etad merge`.
+    """
     encoder, sha256, text = load_encoder(config, run, weights)
     with run.bind("extract", config):
         pass  # shards extract side by side
     report = extract_with(
         encoder, sha256, config=config, files=sources.files, cache=run.cache, shard=shard, device=device
     )
-    return report, text
+    made = f"{counted(len(report.done), 'video')} extracted"
+    counts = f"{made}, {len(report.skipped)} there already, {len(report.failed)} failed"
+    hint = f" (a shard: join all with `etad merge --into {report.cache}`)" if shard else ""
+    return StageResult(
+        report.cache,
+        notes=(f"weights: {text}",),
+        failed=report.failed,
+        missing=sources.missing,
+        summary=f"{counts} -> {report.cache}{hint}",
+    )
 
 
 def extract_with(
@@ -116,7 +132,7 @@ def extract_with(
     device: torch.device,
 ) -> ExtractReport:
     """Extract what a cache does not have, as a config says."""
-    return extract(
+    return run_extraction(
         files,
         cache,
         encoder=encoder,

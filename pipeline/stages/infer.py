@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
@@ -27,6 +26,7 @@ from ...detect.windows import Window, WindowReport, make_windows, windows_digest
 from ..config import Config
 from .evaluate import Evaluation, evaluate
 from .labels import video_scores
+from .result import StageNotes
 
 # Settings of inference that come after the raw predictions, which are good whatever these are.
 _AFTER_RAW = ("inference.", "labels.", "tious")
@@ -35,26 +35,6 @@ NO_SCORES = (
     "labels come from a file of video-level class scores, and none is named: give --scores FILE, or set "
     "detect.labels.source to classifier or branch."
 )
-
-
-@dataclass
-class Outcome:
-    """What a stage that detects did.
-
-    Parameters
-    ----------
-    evaluation
-        None where the annotations of the test subset hold no action.
-    notes
-        What was left out, mended or skipped, a line each.
-    missing
-        Videos of either subset without features.
-    """
-
-    folder: Path
-    evaluation: Evaluation | None = None
-    notes: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
 
 
 def inference_settings(trained: Trained, config: Config, scores: Path | None) -> DetectSettings:
@@ -81,7 +61,7 @@ def inference_settings(trained: Trained, config: Config, scores: Path | None) ->
 
 def infer_and_evaluate(
     config: Config,
-    outcome: Outcome,
+    notes: StageNotes,
     *,
     trained: Trained,
     features: FeatureSource,
@@ -90,12 +70,12 @@ def infer_and_evaluate(
     given: Path | None,
     device: torch.device,
     title: str,
-) -> Outcome:
+) -> Evaluation | None:
     """Infer, label and evaluate; infers only where the raw predictions are not those of these very features.
 
     Parameters
     ----------
-    outcome
+    notes
         Of the stage so far; its folder gets the files.
     scores
         File of video-level class scores.
@@ -103,16 +83,16 @@ def infer_and_evaluate(
         The video classifier of a checkpoint that came from elsewhere.
     """
     settings = inference_settings(trained, config, scores)
-    folder = outcome.folder
+    folder = notes.folder
 
     # 1. Raw predictions of every test window.
     tested = annotations.subset(config.data.test_subset)
     windows, report = make_windows(tested, features, settings=settings, classes=trained.classes, training=False)
-    note_windows(outcome, config.data.test_subset, report)
+    note_windows(notes, config.data.test_subset, report)
     raw = folder / "raw.h5"
     model_digest = _model_digest(trained, features, windows, settings)
     if predictions_digest(raw) == model_digest:
-        outcome.notes.append("inference skipped: raw.h5 is up to date")
+        notes.lines.append("inference skipped: raw.h5 is up to date")
     else:
         trained.detector.compute_in(settings.heads_precision)
         predictions = infer(
@@ -139,29 +119,29 @@ def infer_and_evaluate(
     write_detections(folder / "detections.json", found)
 
     # 3. Evaluation.
-    measure(config, outcome, annotations, found, tious=settings.tious)
-    return outcome
+    return measure(config, notes, annotations, found, tious=settings.tious)
 
 
 def measure(
-    config: Config, outcome: Outcome, annotations: Annotations, found: Detections, *, tious: Sequence[float]
-) -> None:
-    """Evaluate a stage's detections and write its metrics, where the test subset has an action."""
+    config: Config, notes: StageNotes, annotations: Annotations, found: Detections, *, tious: Sequence[float]
+) -> Evaluation | None:
+    """Evaluate a stage's detections and write its metrics; none where the test subset has no action."""
     subset = config.data.test_subset
     if not any(video.actions for video in annotations.subset(subset)):
-        outcome.notes.append(f"no evaluation: no video of subset '{subset}' has an action")
-        return
-    source = str(outcome.folder / "detections.json")
-    outcome.evaluation = evaluate(annotations, subset, found, tious=tious, source=source)
-    write_json(outcome.folder / "metrics.json", outcome.evaluation.as_json(), indent=1)
+        notes.lines.append(f"no evaluation: no video of subset '{subset}' has an action")
+        return None
+    source = str(notes.folder / "detections.json")
+    evaluation = evaluate(annotations, subset, found, tious=tious, source=source)
+    write_json(notes.folder / "metrics.json", evaluation.as_json(), indent=1)
+    return evaluation
 
 
-def note_windows(outcome: Outcome, subset: str, report: WindowReport) -> None:
-    """Tell what was left out of a subset, and what was mended."""
-    outcome.missing += [id for id in report.missing if id not in outcome.missing]
-    outcome.notes += [f"{subset}: {line}" for line in (*report.lines(), *report.notes())]
+def note_windows(notes: StageNotes, subset: str, report: WindowReport) -> None:
+    """Note what was left out of a subset, and what was mended."""
+    notes.missing += [id for id in report.missing if id not in notes.missing]
+    notes.lines += [f"{subset}: {line}" for line in (*report.lines(), *report.notes())]
     if report.repairs:
-        outcome.notes.append(f"{subset}: {describe_repairs(report.repairs)}")
+        notes.lines.append(f"{subset}: {describe_repairs(report.repairs)}")
 
 
 def require_windows(windows: Sequence[Window], report: WindowReport, subset: str) -> None:

@@ -32,6 +32,7 @@ from ..run_folder import RunFolder
 from .extract import find_sources, packaged_weights
 from .inputs import read_data
 from .pretrain_clips import AnnotatedClips, ClipSource, DrawnClips
+from .result import StageResult
 
 FORMAT = "etad-encoder"
 # A shorter memory of squared gradients than AdamW's usual 0.999: random weights then leave their plateau sooner.
@@ -71,7 +72,7 @@ class PretrainReport:
         return text + ("" if self.steps else "; done before")
 
 
-def run_pretrain(config: Config, folder: RunFolder, *, weights: Path | None, device: torch.device) -> PretrainReport:
+def pretrain(config: Config, run: RunFolder, *, device: torch.device, weights: Path | None = None) -> StageResult:
     """Pretrain the run's encoder on its annotated videos, or on clips of the synthetic source set.
 
     Raises
@@ -91,19 +92,20 @@ def run_pretrain(config: Config, folder: RunFolder, *, weights: Path | None, dev
             f"{encoder_spec(config.encoder.name).weights_wanted()} "
             "To pretrain from scratch all the same, set encoder.init=random."
         )
-    with folder.bind("pretrain", config):
-        return train(
+    with run.bind("pretrain", config):
+        report = train(
             config.pretrain,
             encoder=encoder,
             encoder_name=config.encoder.name,
             clip_frames=config.clips.clip_frames,
             source=source,
-            out=folder.pretrain,
+            out=run.pretrain,
             seed=config.seed,
             device=device,
             workers=config.workers,
             origin=values_digest(origin),
         )
+    return StageResult(report.path, failed=report.failed, summary=report.text())
 
 
 def train(

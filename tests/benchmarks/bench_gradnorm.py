@@ -28,10 +28,11 @@ from etad.detect.sampling.strategies import sample_sequence, sample_size
 from etad.detect.windows import collate
 from etad.extract.clips import Failure
 from etad.pipeline.config import load_config
-from etad.pipeline.e2e.setup import E2eOutcome, E2eSetup
+from etad.pipeline.e2e.setup import E2eSetup
 from etad.pipeline.e2e.train import E2eTrainer
 from etad.pipeline.run_folder import RunFolder
 from etad.pipeline.stages.extract import find_sources, load_encoder
+from etad.pipeline.stages.result import StageNotes
 
 RATIOS = (0.05, 0.1, 0.3)
 SETS = ["encoder.init=random", "encoder.frozen_stages=0", "workers=0", "e2e.validate_epochs=false", "e2e.batch=2"]
@@ -164,7 +165,7 @@ def main() -> None:
         encoder, sha256, _ = load_encoder(config, run, asked.weights)
         encoder.freeze(config.encoder.frozen_stages)
         sources = find_sources(config, annotations, None)
-        setup = E2eSetup(config, run, sources, annotations, torch.device("cpu"), E2eOutcome(run.e2e))
+        setup = E2eSetup(config, run, sources, annotations, torch.device("cpu"), StageNotes(run.e2e), config.to_tree())
         trainer = setup.trainer(encoder, sha256, None)
         videos = [n for n, window in enumerate(trainer.clips.windows) if len(window.labels)][:4]
         table = measured(trainer, videos, asked.draws, "before training")

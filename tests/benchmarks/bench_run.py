@@ -27,6 +27,7 @@ from etad.data.annotations import read_annotations
 from etad.data.cache.cache import FeatureCache
 from etad.data.precision import choose_training_dtype
 from etad.pipeline.config import load_config
+from etad.pipeline.run_folder import RunFolder
 from etad.pipeline.stages.detect import detect
 
 SETS = ["encoder.name=tsm_r50", "clips.fps=30", "detect.training.keep_negatives=true", "detect.bins=24"]
@@ -66,15 +67,16 @@ def main() -> None:
         duration = cache.timing(cache.ids[0]).duration_seconds
         annotations = read_annotations(annotate(folder / "annotations.json", list(cache.ids), duration))
         scores = class_scores(folder / "scores.json", list(cache.ids))
+        run = RunFolder(folder / "run")
         how = dict(cache=cache, annotations=annotations, scores=scores, device=torch.device("cpu"))
         begin = time.perf_counter()
-        detect(config, folder / "run", checkpoint=None, **how)
+        detect(config, run, **how)
         whole = time.perf_counter() - begin
-        last = folder / "run" / "checkpoints" / "last.pt"
+        last = run.detect / "checkpoints" / "last.pt"
         begin = time.perf_counter()
-        detect(config, folder / "again", checkpoint=last, **how)
+        detect(config, RunFolder(folder / "again"), checkpoint=last, **how)
         rest = time.perf_counter() - begin
-        lines = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in (run.detect / "log.jsonl").read_text().splitlines()]
     steps = sum(line["seconds"] for line in lines)
     learned, tested = asked.videos - asked.videos // 5, asked.videos // 5
     batch, drawn = config.detect.training.batch, int(8256 * config.detect.sampling.ratio)

@@ -113,7 +113,7 @@ def test_test_videos_that_all_break_leave_the_training_and_say_so(dataset: Path,
     for id in ("target_0004", "target_0005"):
         (tmp_path / "set" / "videos" / f"{id}.mp4").write_bytes(b"no video")
     found = run(tmp_path / "set" / "annotations.json", tmp_path / "run", "e2e.epochs=1")
-    assert sorted(found.failed) == ["target_0004", "target_0005"] and found.evaluation is None
+    assert found.left_out == ("target_0004", "target_0005") and found.evaluation is None
     assert "no inference: none of 2 test videos could be encoded" in found.notes
     assert (tmp_path / "run" / "e2e" / "encoder.pt").exists()
 

@@ -1,0 +1,24 @@
+"""How commands print what a stage did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ..stages.result import StageResult
+
+
+def print_result(result: StageResult, *closing: str) -> int:
+    """Print notes, failures and closing lines (empty ones are left out); returns the exit status."""
+    from ..show.report import table
+
+    for note in result.notes:
+        click.echo(note)
+    if result.failed:
+        rows = [(failure.video_id, failure.path.name, failure.reason) for failure in result.failed]
+        click.echo(table(rows, heads=("video", "file", "why not")))
+    for line in filter(None, closing):
+        click.echo(line)
+    return 1 if result.left_out else 0
