@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..data.cache.source import FeatureSource
 from ..data.errors import EtadError, counted
+from .resize import resize
 from .settings import DetectSettings
-from .windows import Window, collate, read_window
+from .windows import Window
 
 log = logging.getLogger(__name__)
 
@@ -98,3 +100,25 @@ class Batches:
 
     def _collate(self, samples: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
         return collate([torch.from_numpy(sample) for sample in samples], self.data.settings.num_snippets)
+
+
+def read_window(window: Window, cache: FeatureSource, *, settings: DetectSettings) -> np.ndarray:
+    """Read a window's features, (t, C) float32: t is T, or fewer at the end of a short video."""
+    features = cache.read(window.cache_id, window.first, window.first + window.count)
+    if settings.windows == "rescale":
+        return resize(features, settings.num_snippets, as_released=settings.rules.resizes_from_float16)
+    return features
+
+
+def collate(windows: Sequence[Tensor], num_snippets: int) -> tuple[Tensor, Tensor | None]:
+    """Stack windows of (t, C) features into (B, C, T) and a (B, 1, T) mask; no mask where nothing is padded."""
+    lengths = [len(window) for window in windows]
+    padded = [
+        F.pad(each, (0, 0, 0, num_snippets - len(each))) if len(each) < num_snippets else each for each in windows
+    ]
+    features = torch.stack(padded).transpose(1, 2)
+    if min(lengths) == num_snippets:
+        return features, None
+    places = torch.arange(num_snippets, device=features.device)
+    mask = places < torch.tensor(lengths, device=features.device)[:, None]
+    return features, mask[:, None].to(features.dtype)

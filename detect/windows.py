@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from ..data.annotations import (
     Annotations,
@@ -20,11 +17,10 @@ from ..data.annotations import (
     duration_conflict,
     match_ids,
 )
-from ..data.cache.source import FeatureSource, SnippetSource
+from ..data.cache.source import SnippetSource
 from ..data.digest import digest_of
 from ..data.errors import EtadError, counted, listing
 from ..data.timeline import Span, Timing, window_starts
-from .resize import resize
 from .settings import DetectSettings
 
 # A training window keeps the actions of which more than this share lies inside it (method, section 1).
@@ -143,28 +139,6 @@ def make_windows(
             report.without_action.append(video.id)
         windows += found
     return windows, report
-
-
-def read_window(window: Window, cache: FeatureSource, *, settings: DetectSettings) -> np.ndarray:
-    """Read a window's features, (t, C) float32: t is T, or fewer at the end of a short video."""
-    features = cache.read(window.cache_id, window.first, window.first + window.count)
-    if settings.windows == "rescale":
-        return resize(features, settings.num_snippets, as_released=settings.rules.resizes_from_float16)
-    return features
-
-
-def collate(windows: Sequence[Tensor], num_snippets: int) -> tuple[Tensor, Tensor | None]:
-    """Stack windows of (t, C) features into (B, C, T) and a (B, 1, T) mask; no mask where nothing is padded."""
-    lengths = [len(window) for window in windows]
-    padded = [
-        F.pad(each, (0, 0, 0, num_snippets - len(each))) if len(each) < num_snippets else each for each in windows
-    ]
-    features = torch.stack(padded).transpose(1, 2)
-    if min(lengths) == num_snippets:
-        return features, None
-    places = torch.arange(num_snippets, device=features.device)
-    mask = places < torch.tensor(lengths, device=features.device)[:, None]
-    return features, mask[:, None].to(features.dtype)
 
 
 def windows_digest(windows: Sequence[Window]) -> str:

@@ -55,7 +55,7 @@ ARROWS: dict[str, set[str]] = {
     "detect/sampling": {"data", "detect.settings", "detect/kernels", "detect/model"},
     # The loss compares what the model says, in the model's own terms.
     "detect/loss": {"data", "detect.settings", "detect.preset", "detect/model"},
-    "detect.windows": {"data", "detect.settings", "detect.resize"},
+    "detect.windows": {"data", "detect.settings"},
     "detect.loading": {"data", "detect.settings", "detect.windows", "detect.resize"},
     "detect.run_state": {"data", "detect.settings", "detect/model"},
     "detect.objective": {"data", "detect.settings", "detect/loss", "detect/sampling", "detect/model", "detect.windows"},

@@ -7,9 +7,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .boundary import BoundaryEvaluation
 from .cascade import CascadeStage, StageOutput
-from .enhance import Enhancement, Variant
+from .enhance import GROUPS, WIDTH, Enhancement, Variant
+
+
+class BoundaryEvaluation(nn.Module):
+    """How likely an action starts or ends at each snippet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Conv1d(WIDTH, WIDTH, 3, padding=1, groups=GROUPS)
+        self.out = nn.Conv1d(WIDTH, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 256, T) enhanced features -> (B, 2, T) startness and endness, 0..1."""
+        return self.out(self.hidden(x).relu()).sigmoid()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...data.errors import EtadError
+from ...detect.loading import collate
 from ...detect.loop import EpochTraining, build_optimizer
 from ...detect.model.detector import Detector
 from ...detect.objective import Objective
@@ -22,7 +23,6 @@ from ...detect.run_state import (
     step_generator,
 )
 from ...detect.settings import DetectSettings
-from ...detect.windows import collate
 from ...extract.clips import Failure
 from ...extract.encoders.encoder import Encoder
 from ...extract.weights.load import encoder_checkpoint

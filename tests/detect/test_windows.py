@@ -10,8 +10,9 @@ from etad.data.annotations import Action, Video, duration_conflict
 from etad.data.cache.cache import FeatureCache, write_part
 from etad.data.cache.source import MemoryFeatures
 from etad.data.errors import EtadError
+from etad.detect.loading import collate, read_window
 from etad.detect.settings import DetectSettings, TrainingSettings
-from etad.detect.windows import collate, make_windows, read_window
+from etad.detect.windows import make_windows
 
 SLIDING = DetectSettings(windows="sliding", num_snippets=16, max_duration=8, window_stride=8)
 RESCALE = DetectSettings(num_snippets=8, max_duration=8)

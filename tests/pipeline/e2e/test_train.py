@@ -12,7 +12,7 @@ from torch import Tensor
 
 from etad.data.checkpoint import load_checkpoint
 from etad.data.errors import EtadError
-from etad.detect.windows import collate
+from etad.detect.loading import collate
 from etad.extract.clips import Failure, read_clips
 from etad.pipeline.e2e import clips as e2e_clips
 from etad.pipeline.e2e import train as e2e_train
