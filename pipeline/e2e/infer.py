@@ -103,7 +103,7 @@ def infer_tuned(
         features=features,
         annotations=annotations,
         scores=scores,
-        given=None,
+        checkpoint_classifier=None,
         device=device,
         title="e2e",
     )

@@ -58,9 +58,9 @@ class StepPlan:
     def text(self) -> str:
         """Tell it in one line."""
         parts = ("frames", "weights", "maps", "detector", "snippets")
-        told = ", ".join(f"{name} {getattr(self, name) / GIB:.3f}" for name in parts)
+        listed = ", ".join(f"{name} {getattr(self, name) / GIB:.3f}" for name in parts)
         chosen = f"micro-batch {self.micro_batch}, first-pass cache {self.first_pass_cache}"
-        return f"step: {chosen}, {self.total / GIB:.3f} GiB ({told})"
+        return f"step: {chosen}, {self.total / GIB:.3f} GiB ({listed})"
 
 
 def plan_step(

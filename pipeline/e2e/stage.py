@@ -12,13 +12,13 @@ import torch
 from ...data.annotations import Annotations
 from ...data.checkpoint import load_checkpoint, save_checkpoint
 from ...data.files.atomic import remove_leftovers
-from ...data.progress import step_bar
 from ...detect.model.build import check_channels
 from ...extract.encoders.encoder import Encoder
 from ...extract.weights.load import encoder_checkpoint
 from ..config import Config
 from ..device import threads_for
 from ..run_folder import RunFolder
+from ..stages.detect import train_on
 from ..stages.extract import Sources, load_encoder
 from ..stages.inputs import validation_videos
 from ..stages.result import StageNotes, StageResult
@@ -26,7 +26,6 @@ from .checks import check_clips, check_features_place, check_files
 from .infer import infer_tuned
 from .memory import GIB
 from .setup import E2eSetup, find_detector
-from .train import E2eTrainer
 
 ENCODER_FORMAT = "etad-encoder"
 
@@ -83,7 +82,8 @@ def run_e2e(
         if setup.plan is not None:
             report(setup.plan.text())
             trainer.watches_memory = True
-        _train(trainer, config, notes)
+        with threads_for(encoder):
+            train_on(trainer, notes, title="e2e")
         if setup.plan is not None and trainer.peak_bytes is not None:
             taken = trainer.peak_bytes + setup.plan.frames
             notes.lines.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
@@ -103,18 +103,6 @@ def run_e2e(
             device=device,
         )
     return notes.result(evaluation)
-
-
-def _train(trainer: E2eTrainer, config: Config, notes: StageNotes) -> None:
-    resumed = trainer.resume()
-    if trainer.state.epoch >= config.e2e.epochs:
-        notes.lines.append(f"training skipped: {trainer.last} is done")
-        return
-    if resumed:
-        at = f"epoch {trainer.state.epoch + 1}, step {trainer.state.step + 1}"
-        notes.lines.append(f"training went on from {trainer.last} ({at})")
-    with threads_for(trainer.encoder), step_bar("e2e: train") as after_step:
-        trainer.run(after_step)
 
 
 def _write_encoder(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config) -> None:

@@ -15,6 +15,7 @@ from ...data.class_scores import read_class_scores
 from ...data.digest import values_digest
 from ...data.errors import EtadError
 from ...data.progress import step_bar
+from ...detect.loop import EpochTraining
 from ...detect.model.build import Trained, check_channels, load_detector
 from ...detect.train import Trainer
 from ...detect.windows import Window, make_windows, training_classes, windows_digest
@@ -89,7 +90,7 @@ def detect(
     if scores is not None:
         _check_scores(scores, annotations, config)
     with contextlib.ExitStack() as held:
-        given = None
+        checkpoint_classifier = None
         if checkpoint is None:
             bound = held.enter_context(run.bind("detect", config))
             checkpoint = _train(
@@ -98,7 +99,7 @@ def detect(
         else:
             held.enter_context(run.hold("detect"))
             run.save_config(config)
-            given = checkpoint.parent.parent / "classifier.pt"
+            checkpoint_classifier = checkpoint.parent.parent / "classifier.pt"
         trained = load_detector(checkpoint)
         _check_features(trained, cache, checkpoint)
         evaluation = infer_and_evaluate(
@@ -108,11 +109,24 @@ def detect(
             features=cache,
             annotations=annotations,
             scores=scores,
-            given=given,
+            checkpoint_classifier=checkpoint_classifier,
             device=device,
             title=title,
         )
     return notes.result(evaluation)
+
+
+def train_on(trainer: EpochTraining, notes: StageNotes, *, title: str) -> None:
+    """Go on from where a training stopped to its last epoch, with a bar; nothing where it is done."""
+    resumed = trainer.resume()
+    if trainer.state.epoch >= trainer.epochs:
+        notes.lines.append(f"training skipped: {trainer.last} is done")
+        return
+    if resumed:
+        at = f"epoch {trainer.state.epoch + 1}, step {trainer.state.step + 1}"
+        notes.lines.append(f"training went on from {trainer.last} ({at})")
+    with step_bar(f"{title}: train") as after_step:
+        trainer.run(after_step)
 
 
 def _check_scores(scores: Path, annotations: Annotations, config: Config) -> None:
@@ -178,13 +192,5 @@ def _train(
         seed=config.seed,
         workers=config.workers,
     )
-    resumed = trainer.resume()
-    if trainer.state.epoch >= settings.training.epochs:
-        notes.lines.append(f"training skipped: {trainer.last} is done")
-    else:
-        if resumed:
-            at = f"epoch {trainer.state.epoch + 1}, step {trainer.state.step + 1}"
-            notes.lines.append(f"training went on from {trainer.last} ({at})")
-        with step_bar(f"{title}: train") as after_step:
-            trainer.run(after_step)
+    train_on(trainer, notes, title=title)
     return trainer.last.with_name(f"{settings.inference.checkpoint}.pt")

@@ -67,7 +67,7 @@ def infer_and_evaluate(
     features: FeatureSource,
     annotations: Annotations,
     scores: Path | None,
-    given: Path | None,
+    checkpoint_classifier: Path | None,
     device: torch.device,
     title: str,
 ) -> Evaluation | None:
@@ -79,7 +79,7 @@ def infer_and_evaluate(
         Of the stage so far; its folder gets the files.
     scores
         File of video-level class scores.
-    given
+    checkpoint_classifier
         The video classifier of a checkpoint that came from elsewhere.
     """
     settings = inference_settings(trained, config, scores)
@@ -113,7 +113,7 @@ def infer_and_evaluate(
             classes=trained.classes,
             scores=scores,
             folder=folder,
-            given=given,
+            checkpoint_classifier=checkpoint_classifier,
         )
     found = _detections(raw, settings, source, trained.classes)
     write_detections(folder / "detections.json", found)

@@ -29,7 +29,7 @@ def video_scores(
     classes: Sequence[str],
     scores: Path | None,
     folder: Path,
-    given: Path | None,
+    checkpoint_classifier: Path | None,
 ) -> VideoScores:
     """Find every video's class scores.
 
@@ -39,7 +39,7 @@ def video_scores(
         File of video-level class scores.
     folder
         Where a classifier of the run's own is kept.
-    given
+    checkpoint_classifier
         The classifier of a checkpoint that came from elsewhere.
 
     Raises
@@ -50,7 +50,14 @@ def video_scores(
     if settings.labels.source == "scores":
         assert scores is not None
         return read_class_scores(scores).aligned(classes, list(dict.fromkeys(videos))).of
-    classifier = _classifier(cache, annotations, train_subset=train_subset, classes=classes, folder=folder, given=given)
+    classifier = _classifier(
+        cache,
+        annotations,
+        train_subset=train_subset,
+        classes=classes,
+        folder=folder,
+        checkpoint_classifier=checkpoint_classifier,
+    )
     matches = match_ids(list(dict.fromkeys(videos)), cache.ids, where=str(cache.path))
     return lambda video_id: classifier.scores(cache.read(matches[video_id]))
 
@@ -62,15 +69,15 @@ def _classifier(
     train_subset: str,
     classes: Sequence[str],
     folder: Path,
-    given: Path | None,
+    checkpoint_classifier: Path | None,
 ) -> VideoClassifier:
     """Load the classifier that belongs to a given checkpoint, or the run's own, trained anew where the data changed."""
-    if given is not None:
-        if given.exists():
-            return load_classifier(given)
+    if checkpoint_classifier is not None:
+        if checkpoint_classifier.exists():
+            return load_classifier(checkpoint_classifier)
         raise EtadError(
-            f"{given}: the checkpoint's video classifier is not beside it. Copy it there, give --scores FILE, or set "
-            "detect.labels.source=branch if the detector has a class branch."
+            f"{checkpoint_classifier}: the checkpoint's video classifier is not beside it. Copy it there, give "
+            "--scores FILE, or set detect.labels.source=branch if the detector has a class branch."
         )
     videos = [video for video in annotations.subset(train_subset) if video.actions]
     matches = match_ids([video.id for video in videos], cache.ids, where=str(cache.path))
