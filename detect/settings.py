@@ -119,6 +119,9 @@ class DetectSettings(Settings):
         RoI bins R; none: the preset's (32 or 24).
     windows
         `rescale`: the whole video becomes T snippets; `sliding`: windows of T snippets, `window_stride` apart.
+    min_action_share
+        `rescale` alone: training videos whose every action lasts at most this share of the video are left out, since a
+        snippet may be longer than they are; 0: none is.
     precision
         dtype of the products over many proposals, in which most of the time goes; `auto` takes bfloat16 where
         the device gains by it. The preset `release` computes in float32.
@@ -135,6 +138,7 @@ class DetectSettings(Settings):
     bins: int | None = Field(default=None, ge=4, multiple_of=4)
     windows: Literal["rescale", "sliding"] = "rescale"
     window_stride: int = Field(default=64, ge=1)
+    min_action_share: float = Field(default=0.01, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     tious: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Mark.INFERENCE] = Field(
         default=tuple(round(0.5 + 0.05 * i, 2) for i in range(10)), min_length=1

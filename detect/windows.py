@@ -25,8 +25,6 @@ from .settings import DetectSettings
 
 # A training window keeps the actions of which more than this share lies inside it (method, section 1).
 KEPT_SHARE = 0.9
-# Training videos whose every action is shorter than this share of the video are left out (method, section 1).
-SHORTEST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,7 @@ class Window:
 class WindowReport:
     """What was left out of a set of windows, what was mended, and where durations contradict each other."""
 
+    min_action_share: float
     missing: list[str] = field(default_factory=list)
     too_short: list[str] = field(default_factory=list)
     without_action: list[str] = field(default_factory=list)
@@ -76,7 +75,9 @@ class WindowReport:
     def lines(self) -> list[str]:
         reasons = {
             "no features": self.missing,
-            "every action shorter than 1 % of the video": self.too_short,
+            f"every action at most {100 * self.min_action_share:g} % of the video (detect.min_action_share)": (
+                self.too_short
+            ),
             "no action to learn from": self.without_action,
         }
         return [
@@ -101,7 +102,7 @@ def make_windows(
     EtadError
         No video of them is cached, or an action's label is none of `classes`.
     """
-    report = WindowReport()
+    report = WindowReport(settings.min_action_share)
     matches = match_ids([video.id for video in videos], cache.ids, where=str(cache.path))
     report.missing = [video.id for video in videos if video.id not in matches]
     if not matches:
@@ -127,7 +128,7 @@ def make_windows(
                 f"video '{video.id}': label '{unknown[0]}' is none of the {counted(len(classes), 'known class')} "
                 f"({listing(classes, most=3)}). Correct the label, or train on annotations that have it."
             )
-        if training and _only_tiny_actions(video):
+        if training and settings.windows == "rescale" and _only_tiny_actions(video, settings.min_action_share):
             report.too_short.append(video.id)
             continue
         found = _windows_of(video, cache_id, timing, length, settings=settings, number_of=number_of, training=training)
@@ -196,10 +197,11 @@ def _windows_of(
     return windows
 
 
-def _only_tiny_actions(video: Video) -> bool:
+def _only_tiny_actions(video: Video, share: float) -> bool:
+    """Whether every action lasts at most this share of the video (method, section 1)."""
     assert video.duration_seconds is not None
-    shortest = SHORTEST_SHARE * video.duration_seconds
-    return bool(video.actions) and all(a.end_seconds - a.start_seconds <= shortest for a in video.actions)
+    longest = share * video.duration_seconds
+    return bool(video.actions) and all(a.end_seconds - a.start_seconds <= longest for a in video.actions)
 
 
 def training_classes(annotations: Annotations, subset: str) -> tuple[str, ...]:

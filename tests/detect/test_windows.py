@@ -88,11 +88,28 @@ def test_videos_without_action_are_negatives_unless_the_config_says_otherwise(tm
     assert (windows, report.without_action) == ([], ["v"])
 
 
-def test_videos_of_tiny_actions_alone_are_left_out_of_training(tmp_path: Path) -> None:
+def test_rescaled_videos_of_tiny_actions_alone_are_left_out_of_training(tmp_path: Path) -> None:
     cache = cache_of(tmp_path, 40, 50.0)
     windows, report = make_windows([video((5, 5.4))], cache, settings=RESCALE, classes=["run"], training=True)
     assert (windows, report.too_short) == ([], ["v"])
+    assert report.lines() == [
+        "1 video left out: every action at most 1 % of the video (detect.min_action_share) (v)",
+    ]
     assert len(make_windows([video((5, 5.4))], cache, settings=RESCALE, classes=["run"], training=False)[0]) == 1
+    for share, kept in ((0.005, 1), (0.0, 1), (0.02, 0)):
+        settings = RESCALE.model_copy(update={"min_action_share": share})
+        windows, _ = make_windows([video((5, 5.4))], cache, settings=settings, classes=["run"], training=True)
+        assert len(windows) == kept
+
+
+def test_sliding_windows_take_actions_however_short_they_are_beside_their_video(tmp_path: Path) -> None:
+    # A match of 20 minutes, with a stroke of 4 s every 20 s.
+    match = video(*((20.0 * number + 3, 20.0 * number + 7) for number in range(58)), duration=1200.0)
+    cache = cache_of(tmp_path, 1200, 1200.0)
+    windows, report = make_windows([match], cache, settings=SLIDING, classes=["run"], training=True)
+    assert len(windows) > 58 and not report.lines() and report.too_short == []
+    windows, report = make_windows([match], cache, settings=RESCALE, classes=["run"], training=True)
+    assert windows == [] and report.too_short == ["v"]
 
 
 @pytest.mark.parametrize("settings", [RESCALE, SLIDING])
