@@ -5,19 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .errors import EtadError, counted, listing
 from .files.json_file import read_json, refuse_repeats, repeated_keys
-
-# Real annotations end up to 0.85 s after their video does: measured durations differ by the container's rounding.
-CLAMP_SECONDS = 1.0
-# An annotated duration contradicts the measured one where it is off by more than both of these.
-DURATION_SECONDS = 0.5
-DURATION_SHARE = 0.01
 
 _SUBSET_ALIASES = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
 
@@ -39,27 +33,6 @@ class Video:
     subset: str
     duration_seconds: float | None
     actions: tuple[Action, ...]
-
-
-@dataclass(frozen=True)
-class Repair:
-    """Something that real files do and that is no error: what was done about it, where."""
-
-    video_id: str
-    kind: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class DurationConflict:
-    """An annotated duration that is not the video's measured one, which counts."""
-
-    video_id: str
-    annotated_seconds: float
-    measured_seconds: float
-
-    def __str__(self) -> str:
-        return f"{self.video_id} ({self.annotated_seconds:.2f} s annotated, {self.measured_seconds:.2f} s measured)"
 
 
 @dataclass(frozen=True)
@@ -97,11 +70,14 @@ class Annotations:
     ----------
     repeated
         Ids that stand twice in the file; the last entry of each counts.
+    known_labels
+        Labels of the file that no action here has: those of videos and actions that were left out.
     """
 
     source: Path
     videos: dict[str, Video]
     repeated: tuple[str, ...] = ()
+    known_labels: frozenset[str] = frozenset()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -133,26 +109,30 @@ class Annotations:
                 ids.setdefault(video.subset, []).append(video.id)
         return [Stray(subset, _nearest_subset(subset, used), tuple(found)) for subset, found in ids.items()]
 
-    def without(self, ids: Collection[str]) -> Annotations:
-        return replace(self, videos={id: video for id, video in self.videos.items() if id not in ids})
-
     def without_labels(self, labels: Collection[str]) -> Annotations:
         """Drop the actions of some labels (THUMOS-14's "Ambiguous"), keeping their videos."""
         videos = {
             id: replace(video, actions=tuple(action for action in video.actions if action.label not in labels))
             for id, video in self.videos.items()
         }
-        return replace(self, videos=videos)
+        return replace(self, videos=videos, known_labels=self.known_labels | set(labels))
 
 
-def read_annotations(path: Path) -> Annotations:
-    """Read and check an annotation file; actions stay as annotated (see `clean`).
+def read_annotations(
+    path: Path, *, leave_out: Callable[[Collection[str]], Collection[str]] = lambda ids: ()
+) -> Annotations:
+    """Read and check an annotation file; actions stay as annotated, past their video's end too (see `clean`).
+
+    Parameters
+    ----------
+    leave_out
+        Says which of the file's ids are left out, before anything in their entries is looked at.
 
     Raises
     ------
     EtadError
-        The file is missing or no JSON, an entry lacks a field, a number is none or not finite, a duration is not
-        positive, a segment is reversed or starts after its video ends.
+        The file is missing or no JSON, or an entry lacks a field, has a number that is none or not finite, a duration
+        that is not positive, or a reversed segment; the message counts all that are wrong.
     """
     path = Path(path)
     root = read_json(path, what="annotations", find_repeats=True)
@@ -160,63 +140,22 @@ def read_annotations(path: Path) -> Annotations:
     if not isinstance(database, dict):
         raise EtadError(f'{path}: no "database" of videos by id. Expected ActivityNet\'s JSON form.')
     refuse_repeats(str(path), root, {"database"})
-    videos = {id: _read_video(path, id, entry) for id, entry in database.items()}
-    return Annotations(path, videos, repeated_keys(database))
-
-
-def clean(video: Video, duration_seconds: float) -> tuple[Video, list[Repair]]:
-    """Make a video's actions fit for training: clamp to its duration, drop empty and repeated ones.
-
-    Raises
-    ------
-    EtadError
-        A segment starts after the video's end, or ends more than a second after it.
-    """
-    kept: list[Action] = []
-    repairs: list[Repair] = []
-    for action in video.actions:
-        where = f"{action.label} {action.start_seconds:g}-{action.end_seconds:g} s"
-        _check_against_duration(f"video '{video.id}'", action, duration_seconds)
-        start, end = max(action.start_seconds, 0.0), min(action.end_seconds, duration_seconds)
-        if start != action.start_seconds or end != action.end_seconds:
-            repairs.append(Repair(video.id, "clamped", f"{where} to 0-{duration_seconds:g} s"))
-        cut = Action(start, end, action.label)
-        if end <= start:
-            repairs.append(Repair(video.id, "dropped empty", where))
-        elif cut in kept:
-            repairs.append(Repair(video.id, "dropped duplicate", where))
-        else:
-            kept.append(cut)
-    return replace(video, duration_seconds=duration_seconds, actions=tuple(kept)), repairs
-
-
-def duration_conflict(video: Video, measured_seconds: float) -> DurationConflict | None:
-    """Compare a video's annotated duration with the measured one; None where they agree, or nothing is annotated.
-
-    Examples
-    --------
-    >>> print(duration_conflict(Video("a", "training", 45.5, ()), 36.4))
-    a (45.50 s annotated, 36.40 s measured)
-    >>> duration_conflict(Video("a", "training", 36.8, ()), 36.4)
-    """
-    annotated = video.duration_seconds
-    if annotated is None:
-        return None
-    if abs(annotated - measured_seconds) <= max(DURATION_SECONDS, DURATION_SHARE * measured_seconds):
-        return None
-    return DurationConflict(video.id, annotated, measured_seconds)
-
-
-def describe_conflicts(conflicts: Sequence[DurationConflict]) -> str:
-    """Count contradicting durations and name a few with both values, for one line of a report.
-
-    Examples
-    --------
-    >>> describe_conflicts([DurationConflict("a", 45.5, 36.4)])
-    "1 video's annotated duration is not the measured one, which counts: a (45.50 s annotated, 36.40 s measured)"
-    """
-    whose = "1 video's annotated duration is" if len(conflicts) == 1 else f"{len(conflicts)} annotated durations are"
-    return f"{whose} not the measured one, which counts: {listing(map(str, conflicts), most=10)}"
+    left_out = set(leave_out(database))
+    videos: dict[str, Video] = {}
+    faults: dict[str, str] = {}
+    for id, entry in database.items():
+        if id in left_out:
+            continue
+        try:
+            videos[id] = _read_video(path, id, entry)
+        except EtadError as error:
+            faults[id] = str(error)
+    if faults:
+        first, *others = faults
+        more = f" So have {counted(len(others), 'other video')}: {listing(others)}." if others else ""
+        raise EtadError(faults[first] + more)
+    repeated = tuple(id for id in repeated_keys(database) if id not in left_out)
+    return Annotations(path, videos, repeated, frozenset(_labels_of(database[id] for id in left_out)))
 
 
 def match_ids(wanted: Iterable[str], known: Collection[str], *, where: str) -> dict[str, str]:
@@ -295,10 +234,7 @@ def _read_video(path: Path, id: str, entry: Any) -> Video:
         )
     actions = []
     for number, item in enumerate(items, start=1):
-        action = _read_action(f"{where}, annotation {number}", item)
-        if duration is not None:
-            _check_against_duration(f"{where}, annotation {number}", action, duration)
-        actions.append(action)
+        actions.append(_read_action(f"{where}, annotation {number}", item))
     subset = entry.get("subset")
     return Video(id, "" if subset is None else str(subset), duration, tuple(actions))
 
@@ -317,30 +253,22 @@ def _read_action(where: str, item: Any) -> Action:
     return Action(start, end, label)
 
 
+def _labels_of(entries: Iterable[Any]) -> Iterator[str]:
+    """Labels in entries that may be of any form."""
+    for entry in entries:
+        items = entry.get("annotations") if isinstance(entry, dict) else None
+        for item in items if isinstance(items, list) else ():
+            label = item.get("label") if isinstance(item, dict) else None
+            if isinstance(label, str):
+                yield label
+
+
 def _nearest_subset(stated: str, used: Collection[str]) -> str:
     """The used subset, in the file's likely spelling, that comes nearest to what is stated; empty where none does."""
     names = {alias: alias for name in used for alias in subset_aliases(name)}
     names |= {name.lower(): name for name in used}
     found = difflib.get_close_matches(stated.strip().lower(), list(names), n=1)
     return names[found[0]] if found else ""
-
-
-def _check_against_duration(where: str, action: Action, duration_seconds: float) -> None:
-    if action.start_seconds >= duration_seconds:
-        raise EtadError(
-            f"{where}: segment starts at {action.start_seconds:g} s, after the video's end at {duration_seconds:g} s. "
-            "Correct the segment or the duration."
-        )
-    if action.end_seconds > duration_seconds + CLAMP_SECONDS:
-        raise EtadError(
-            f"{where}: segment ends at {action.end_seconds:g} s, more than {CLAMP_SECONDS:g} s after the video's end "
-            f"at {duration_seconds:g} s. Correct the segment or the duration."
-        )
-    if action.start_seconds < -CLAMP_SECONDS:
-        raise EtadError(
-            f"{where}: segment starts at {action.start_seconds:g} s, more than {CLAMP_SECONDS:g} s before the video. "
-            "Correct the segment."
-        )
 
 
 def _number(value: Any, where: str) -> float:
@@ -351,18 +279,3 @@ def _number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not math.isfinite(number):
         raise EtadError(f"{where}: expected a finite number of seconds, found {value!r}.")
     return number
-
-
-def describe_repairs(repairs: list[Repair]) -> str:
-    """Count repairs by kind and name a few, for one line of a report.
-
-    Examples
-    --------
-    >>> describe_repairs([Repair("a", "clamped", "Run 1-9 s to 0-8 s")])
-    '1 segment clamped (a)'
-    """
-    parts = []
-    for kind, count in Counter(repair.kind for repair in repairs).items():
-        ids = dict.fromkeys(repair.video_id for repair in repairs if repair.kind == kind)
-        parts.append(f"{count} segment{'s' * (count != 1)} {kind} ({listing(ids, most=3)})")
-    return ", ".join(parts)

@@ -7,18 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..data.annotations import (
-    Annotations,
-    DurationConflict,
-    Repair,
-    Video,
-    clean,
-    describe_conflicts,
-    duration_conflict,
-    match_ids,
-)
+from ..data.annotations import Annotations, Video, match_ids
 from ..data.cache.source import SnippetSource
 from ..data.digest import digest_of
+from ..data.durations import OUTSIDE, DurationConflict, Repair, clean, describe_conflicts, duration_conflict
 from ..data.errors import EtadError, counted, listing
 from ..data.timeline import Span, Timing, window_starts
 from .settings import DetectSettings
@@ -64,6 +56,7 @@ class WindowReport:
     min_action_share: float
     missing: list[str] = field(default_factory=list)
     too_short: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
     without_action: list[str] = field(default_factory=list)
     repairs: list[Repair] = field(default_factory=list)
     conflicts: list[DurationConflict] = field(default_factory=list)
@@ -78,6 +71,7 @@ class WindowReport:
             f"every action at most {100 * self.min_action_share:g} % of the video (detect.min_action_share)": (
                 self.too_short
             ),
+            "every action outside the video": self.outside,
             "no action to learn from": self.without_action,
         }
         return [
@@ -128,6 +122,9 @@ def make_windows(
                 f"video '{video.id}': label '{unknown[0]}' is none of the {counted(len(classes), 'known class')} "
                 f"({listing(classes, most=3)}). Correct the label, or train on annotations that have it."
             )
+        if training and not video.actions and any(repair.kind == OUTSIDE for repair in repairs):
+            report.outside.append(video.id)  # something happens in it, at times that nobody knows: no negative
+            continue
         if training and settings.windows == "rescale" and _only_tiny_actions(video, settings.min_action_share):
             report.too_short.append(video.id)
             continue

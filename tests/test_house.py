@@ -36,6 +36,7 @@ ARROWS: dict[str, set[str]] = {
     "data.progress": set(),
     "data/files": _PLAIN,
     **{record: _PLAIN | _RECORDS | {"data/files"} for record in _RECORDS},
+    "data.durations": _PLAIN | _RECORDS,
     "data/cache": _PLAIN | _RECORDS | {"data/files"},
     "data/video": _PLAIN | _RECORDS | {"data/files"},
     "data/synthetic": _PLAIN | _RECORDS | {"data/files", "data/video"},

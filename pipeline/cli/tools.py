@@ -38,12 +38,10 @@ def evaluate(
     from ...data.detections import read_detections
     from ..stages.evaluate import evaluate as measure
     from ..stages.evaluate import parse_tious
-    from ..stages.inputs import block, read_data
+    from ..stages.inputs import read_data
 
     config = common.load()
-    read = read_data(config, annotations, subsets=[subset] if subset else [])
-    if blocked is not None:
-        read = block(read, blocked)
+    read = read_data(config, annotations, subsets=[subset] if subset else [], blocked=blocked)
     evaluation = measure(
         read,
         subset or config.data.test_subset,

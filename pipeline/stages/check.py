@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...data.annotations import Annotations, Video, clean, duration_conflict, match_ids, subset_aliases
+from ...data.annotations import Annotations, Video, match_ids, subset_aliases
 from ...data.cache.cache import FeatureCache, parts_folder
+from ...data.durations import CUT, OUTSIDE, clean, duration_conflict
 from ...data.errors import EtadError, counted, listing
 from ...data.files.json_file import describe_repeats
 from ...data.progress import progress_bar
@@ -50,8 +51,7 @@ def check(config: Config, run: RunFolder | None, *, probe_videos: bool = True) -
         except EtadError as error:
             findings.append(Finding("problem", "videos", str(error), "name another folder with --videos"))
     if run is not None and (run.cache.exists() or parts_folder(run.cache).is_dir()):
-        known = {(finding.where, finding.what) for finding in findings}
-        findings += [found for found in _of_cache(config, run, annotations) if (found.where, found.what) not in known]
+        findings += _of_cache(config, run, annotations)
     elif config.encoder.weights is None and config.encoder.init == "weights" and not (run and run.encoder.exists()):
         try:
             wanted = encoder_spec(config.encoder.name).weights_wanted()
@@ -59,7 +59,7 @@ def check(config: Config, run: RunFolder | None, *, probe_videos: bool = True) -
                 findings.append(Finding("note", "encoder", wanted, "needed by `extract` only"))
         except EtadError as error:
             findings.append(Finding("problem", "encoder", str(error), "set encoder.name"))
-    return findings
+    return list(dict.fromkeys(findings))  # what the video and its features both show is one thing
 
 
 def _of_annotations(annotations: Annotations, config: Config) -> Iterator[Finding]:
@@ -80,8 +80,10 @@ def _of_annotations(annotations: Annotations, config: Config) -> Iterator[Findin
         yield Finding("note", where, what, "the video files' own are taken")
     for video in annotations.videos.values():
         if video.duration_seconds is not None:
+            yield from _of_segments(video, video.duration_seconds)
             for repair in clean(video, video.duration_seconds)[1]:
-                yield Finding("note", f"{where}: {video.id}", repair.detail, repair.kind)
+                if not repair.is_problem:
+                    yield Finding("note", f"{where}: {video.id}", repair.detail, repair.kind)
 
 
 def _of_videos(config: Config, annotations: Annotations | None, *, probe_videos: bool) -> Iterator[Finding]:
@@ -143,7 +145,14 @@ def _of_measured(video: Video, seconds: float) -> Iterator[Finding]:
     if conflict is not None:
         what = f"lasts {seconds:.2f} s, the annotations say {conflict.annotated_seconds:.2f} s"
         yield Finding("note", where, what, "the measured duration counts; is it another cut of the video?")
-    try:
-        clean(video, seconds)
-    except EtadError as error:
-        yield Finding("problem", where, str(error), "correct the annotation")
+    yield from _of_segments(video, seconds)
+
+
+def _of_segments(video: Video, seconds: float) -> Iterator[Finding]:
+    """Find the segments that do not lie in a video of this duration."""
+    for kind in (OUTSIDE, CUT):
+        found = [repair.detail for repair in clean(video, seconds)[1] if repair.kind == kind]
+        if found:
+            what = f"{counted(len(found), 'segment')} {kind}: {listing(found)}"
+            advice = "correct them or the duration, or list the id in data.blocked; `evaluate` counts them as annotated"
+            yield Finding("problem", f"video {video.id}", what, advice)

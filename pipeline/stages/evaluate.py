@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ...data.annotations import Annotations, Video, match_ids
 from ...data.detections import Detections
+from ...data.durations import lies_outside
 from ...data.errors import EtadError, counted, listing, nearest
 from ...detect.results.metrics import GroundTruth, Predictions, average_recall, mean_average_precision
 
@@ -35,6 +36,8 @@ class Evaluation:
         Videos with results that are not in the subset: left out.
     per_class
         AP of each class, averaged over the thresholds.
+    outside
+        How many actions of a video do not lie within its annotated duration, by id; they count as annotated.
     """
 
     tious: tuple[float, ...]
@@ -46,14 +49,17 @@ class Evaluation:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     per_class: dict[str, float]
+    outside: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
+        told = {"actions_outside_their_video": self.outside} if self.outside else {}
         return {
             "mAP": {f"{tiou:g}": value for tiou, value in zip(self.tious, self.mAP)},
             "average_mAP": self.average_mAP,
             "AR@AN": self.recall,
             "videos": {"asked": self.asked, "found": self.found, "missing": list(self.missing)},
             "per_class": self.per_class,
+            **told,
         }
 
     def text(self) -> str:
@@ -70,6 +76,11 @@ class Evaluation:
         if self.unexpected:
             found = counted(len(self.unexpected), "video")
             lines.append(f"{found} with results, but not in the subset, left out: {listing(self.unexpected)}.")
+        if self.outside:
+            total, where = sum(self.outside.values()), (f"{id} ({count})" for id, count in self.outside.items())
+            lie = "lies" if total == 1 else "lie"
+            whose = f"{counted(total, 'action')} of {counted(len(self.outside), 'video')}"
+            lines.append(f"{whose} {lie} past the video's annotated end, counted as annotated: {listing(where)}.")
         return "\n".join(lines)
 
 
@@ -112,12 +123,18 @@ def evaluate(
         missing=missing,
         unexpected=unexpected,
         per_class=dict(zip(names, precision.ap.mean(axis=0).tolist())),
+        outside={video.id: count for video in annotated if (count := _num_outside(video))},
     )
+
+
+def _num_outside(video: Video) -> int:
+    seconds = video.duration_seconds
+    return 0 if seconds is None else sum(lies_outside(action, seconds) for action in video.actions)
 
 
 def _check_labels(annotations: Annotations, detections: Detections, source: str) -> None:
     known = annotations.labels
-    unknown = sorted(set(detections.labels) - set(known))
+    unknown = sorted(set(detections.labels) - set(known) - annotations.known_labels)
     if unknown:
         raise EtadError(
             f"{source}: label '{unknown[0]}' is none of the {counted(len(known), 'label')} of {annotations.source}."

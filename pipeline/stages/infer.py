@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from ...data.annotations import Annotations, describe_repairs
+from ...data.annotations import Annotations
 from ...data.cache.source import FeatureSource
 from ...data.detections import Detections, write_detections
 from ...data.digest import digest_of, tensor_chunks
+from ...data.durations import describe_repairs
 from ...data.errors import EtadError
 from ...data.files.atomic import write_json
 from ...data.predictions import predictions_digest, read_predictions, write_predictions

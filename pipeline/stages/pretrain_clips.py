@@ -11,7 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ...data.annotations import Video, clean
+from ...data.annotations import Video
+from ...data.durations import clean, describe_repairs
 from ...data.errors import EtadError, counted, listing
 from ...data.synthetic.dataset import SyntheticSpec, draw_clips
 from ...data.video import transforms
@@ -174,9 +175,13 @@ class AnnotatedClips:
                 continue
             try:
                 seconds = video.duration_seconds or self._indexed(path).info.duration_seconds
-                cleaned, _ = clean(video, seconds)
             except EtadError as error:
                 self.failures[video.id] = Failure(video.id, path, str(error))
+                continue
+            cleaned, repairs = clean(video, seconds)
+            problems = [repair for repair in repairs if repair.is_problem]
+            if problems:  # which stretches show what, nobody knows
+                self.failures[video.id] = Failure(video.id, path, describe_repairs(problems))
                 continue
             at = 0.0
             for action in sorted(cleaned.actions, key=lambda action: action.start_seconds):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from etad.data.annotations import Action, Annotations, Video, clean, match_ids, read_annotations, read_ids
+from etad.data.annotations import Action, Annotations, Video, match_ids, read_annotations, read_ids
 from etad.data.errors import EtadError
 
 
@@ -25,28 +25,6 @@ def test_numbers_may_arrive_as_strings_and_durations_may_be_absent(shared: Path)
     assert video.actions[0] == Action(18.6, 24.8, "HighJump")
 
 
-def test_activitynet_reads_and_cleans_as_counted(shared: Path) -> None:
-    annotations = read_annotations(shared / "annotations" / "activitynet_v1-3_rebuilt.json")
-    assert (len(annotations.subset("training")), len(annotations.subset("val"))) == (9649, 4728)
-    assert len(annotations.labels) == 200
-    kinds: dict[str, int] = {}
-    for video in annotations.videos.values():
-        assert video.duration_seconds is not None
-        for repair in clean(video, video.duration_seconds)[1]:
-            kinds[repair.kind] = kinds.get(repair.kind, 0) + 1
-    assert kinds["dropped empty"] == 12
-    assert kinds["clamped"] > 100
-    assert kinds["dropped duplicate"] > 0
-
-
-def test_cleaning_clamps_drops_and_reports() -> None:
-    actions = (Action(-0.2, 2, "a"), Action(8, 10.5, "a"), Action(3, 3, "a"), Action(4, 5, "b"), Action(4, 5, "b"))
-    video, repairs = clean(Video("x", "", None, actions), 10.0)
-    assert video.actions == (Action(0, 2, "a"), Action(8, 10, "a"), Action(4, 5, "b"))
-    assert [repair.kind for repair in repairs] == ["clamped", "clamped", "dropped empty", "dropped duplicate"]
-    assert video.duration_seconds == 10.0
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -54,8 +32,6 @@ def test_cleaning_clamps_drops_and_reports() -> None:
         ({"duration": -3}, "video 'x': duration is -3 s"),
         ({"duration": "soon"}, "video 'x': duration: expected a number of seconds, found 'soon'"),
         ({"duration": float("nan")}, "expected a finite number"),
-        ({"annotations": [{"segment": [11, 12], "label": "Run"}]}, "starts at 11 s, after the video's end at 10 s"),
-        ({"annotations": [{"segment": [1, 11.5], "label": "Run"}]}, "ends at 11.5 s, more than 1 s after"),
         ({"annotations": [{"segment": [3, 2], "label": "Run"}]}, "annotation 1: segment ends at 2 s before it starts"),
         ({"annotations": [{"segment": [3], "label": "Run"}]}, r"expected \"segment\": \[start, end\]"),
         ({"annotations": [{"segment": [1, 2]}]}, 'expected "label": a name, found None'),
@@ -67,6 +43,30 @@ def test_a_bad_entry_gets_a_sentence(tmp_path: Path, changes: dict[str, object],
     with pytest.raises(EtadError, match=message) as error:
         read_annotations(path)
     assert str(path) in str(error.value)
+
+
+def test_segments_past_the_end_of_their_video_are_read_as_annotated(tmp_path: Path) -> None:
+    items = [{"segment": [11, 12], "label": "Run"}, {"segment": [1, 11.5], "label": "Run"}]
+    annotations = read_annotations(write(tmp_path / "a.json", {"x": entry(annotations=items)}))
+    assert annotations.videos["x"].actions == (Action(11, 12, "Run"), Action(1, 11.5, "Run"))
+
+
+def test_all_videos_with_bad_entries_are_counted_at_once(tmp_path: Path) -> None:
+    bad = entry(annotations=[{"segment": [3, 2], "label": "Run"}])
+    path = write(tmp_path / "a.json", {"x": entry(), "y": bad, "z": [], "u": entry(duration=-1)})
+    with pytest.raises(EtadError, match=r"video 'y', annotation 1: .* So have 2 other videos: z, u\."):
+        read_annotations(path)
+
+
+def test_videos_that_are_left_out_are_not_looked_at(tmp_path: Path) -> None:
+    content = json.dumps({"x": entry(), "y": {"annotations": [3, {"label": "Jump"}]}, "z": 3})
+    path = tmp_path / "a.json"
+    path.write_text(f'{{"database": {content[:-1]}, "y": 5}}}}')
+    annotations = read_annotations(path, leave_out=lambda ids: {id for id in ids if id != "x"})
+    assert list(annotations.videos) == ["x"] and annotations.repeated == ()
+    path.write_text(f'{{"database": {content}}}')
+    annotations = read_annotations(path, leave_out=lambda ids: {"y", "z"})
+    assert annotations.labels == ("Run",) and annotations.known_labels == {"Jump"}
 
 
 def test_a_file_that_is_missing_or_no_json_gets_a_sentence(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_entries_that_say_twice_what_is_read_of_them_are_refused(tmp_path: Path,
 def test_dropped_labels_leave_their_videos() -> None:
     video = Video("x", "training", 10, (Action(1, 2, "Ambiguous"), Action(3, 4, "Run")))
     annotations = Annotations(Path("a.json"), {"x": video}).without_labels(["Ambiguous"])
-    assert annotations.videos["x"].actions == (Action(3, 4, "Run"),)
+    assert annotations.videos["x"].actions == (Action(3, 4, "Run"),) and annotations.known_labels == {"Ambiguous"}
 
 
 def test_ids_match_exactly_first_then_with_or_without_prefix() -> None:

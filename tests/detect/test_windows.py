@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from etad.data.annotations import Action, Video, duration_conflict
+from etad.data.annotations import Action, Video
 from etad.data.cache.cache import FeatureCache, write_part
 from etad.data.cache.source import MemoryFeatures
+from etad.data.durations import describe_repairs, duration_conflict
 from etad.data.errors import EtadError
 from etad.detect.loading import collate, read_window
 from etad.detect.settings import DetectSettings, TrainingSettings
@@ -152,11 +153,22 @@ def test_the_annotated_duration_stands_in_where_nobody_measured(tmp_path: Path) 
         make_windows([Video("v", "", None, ())], source, settings=RESCALE, classes=["run"], training=True)
 
 
+@pytest.mark.parametrize("settings", [RESCALE, SLIDING])
+def test_a_video_whose_every_action_lies_outside_it_is_no_negative(tmp_path: Path, settings: DetectSettings) -> None:
+    cache = cache_of(tmp_path, 40, 50.0)
+    windows, report = make_windows([video((60, 70))], cache, settings=settings, classes=["run"], training=True)
+    assert windows == [] and report.lines() == ["1 video left out: every action outside the video (v)"]
+    assert describe_repairs(report.repairs) == "1 segment dropped as outside the video (v)"
+    windows, _ = make_windows([video((60, 70))], cache, settings=settings, classes=["run"], training=False)
+    assert windows
+    some = video((5, 15), (60, 70))
+    windows, report = make_windows([some], cache, settings=settings, classes=["run"], training=True)
+    assert windows and not report.lines() and len(report.repairs) == 1
+
+
 def test_mistakes_get_a_sentence(tmp_path: Path) -> None:
     cache = cache_of(tmp_path, 40, 50.0)
     with pytest.raises(EtadError, match=r"video 'v': label 'fly' is none of the 1 known class \(run\)"):
         make_windows([video((5, 15), label="fly")], cache, settings=RESCALE, classes=["run"], training=True)
     with pytest.raises(EtadError, match=r"holds none of the 1 annotated video asked for \(the cache has v"):
         make_windows([Video("x", "", 9.0, ())], cache, settings=RESCALE, classes=["run"], training=True)
-    with pytest.raises(EtadError, match=r"starts at 60 s, after the video's end at 50 s"):
-        make_windows([video((60, 70))], cache, settings=RESCALE, classes=["run"], training=True)

@@ -95,10 +95,6 @@ def test_features_that_are_not_finite_or_of_a_wrong_shape_name_file_and_video(
     [
         (lambda d: d["v00"].update(duration=0), "video 'v00': duration is 0 s. Expected a positive"),
         (lambda d: d["v00"].update(duration=-1), "video 'v00': duration is -1 s"),
-        (
-            lambda d: d["v00"].update(annotations=[{"segment": [900, 901], "label": "run"}]),
-            "starts at 900 s, after the video's end",
-        ),
         (lambda d: [v.update(subset="testing") for v in d.values()], "subset 'training' is empty"),
         (
             lambda d: (
@@ -118,6 +114,19 @@ def test_bad_annotations_are_named(
 ) -> None:
     edit(data, change)
     assert message in complaint(detect(data), capsys)
+
+
+def test_segments_outside_their_video_are_listed_and_the_rest_is_trained_on(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = [{"segment": [900, 901], "label": "run"}, {"segment": [-5, 900], "label": "run"}]
+    edit(data, lambda d: d["v00"].update(annotations=wrong))
+    edit(data, lambda d: d["v08"].update(annotations=wrong[:1]))
+    assert cli.run(detect(data)) == 0
+    out = capsys.readouterr().out
+    assert "training: 1 segment dropped as outside the video (v00), 1 segment cut by more than 1 s (v00)" in out
+    assert "validation: 1 segment dropped as outside the video (v08)" in out
+    assert "1 action of 1 video lies past the video's annotated end, counted as annotated: v08 (1)." in out
 
 
 def test_missing_files_are_named(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ def test_check_lists_every_problem_with_what_to_do(folder: Path, capsys: pytest.
     assert "1 annotated video has no file: lost" in out
     assert "1 video without annotations: stranger" in out
     assert "lasts 2.00 s, the annotations say 9.00 s" in out
-    assert "segment starts at 8 s, after the video's end at 2 s" in out
+    assert "1 segment dropped as outside the video: run 8-9 s" in out
     assert "run 0.5-2.4 s to 0-2 s" in out
     assert "broken.mp4" in out
     assert "3 problems, 4 notes" in out

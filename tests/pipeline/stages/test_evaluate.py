@@ -89,6 +89,51 @@ def test_blocked_videos_are_left_out(
     assert json.loads(capsys.readouterr().out)["average_mAP"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("blocked", "expected"),
+    [(False, [75.61, 73.87, 71.13, 55.95, 35.15, 62.34]), (True, [75.56, 73.78, 70.75, 55.75, 35.40, 62.25])],
+)
+def test_the_public_thumos_annotations_measure_as_the_official_evaluation_does(
+    shared: Path, capsys: pytest.CaptureFixture[str], blocked: bool, expected: list[float]
+) -> None:
+    reports = shared / "reports"
+    words = ["--annotations", str(reports / "thumos14_excerpt.json"), "--subset", "test", "--tiou", "0.3:0.1:0.7"]
+    words += ["--blocked", str(reports / "blocked5.txt")] if blocked else []
+    assert run(["evaluate", str(reports / "thumos14_excerpt_pred.json"), *words, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [round(100 * value, 2) for value in (*printed["mAP"].values(), printed["average_mAP"])] == expected
+    told = printed.get("actions_outside_their_video", {})
+    assert (sum(told.values()), len(told)) == ((0, 0) if blocked else (26, 3))
+
+
+def test_actions_past_the_end_of_their_video_count_as_annotated_and_are_listed(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations, detections = files
+    tree = json.loads(annotations.read_text())
+    tree["database"]["a"]["duration"] = 0.5
+    tree["database"]["b"]["duration"] = 4.9
+    annotations.write_text(json.dumps(tree))
+    arguments = ["evaluate", str(detections), "--annotations", str(annotations), "--subset", "test", "--tiou", "0.5"]
+    assert run(arguments) == 0
+    out = capsys.readouterr().out
+    assert "mAP %    50.0    50.0" in out
+    assert "2 actions of 2 videos lie past the video's annotated end, counted as annotated: a (1), b (1)." in out
+
+
+def test_blocked_videos_are_left_out_before_anything_in_them_is_checked(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    annotations, detections = files
+    tree = json.loads(annotations.read_text())
+    tree["database"]["b"] = {"subset": "test", "duration": "unknown", "annotations": [{"segment": [6, 2]}]}
+    annotations.write_text(json.dumps(tree))
+    arguments = ["evaluate", str(detections), "--annotations", str(annotations), "--subset", "test"]
+    assert run(arguments) == 2
+    (tmp_path / "blocked.txt").write_text("v_b\n")
+    assert run([*arguments, "--blocked", str(tmp_path / "blocked.txt")]) == 0
+
+
 def test_what_no_subset_has_and_what_stands_twice_is_said(
     files: tuple[Path, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
