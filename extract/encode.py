@@ -65,7 +65,7 @@ def encode_batches(
     items
         As `clip_batches` yields them.
     dtype
-        Number format of the encoder's layers; features are float32.
+        dtype of the encoder's layers; features are float32.
     """
     parts: list[Tensor] = []
     launched: deque[torch.cuda.Event] = deque()

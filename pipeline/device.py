@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..data.errors import EtadError
-from ..detect.kernels.threads import one_thread
+from ..detect.kernels import one_thread
 
 # Below so many parameters, a step is a chain of small operations that a second thread holds up rather than helps.
 _SMALL_ENCODER = 2_000_000

@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import inspect
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,46 @@ def test_imports_follow_the_arrows_and_libraries_keep_to_their_places(path: Path
             assert target in allowed or room in allowed, f"{relative} imports {target}; {place} may import {allowed}"
         if library in LIBRARIES:
             assert any(relative.startswith(folder) for folder in LIBRARIES[library]), f"{relative} imports {library}"
+
+
+def kernel_imports(path: Path) -> list[str]:
+    """What a file imports of `detect/kernels`: a name of its door, or the dotted path of anything behind it."""
+    folder = list(path.relative_to(ROOT).parts[:-1])
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.startswith("etad.detect.kernels")]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module.split(".") if node.module else []
+            base = module[1:] if node.level == 0 else folder[: len(folder) - node.level + 1] + module
+            if node.level == 0 and module[0] != "etad":
+                continue
+            for alias in node.names:
+                named = [*base, alias.name]
+                if named[:2] == ["detect", "kernels"]:
+                    found.append(alias.name if base == ["detect", "kernels"] else ".".join(named))
+    return found
+
+
+def test_kernels_offer_six_functions_and_nobody_reaches_behind_them() -> None:
+    kernels = importlib.import_module("etad.detect.kernels")
+    door = set(kernels.__all__)
+    assert len(door) <= 6
+    assert all(inspect.isfunction(getattr(kernels, name)) for name in door)
+    inside = (ROOT / "detect" / "kernels", ROOT / "tests" / "detect" / "kernels")
+    used: set[str] = set()
+    for path in (*SOURCES, *(ROOT / "tests").rglob("*.py")):
+        if path.parent not in inside:
+            names = set(kernel_imports(path))
+            assert names <= door, f"{path.relative_to(ROOT)} imports {', '.join(names - door)} of detect/kernels"
+            used |= names
+    assert used == door, "a function that nobody uses stays inside"
+
+
+def test_the_rule_of_the_door_sees_a_name_and_a_module_behind_it() -> None:
+    behind = {"detect.kernels.blocks.ProposalBlock", "detect.kernels.threads.run_parallel"}
+    assert behind <= set(kernel_imports(ROOT / "detect" / "kernels" / "heads.py"))
+    assert "roi" in kernel_imports(ROOT / "tests" / "detect" / "kernels" / "test_roi.py")
 
 
 def test_every_wing_and_module_has_its_arrows_and_none_that_is_gone() -> None:

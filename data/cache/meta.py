@@ -36,7 +36,7 @@ class FeatureMeta:
     source_name, source_bytes, source_sha256
         The video file: its name without folders, its size, its digest.
     compute_dtype
-        Number format that the encoder ran in.
+        dtype that the encoder computed in.
     etad_version
         Which etad wrote it.
     """

@@ -17,7 +17,12 @@ from .threads import even_parts, map_parallel
 
 
 def run_in_parts(
-    function: Callable[[Tensor, Tensor | None], Tensor], module: nn.Module, x: Tensor, mask: Tensor | None
+    function: Callable[[Tensor, Tensor | None], Tensor],
+    module: nn.Module,
+    x: Tensor,
+    mask: Tensor | None,
+    *,
+    is_recurrent: bool,
 ) -> Tensor:
     """Call a function that looks at each item of a batch alone: the same as `function(x, mask)`.
 
@@ -30,8 +35,12 @@ def run_in_parts(
         Holds the parameters that the function uses.
     x, mask
         (B, ...) and, or none, (B, ...).
+    is_recurrent
+        The function is a long chain of small steps. Where it is not, threads may share its steps, and a batch that
+        they cannot have equal parts of stays whole.
     """
-    if x.device.type != "cpu":
+    uneven = len(x) % torch.get_num_threads() != 0
+    if x.device.type != "cpu" or (uneven and not is_recurrent):
         return function(x, mask)
     parts = even_parts(len(x), x.device)
     if torch.is_grad_enabled():

@@ -16,7 +16,7 @@ BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class Block:
+class ProposalBlock:
     """Consecutive proposals of one video.
 
     Parameters
@@ -34,7 +34,7 @@ class Block:
     proposals: Tensor
 
 
-def blocks_of(proposals: Tensor, num_videos: int) -> list[Block]:
+def blocks_of(proposals: Tensor, num_videos: int) -> list[ProposalBlock]:
     """Cut proposals into blocks that the processor's threads can share evenly.
 
     Parameters
@@ -52,13 +52,13 @@ def blocks_of(proposals: Tensor, num_videos: int) -> list[Block]:
     size = -(-num_proposals // per_video)
     if proposals.dim() == 2:
         parts = proposals.split(size)
-        return [Block(video, key, part) for video in range(num_videos) for key, part in enumerate(parts)]
+        return [ProposalBlock(video, key, part) for video in range(num_videos) for key, part in enumerate(parts)]
     assert len(proposals) == num_videos, (proposals.shape, num_videos)
     owned = ((video, part) for video, own in enumerate(proposals) for part in own.split(size))
-    return [Block(video, key, part) for key, (video, part) in enumerate(owned)]
+    return [ProposalBlock(video, key, part) for key, (video, part) in enumerate(owned)]
 
 
-def shares(blocks: Sequence[Block], device: torch.device) -> tuple[list[list[int]], list[int]]:
+def shares(blocks: Sequence[ProposalBlock], device: torch.device) -> tuple[list[list[int]], list[int]]:
     """Share blocks among threads.
 
     Parameters
@@ -83,6 +83,6 @@ def shares(blocks: Sequence[Block], device: torch.device) -> tuple[list[list[int
     return parts, list(range(whole, num_videos))
 
 
-def starts_of(blocks: Sequence[Block]) -> list[int]:
+def starts_of(blocks: Sequence[ProposalBlock]) -> list[int]:
     """Where each block's proposals begin, and the end."""
     return list(itertools.accumulate((len(block.proposals) for block in blocks), initial=0))

@@ -3,7 +3,7 @@
 A whole batch's activations are hundreds of MB: written, read again for every bias, ReLU and copy, and given back to the
 system. Block by block they stay in the processor's cache, and the weights' gradients add up in place.
 
-Products may be of a shorter number format. Then everything between the float32 features and the float32 last layer is
+Products may be of a shorter dtype. Then everything between the float32 features and the float32 last layer is
 short, and the weights' gradients still add up in float32 from video to video.
 """
 
@@ -11,16 +11,30 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .blocks import Block, shares, starts_of
-from .projection import PART, Gather, gather_of, layers_bins, packed, unpacked
+from .blocks import ProposalBlock, shares, starts_of
+from .projection import COLUMN_BLOCK, Gather, gather_of, layers_bins, packed, unpacked
 from .threads import run_parallel
 from .workspace import Workspace
+
+
+class Chains(Protocol):
+    """Fully connected chains of equal sizes side by side, ReLU between their layers.
+
+    Layer by layer, `weights` holds (chains, in, out) and `biases` (chains, 1, out).
+    """
+
+    weights: nn.ParameterList
+    biases: nn.ParameterList
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(chains, N, in) -> (chains, N, out)."""
 
 
 class HeadWeights(NamedTuple):
@@ -61,9 +75,31 @@ class HeadWeights(NamedTuple):
     last: Tensor
     last_bias: Tensor
 
+    @classmethod
+    def of(cls, shared: Chains, heads: Chains, ends: Chains, *, channels: int) -> HeadWeights:
+        """Lay the layers of `evaluate_heads` out; the first ones read C channels of each bin."""
+        # `unbind` and not an index: that one's gradient would fill the other half with zeros first.
+        start, end = ends.weights[0].unbind()
+        return cls(
+            extended=shared.weights[0].view(channels, -1),
+            start=start.view(channels, -1),
+            end=end.view(channels, -1),
+            hidden_bias=torch.cat([shared.biases[0], ends.biases[0]]),
+            shared=heads.weights[0].transpose(0, 1).flatten(1),
+            ends=ends.weights[1],
+            second_bias=torch.cat([heads.biases[0], ends.biases[1]]),
+            third=torch.cat([heads.weights[1], ends.weights[2]]),
+            third_bias=torch.cat([heads.biases[1], ends.biases[2]]),
+            fourth=torch.cat([heads.weights[2], ends.weights[3]]),
+            fourth_bias=torch.cat([heads.biases[2], ends.biases[3]]),
+            # The chains of the ends give one number: a second one, of zero weights, makes all five alike.
+            last=torch.cat([heads.weights[3], F.pad(ends.weights[4], (0, 1))]).transpose(1, 2).contiguous(),
+            last_bias=torch.cat([heads.biases[3], F.pad(ends.biases[4], (0, 1))]),
+        )
+
 
 class _Weights(NamedTuple):
-    """The same with the first layers packed: (parts, C, columns), see `packed`."""
+    """The same with the first layers packed: (column blocks, C, columns), see `packed`."""
 
     first: Tensor
     hidden_bias: Tensor
@@ -91,23 +127,23 @@ class _Activations(NamedTuple):
 
 
 class _Layout:
-    """Sizes of the table of a video's projected snippets, (parts, rows, `PART`); see `Gather`."""
+    """Sizes of the table of a video's projected snippets, (column blocks, rows, W); see `Gather`."""
 
     def __init__(self, z: Tensor, width: int, bins: int) -> None:
-        assert width % PART == 0, width
+        assert width % COLUMN_BLOCK == 0, width
         self.num_snippets, self.bins, self.layers_bins = z.shape[1], bins, layers_bins(bins)
-        self.shape = (width // PART, self.num_snippets * sum(self.layers_bins), PART)
+        self.shape = (width // COLUMN_BLOCK, self.num_snippets * sum(self.layers_bins), COLUMN_BLOCK)
 
-    def gather(self, block: Block) -> Gather:
+    def gather(self, block: ProposalBlock) -> Gather:
         return gather_of(block.proposals, bins=self.bins, num_snippets=self.num_snippets)
 
     def by_snippet(self, table: Tensor) -> Tensor:
-        """A table or a part of it, (..., rows, `PART`) -> (..., T, columns), products of snippets with weights."""
+        """A table or a block of it, (..., rows, W) -> (..., T, columns), products of snippets with weights."""
         return table.view(*table.shape[:-2], self.num_snippets, -1)
 
 
 def run_heads(
-    z: Tensor, weights: HeadWeights, blocks: Sequence[Block], *, wants_shared: bool, dtype: torch.dtype
+    z: Tensor, weights: HeadWeights, blocks: Sequence[ProposalBlock], *, wants_shared: bool, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Evaluate every proposal.
 
@@ -120,7 +156,7 @@ def run_heads(
     wants_shared
         Return the shared hidden layer too, for whoever builds on it.
     dtype
-        Number format of the products.
+        Of the products.
 
     Returns
     -------
@@ -136,7 +172,7 @@ class _Heads(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        blocks: Sequence[Block],
+        blocks: Sequence[ProposalBlock],
         wants_shared: bool,
         keeps: bool,
         dtype: torch.dtype,
@@ -166,7 +202,7 @@ class _Heads(torch.autograd.Function):
             # Inference evaluates the same proposals of every video: a thread needs to place them but once.
             placed: dict[int, Gather] = {}
             repeat = len({blocks[number].key for number in numbers}) < len(numbers)
-            room = Workspace(z)
+            workspace = Workspace(z)
             for number in numbers:
                 block, rows = blocks[number], slice(*starts[number : number + 2])
                 table = tables.get(block.video, own)
@@ -177,7 +213,7 @@ class _Heads(torch.autograd.Function):
                 if repeat:
                     placed[block.key] = gather
                 # What is kept needs a place of its own.
-                part = _forward(gather, table, weights, Workspace(z) if keeps else room)
+                part = _forward(gather, table, weights, Workspace(z) if keeps else workspace)
                 torch.baddbmm(last_bias, part.fourth.to(last.dtype), last.transpose(1, 2), out=chains[:, rows])
                 if wants_shared:
                     shared[rows] = part.hidden[0]
@@ -204,14 +240,14 @@ class _Heads(torch.autograd.Function):
         def run(numbers: list[int]) -> tuple[_Weights, dict[int, Tensor]]:
             sums = _Weights(*(torch.zeros_like(each, dtype=ctx.dtype) for each in weights))
             grads_z: dict[int, Tensor] = {}
-            room = Workspace(z)
+            workspace = Workspace(z)
             for video, of_video in itertools.groupby(numbers, key=lambda number: blocks[number].video):
                 grad_table: list[Tensor] | None = None
                 for number in of_video:
                     gather, part = kept[number]
                     rows = slice(*starts[number : number + 2])
                     grad_shared = grads[1][rows].to(z.dtype) if ctx.wants_shared else None
-                    grad_hidden = _backward(grads[0][:, rows].to(z.dtype), grad_shared, part, weights, sums, room)
+                    grad_hidden = _backward(grads[0][:, rows].to(z.dtype), grad_shared, part, weights, sums, workspace)
                     spread = gather.spread(grad_hidden, layout.shape[1])
                     grad_table = spread if grad_table is None else [a.add_(b) for a, b in zip(grad_table, spread)]
                 assert grad_table is not None
@@ -232,13 +268,13 @@ class _Heads(torch.autograd.Function):
         return None, None, None, None, grad_z, *unpacked(totals.first, layout.layers_bins), *totals[1:]
 
 
-def _forward(gather: Gather, table: Tensor, weights: _Weights, room: Workspace) -> _Activations:
+def _forward(gather: Gather, table: Tensor, weights: _Weights, workspace: Workspace) -> _Activations:
     """From the table of projected snippets to the last hidden layer."""
     count, width, narrow = gather.num_proposals, len(weights.shared), weights.ends.shape[2]
-    hidden = gather.sums(table.unbind(), out=room("hidden", 3, count, width))
+    hidden = gather.sums(table.unbind(), out=workspace("hidden", 3, count, width))
     hidden.add_(weights.hidden_bias).relu_()
-    second, third, fourth = (room(name, 5, count, narrow) for name in ("second", "third", "fourth"))
-    shared = torch.mm(hidden[0], weights.shared, out=room("shared", count, 3 * narrow))
+    second, third, fourth = (workspace(name, 5, count, narrow) for name in ("second", "third", "fourth"))
+    shared = torch.mm(hidden[0], weights.shared, out=workspace("shared", count, 3 * narrow))
     second[:3] = shared.view(-1, 3, narrow).transpose(0, 1)
     torch.bmm(hidden[1:], weights.ends, out=second[3:])
     second.add_(weights.second_bias).relu_()
@@ -248,7 +284,12 @@ def _forward(gather: Gather, table: Tensor, weights: _Weights, room: Workspace) 
 
 
 def _backward(
-    grad: Tensor, grad_shared: Tensor | None, kept: _Activations, weights: _Weights, sums: _Weights, room: Workspace
+    grad: Tensor,
+    grad_shared: Tensor | None,
+    kept: _Activations,
+    weights: _Weights,
+    sums: _Weights,
+    workspace: Workspace,
 ) -> Tensor:
     """From the chains' gradient (5, k, 2) to that of the gathered sums (3, k, H); adds up the weights' gradients."""
 
@@ -256,19 +297,19 @@ def _backward(
         weight, grad_weight, grad_bias = getattr(weights, name), getattr(sums, name), getattr(sums, f"{name}_bias")
         _add_product(grad_weight, below.transpose(1, 2), grad)
         grad_bias.add_(grad.sum(1, keepdim=True))
-        return _before_relu(torch.bmm(grad, weight.transpose(1, 2), out=room(name, *below.shape)), below)
+        return _before_relu(torch.bmm(grad, weight.transpose(1, 2), out=workspace(name, *below.shape)), below)
 
     _add_product(sums.last, grad.transpose(1, 2), kept.fourth)
     sums.last_bias.add_(grad.sum(1, keepdim=True))
-    grad = _before_relu(torch.bmm(grad, weights.last, out=room("last", *kept.fourth.shape)), kept.fourth)
+    grad = _before_relu(torch.bmm(grad, weights.last, out=workspace("last", *kept.fourth.shape)), kept.fourth)
     grad = through(grad, "fourth", kept.third)
     grad = through(grad, "third", kept.second)
     sums.second_bias.add_(grad.sum(1, keepdim=True))
-    by_proposal = room("shared", grad.shape[1], 3 * grad.shape[2])
+    by_proposal = workspace("shared", grad.shape[1], 3 * grad.shape[2])
     by_proposal.view(-1, 3, grad.shape[2]).copy_(grad[:3].transpose(0, 1))
     _add_product(sums.shared, kept.hidden[0].t(), by_proposal)
     _add_product(sums.ends, kept.hidden[1:].transpose(1, 2), grad[3:])
-    grad_hidden = room("hidden", *kept.hidden.shape)
+    grad_hidden = workspace("hidden", *kept.hidden.shape)
     torch.mm(by_proposal, weights.shared.t(), out=grad_hidden[0])
     torch.bmm(grad[3:], weights.ends.transpose(1, 2), out=grad_hidden[1:])
     if grad_shared is not None:

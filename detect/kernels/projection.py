@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .roi import bag_sum, place, transposed
+from .roi import bag_sum, place_samples, transposed
 
-# Columns that are gathered at once: their part of the table fits into a core's own cache.
-PART = 128
+# Columns W that are gathered at once: their block of the table fits into a core's own cache.
+COLUMN_BLOCK = 128
 
 
 def layers_bins(bins: int) -> tuple[int, int, int]:
@@ -33,16 +33,17 @@ def packed(layers: Sequence[Tensor], width: int, dtype: torch.dtype) -> Tensor:
     layers
         Of each, (C, bins H): its bins side by side.
     width
-        H, a multiple of `PART`.
+        H, a multiple of `COLUMN_BLOCK`.
 
     Returns
     -------
     Tensor
-        (H / `PART`, C, columns `PART`), a column of each part for each bin of the first layer, then of the next.
+        (H / W, C, columns W), W being `COLUMN_BLOCK`: of each block of columns one for every bin of the first layer,
+        then of the next.
     """
-    by_bin = [layer.unflatten(1, (-1, width // PART, PART)).permute(2, 0, 1, 3) for layer in layers]
+    by_bin = [layer.unflatten(1, (-1, width // COLUMN_BLOCK, COLUMN_BLOCK)).permute(2, 0, 1, 3) for layer in layers]
     counts = [each.shape[2] for each in by_bin]
-    whole = layers[0].new_empty(width // PART, len(layers[0]), sum(counts), PART, dtype=dtype)
+    whole = layers[0].new_empty(width // COLUMN_BLOCK, len(layers[0]), sum(counts), COLUMN_BLOCK, dtype=dtype)
     for out, layer in zip(whole.split(counts, dim=2), by_bin):
         out.copy_(layer)
     return whole.flatten(2)
@@ -50,7 +51,7 @@ def packed(layers: Sequence[Tensor], width: int, dtype: torch.dtype) -> Tensor:
 
 def unpacked(whole: Tensor, counts: Sequence[int]) -> list[Tensor]:
     """The layers of so many bins each, (C, bins H), that were packed."""
-    by_bin = whole.unflatten(2, (-1, PART)).split(list(counts), dim=2)
+    by_bin = whole.unflatten(2, (-1, COLUMN_BLOCK)).split(list(counts), dim=2)
     return [layer.permute(1, 2, 0, 3).flatten(1) for layer in by_bin]
 
 
@@ -79,15 +80,15 @@ class Gather:
         return (len(self.offsets) - 1) // 3
 
     def sums(self, table: Sequence[Tensor], out: Tensor) -> Tensor:
-        """Parts of (rows, `PART`) -> (3, k, parts `PART`), into `out`: the extended, the start and the end layer."""
-        for part, columns in zip(table, out.view(len(self.offsets) - 1, -1).split(PART, dim=1)):
-            columns.copy_(bag_sum(part, self.index, self.weight, self.offsets))
+        """Column blocks (rows, W) -> (3, k, blocks W), into `out`: the extended, the start and the end layer."""
+        for block, columns in zip(table, out.view(len(self.offsets) - 1, -1).split(COLUMN_BLOCK, dim=1)):
+            columns.copy_(bag_sum(block, self.index, self.weight, self.offsets))
         return out
 
     def spread(self, grad: Tensor, num_rows: int) -> list[Tensor]:
-        """Send the gradient of the sums, (3, k, parts `PART`), back to the table's parts, (rows, `PART`)."""
+        """Send the gradient of the sums, (3, k, blocks W), back to the table's column blocks, (rows, W)."""
         by_row = transposed(self.index, self.weight, self.offsets, num_rows)
-        return [bag_sum(part.contiguous(), *by_row) for part in grad.flatten(0, 1).split(PART, dim=1)]
+        return [bag_sum(block.contiguous(), *by_row) for block in grad.flatten(0, 1).split(COLUMN_BLOCK, dim=1)]
 
 
 def gather_of(proposals: Tensor, *, bins: int, num_snippets: int) -> Gather:
@@ -95,7 +96,7 @@ def gather_of(proposals: Tensor, *, bins: int, num_snippets: int) -> Gather:
 
     Output rows are k of the extended layer, k of the start layer (the first quarter of the bins), k of the end layer.
     """
-    placed = place(proposals, bins=bins, num_snippets=num_snippets)
+    placed = place_samples(proposals, bins=bins, num_snippets=num_snippets)
     start, end = slice(0, bins // 4), slice(bins - bins // 4, bins)
     counts = layers_bins(bins)
     # A layer's first bin is the first of its columns.

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from .blocks import BLOCK
+
 # Snippet sequences' lengths that a proposal may reach out of its sequence.
 FAR = 4
 
@@ -102,27 +104,7 @@ class Placement:
         return _not_zero(rows.t().flatten(), cells.flatten(), ends)
 
 
-def extend(proposals: Tensor, ratio: float = 0.5) -> Tensor:
-    """Widen proposals on both sides, to see their context (A.2).
-
-    Parameters
-    ----------
-    proposals
-        (..., 2) start and end, in any unit.
-    ratio
-        How much of its own length a proposal grows by on each side.
-
-    Examples
-    --------
-    >>> extend(torch.tensor([0.5, 0.75])).tolist()
-    [0.375, 0.875]
-    """
-    start, end = proposals.unbind(-1)
-    margin = (end - start) * ratio
-    return torch.stack([start - margin, end + margin], dim=-1)
-
-
-def place(proposals: Tensor, *, bins: int, num_snippets: int) -> Placement:
+def place_samples(proposals: Tensor, *, bins: int, num_snippets: int) -> Placement:
     """Place every bin's samples and merge those that touch the same snippet (G-TAD's rules, method, section 2.2).
 
     Parameters
@@ -180,7 +162,7 @@ def roi_align(features: Tensor, proposals: Tensor, *, bins: int) -> Tensor:
     features
         (B, T, C).
     proposals
-        (K, 2) start and end in snippets, which all videos share, or (B, K, 2); as `place` takes them.
+        (K, 2) start and end in snippets, which all videos share, or (B, K, 2); as `place_samples` takes them.
     bins
         R.
 
@@ -191,7 +173,7 @@ def roi_align(features: Tensor, proposals: Tensor, *, bins: int) -> Tensor:
     """
 
     def terms_of(own: Tensor) -> Terms:
-        return place(own, bins=bins, num_snippets=features.shape[1]).by_bin()
+        return place_samples(own, bins=bins, num_snippets=features.shape[1]).by_bin()
 
     shared = proposals.dim() == 2
     all_terms = itertools.repeat(terms_of(proposals), len(features)) if shared else map(terms_of, proposals)
@@ -200,6 +182,14 @@ def roi_align(features: Tensor, proposals: Tensor, *, bins: int) -> Tensor:
         for video, terms in zip(features, all_terms)
     ]
     return torch.stack(by_video).unflatten(1, (bins, -1)).transpose(1, 2)
+
+
+def roi_mean(features: Tensor, proposals: Tensor, *, bins: int) -> Tensor:
+    """Average `roi_align` over the bins, for samplers: (B, T, C) features and shared (K, 2) proposals -> (B, K, C)."""
+    placed = [place_samples(part, bins=bins, num_snippets=features.shape[1]) for part in proposals.split(BLOCK)]
+    terms = Terms.joined([part.by_proposal((slice(bins), 0)) for part in placed])
+    sums = [gather_sum(video, terms.row, terms.weight, terms.offsets()) for video in features]
+    return torch.stack(sums) / bins
 
 
 def gather_sum(table: Tensor, index: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:

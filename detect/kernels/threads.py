@@ -17,8 +17,8 @@ import torch
 # Set in a thread that computes a part.
 _own = threading.local()
 
-# Sampling among fewer items is made of steps too small for several threads.
-MANY_ITEMS = 1024
+# Steps over fewer rows are too small for several threads.
+MANY_ROWS = 1024
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -85,24 +85,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_workers.cache_clear)
 
 
-def map_parallel(function: Callable[[Part], Result], items: Sequence[Part]) -> list[Result]:
-    """Call a function on each item, several side by side, on one thread each; results in their order."""
+def map_parallel(function: Callable[[Part], Result], items: Sequence[Part], *, rows: int | None = None) -> list[Result]:
+    """Call a function on each item, several side by side, on one thread each; results in their order.
+
+    Parameters
+    ----------
+    rows
+        Of each item, where the function is a chain of steps over its rows, as samplers are. Few rows make steps of a
+        few microseconds, which are done sooner on one thread, one item after the other; an item of many has all
+        threads where it is alone.
+    """
+    if rows is not None and (rows < MANY_ROWS or len(items) <= 1):
+        with one_thread() if rows < MANY_ROWS else contextlib.nullcontext():
+            return [function(item) for item in items]
     parts = even_parts(len(items), torch.device("cpu"))
     with one_thread() if len(parts) == 1 else contextlib.nullcontext():
         done = run_parallel(lambda part: [function(items[number]) for number in part], parts)
     return [each for part in done for each in part]
-
-
-def sample_each(sampler: Callable[[Part], Result], videos: Sequence[Part], *, num_items: int) -> list[Result]:
-    """Call a sampler on each video; results in their order.
-
-    Videos of many items are sampled side by side, and one alone has all threads. Few items make steps of a few
-    microseconds, which are done sooner on one thread, one video after the other.
-    """
-    if num_items >= MANY_ITEMS and len(videos) > 1:
-        return map_parallel(sampler, videos)
-    with one_thread() if num_items < MANY_ITEMS else contextlib.nullcontext():
-        return [sampler(video) for video in videos]
 
 
 def even_parts(count: int, device: torch.device) -> list[range]:

@@ -13,7 +13,7 @@ class Workspace:
     Parameters
     ----------
     like
-        Of the number format and on the device that is wanted.
+        Of the dtype and on the device that is wanted.
     """
 
     def __init__(self, like: Tensor) -> None:

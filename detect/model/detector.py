@@ -64,7 +64,7 @@ class Detector(nn.Module):
     num_classes
         Classes of the last stage's class branch; 0 for none.
     precision
-        Number format of proposal evaluation; see `CascadeStage`.
+        dtype of the products of proposal evaluation; see `CascadeStage`.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Detector(nn.Module):
         _initialise(self)
 
     def compute_in(self, precision: str) -> None:
-        """Change the number format of proposal evaluation; see `CascadeStage`."""
+        """Change the dtype of proposal evaluation's products; see `CascadeStage`."""
         for stage in self.stages:
             assert isinstance(stage, CascadeStage)
             stage.precision = precision

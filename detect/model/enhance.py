@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..kernels.batch_parts import run_in_parts
+from ..kernels import run_in_parts
 
 GROUPS = 4
 NORM_GROUPS = 16
@@ -115,10 +115,8 @@ class Enhancement(nn.Module):
         Tensor
             (B, 256, T).
         """
-        uneven = len(features) % torch.get_num_threads() != 0
-        if uneven and not isinstance(self.context, LstmContext):  # shared steps are small in an LSTM alone
-            return self._enhance(features, mask)
-        return run_in_parts(self._enhance, self, features, mask)
+        is_recurrent = isinstance(self.context, LstmContext)
+        return run_in_parts(self._enhance, self, features, mask, is_recurrent=is_recurrent)
 
     def _enhance(self, features: Tensor, mask: Tensor | None) -> Tensor:
         x = self.project(features, mask)

@@ -54,6 +54,26 @@ def snippet_of(boundary: Tensor, num_snippets: int) -> Tensor:
     return (boundary.float() * num_snippets).trunc().clamp(0, num_snippets - 1).long()
 
 
+def extend(proposals: Tensor, ratio: float = 0.5) -> Tensor:
+    """Widen proposals on both sides, to see their context (A.2).
+
+    Parameters
+    ----------
+    proposals
+        (..., 2) start and end, in any unit.
+    ratio
+        How much of its own length a proposal grows by on each side.
+
+    Examples
+    --------
+    >>> extend(torch.tensor([0.5, 0.75])).tolist()
+    [0.375, 0.875]
+    """
+    start, end = proposals.unbind(-1)
+    margin = (end - start) * ratio
+    return torch.stack([start - margin, end + margin], dim=-1)
+
+
 def refine(proposals: Tensor, offsets: Tensor) -> Tensor:
     """Average the segment moved by its ends and the one moved by its centre (method, section 2.4).
 

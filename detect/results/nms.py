@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...data.errors import EtadError
-from ..kernels.threads import map_parallel
+from ..kernels import map_parallel
 from .matching import segment_iou
 
 # Proposals that go through soft-NMS side by side, 48 bytes each: more of them no longer fit into a core's cache.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...data.errors import EtadError
-from ..kernels.threads import sample_each
+from ..kernels import map_parallel
 
 # Points that compete for the next few picks: their table of distances stays in the processor's cache.
 NUM_RIVALS = 512
@@ -50,7 +50,7 @@ def sample_fps(features: Tensor, count: int, *, generator: torch.Generator) -> T
     def pick(video: tuple[Tensor, int]) -> np.ndarray:
         return farthest_points(video[0], count, start=video[1])
 
-    picks = sample_each(pick, list(zip(features, starts)), num_items=num_items)
+    picks = map_parallel(pick, list(zip(features, starts)), rows=num_items)
     return torch.from_numpy(np.stack(picks)).to(features.device)
 
 

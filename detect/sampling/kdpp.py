@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...data.errors import EtadError
-from ..kernels.threads import one_thread, sample_each
+from ..kernels import map_parallel, one_thread
 
 # Directions with less than this share of the largest eigenvalue belong to the null space: their eigenvectors could
 # not be told from the square root of the kernel.
@@ -51,7 +51,7 @@ def sample_kdpp(factor: Tensor, count: int, *, jitter: float, generator: torch.G
     def sample(video: tuple[Tensor, np.random.Generator]) -> np.ndarray:
         return Spectrum.of(video[0]).sample(count, jitter=jitter, random=video[1])
 
-    sets = sample_each(sample, videos, num_items=num_items)
+    sets = map_parallel(sample, videos, rows=num_items)
     return torch.as_tensor(np.stack(sets) if sets else np.empty((0, count), dtype=np.int64), device=factor.device)
 
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from ...data.errors import EtadError, counted
-from ..kernels.blocks import BLOCK
-from ..kernels.roi import Terms, gather_sum, place
+from ..kernels import roi_mean
 from ..model.proposals import boundaries, lattice
 from ..settings import DetectSettings
 from .strategies import NEEDS_FEATURES, sample_lattice
@@ -74,7 +73,4 @@ class ProposalSampler:
     def _features(self, enhanced: Tensor) -> Tensor:
         """Mean over bins of the RoI-aligned enhanced features (our choice), (B, K, 256)."""
         in_snippets = (self.all * self.num_snippets).to(enhanced.device)
-        placed = (place(part, bins=self.bins, num_snippets=self.num_snippets) for part in in_snippets.split(BLOCK))
-        terms = Terms.joined([part.by_proposal((slice(self.bins), 0)) for part in placed])
-        sums = [gather_sum(video, terms.row, terms.weight, terms.offsets()) for video in enhanced.transpose(1, 2)]
-        return torch.stack(sums) / self.bins
+        return roi_mean(enhanced.transpose(1, 2), in_snippets, bins=self.bins)

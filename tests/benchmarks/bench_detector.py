@@ -22,7 +22,7 @@ from measure import Row, compare, matrix_rate, report
 from torch import Tensor
 
 from etad.data.precision import choose_training_dtype
-from etad.detect.kernels.threads import one_thread
+from etad.detect.kernels import one_thread
 from etad.detect.loss.losses import detection_loss
 from etad.detect.loss.targets import Actions, boundary_targets, match
 from etad.detect.model.detector import Detector

@@ -240,7 +240,7 @@ def _find(place: str) -> Any:
 
 
 def _rewrite(path: Path) -> None:
-    """Round a checkpoint's tensors; keys, shapes and number formats stay."""
+    """Round a checkpoint's tensors; keys, shapes and dtypes stay."""
     save_checkpoint(path, _thinned(load_checkpoint(path), ""))
 
 

@@ -3,7 +3,7 @@ import weakref
 import pytest
 import torch
 
-from etad.detect.kernels.batch_parts import run_in_parts
+from etad.detect.kernels import run_in_parts
 from etad.detect.model.enhance import Enhancement
 
 
@@ -51,15 +51,27 @@ def test_each_part_runs_on_one_thread_in_the_mode_of_its_caller(threads: int, ba
 
     x = torch.ones(batch, 4)
     with torch.no_grad():
-        run_in_parts(watched, module, x, None)
+        run_in_parts(watched, module, x, None, is_recurrent=True)
     assert set(seen) == {(1, False, False)} and len(seen) == min(threads, batch)
     seen.clear()
     with torch.inference_mode():
-        run_in_parts(watched, module, x, None)
+        run_in_parts(watched, module, x, None, is_recurrent=True)
     assert set(seen) == {(1, False, True)}
     with torch.autocast("cpu", torch.bfloat16):
-        assert run_in_parts(watched, module, x, None).dtype == torch.bfloat16
+        assert run_in_parts(watched, module, x, None, is_recurrent=True).dtype == torch.bfloat16
     assert torch.get_num_threads() == threads
+
+
+def test_long_steps_are_shared_by_threads_where_parts_would_be_uneven(threads: int) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def watched(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        seen.append((len(x), torch.get_num_threads()))
+        return x
+
+    with torch.no_grad():
+        run_in_parts(watched, torch.nn.Identity(), torch.ones(3, 4), None, is_recurrent=False)
+    assert seen == ([(3, 2)] if threads == 2 else [(3 // threads, 1)] * threads)
 
 
 def test_the_graph_of_a_step_goes_with_its_backward_pass() -> None:
@@ -70,7 +82,7 @@ def test_the_graph_of_a_step_goes_with_its_backward_pass() -> None:
         outputs.append(weakref.ref(out))
         return out
 
-    result = run_in_parts(watched, module, torch.ones(3, 4), None)
+    result = run_in_parts(watched, module, torch.ones(3, 4), None, is_recurrent=True)
     assert all(each() is not None for each in outputs)
     result.sum().backward()
     assert outputs and all(each() is None for each in outputs)

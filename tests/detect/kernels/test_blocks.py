@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from etad.detect.kernels.blocks import Block, blocks_of, shares
+from etad.detect.kernels.blocks import ProposalBlock, blocks_of, shares
 
 CPU = torch.device("cpu")
 
 
-def cut(num_videos: int, num_proposals: int) -> list[Block]:
+def cut(num_videos: int, num_proposals: int) -> list[ProposalBlock]:
     return blocks_of(torch.rand(num_videos, num_proposals, 2), num_videos)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from etad.detect.kernels import roi
-from etad.detect.kernels.roi import gather_sum, place
+from etad.detect.kernels.roi import gather_sum, place_samples
 from reference import roi as plain
 
 PROPOSALS = [
@@ -56,7 +56,7 @@ def test_a_sample_that_rounding_carries_over_a_snippet_counts_for_its_neighbour(
 
 def test_bins_of_a_proposal_are_those_of_all_bins() -> None:
     proposals = torch.tensor(PROPOSALS)
-    placed = place(proposals, bins=8, num_snippets=12)
+    placed = place_samples(proposals, bins=8, num_snippets=12)
     table = torch.randn(5 + 3 * 12, 4, generator=torch.Generator().manual_seed(3))
     terms = placed.by_proposal((slice(2, 5), 3), stride=3, step=1)
     sums = gather_sum(table, terms.row, terms.weight, terms.offsets())
@@ -78,7 +78,7 @@ def test_no_proposals_give_no_rows() -> None:
 
 def test_a_runaway_proposal_stays_cheap_and_finite() -> None:
     proposals = torch.tensor([[-1e9, 1e9], [float("nan"), 3.0], [float("inf"), float("-inf")]])
-    assert place(proposals, bins=8, num_snippets=16).weight.numel() < 5000
+    assert place_samples(proposals, bins=8, num_snippets=16).weight.numel() < 5000
     assert roi_align(torch.ones(16, 3), proposals, bins=8).isfinite().all()
 
 

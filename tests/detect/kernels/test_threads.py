@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from etad.detect.kernels.threads import MANY_ITEMS, even_parts, map_parallel, run_parallel, sample_each
+from etad.detect.kernels.threads import MANY_ROWS, even_parts, map_parallel, run_parallel
 
 
 @pytest.fixture(autouse=True)
@@ -116,17 +116,17 @@ def test_a_thread_that_computes_alone_shares_nothing_further() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_videos", "num_items", "threads", "in_workers"),
-    [(1, MANY_ITEMS, 2, False), (2, MANY_ITEMS, 1, True), (1, 5, 1, False), (3, 5, 1, False)],
+    ("num_videos", "rows", "threads", "in_workers"),
+    [(1, MANY_ROWS, 2, False), (2, MANY_ROWS, 1, True), (1, 5, 1, False), (3, 5, 1, False)],
 )
 def test_samplers_have_all_threads_one_each_or_one_alone(
-    num_videos: int, num_items: int, threads: int, in_workers: bool
+    num_videos: int, rows: int, threads: int, in_workers: bool
 ) -> None:
     def seen(video: int) -> tuple[int, int, bool]:
         return video, torch.get_num_threads(), threading.current_thread() is not threading.main_thread()
 
     videos = list(range(num_videos))
-    assert sample_each(seen, videos, num_items=num_items) == [(video, threads, in_workers) for video in videos]
+    assert map_parallel(seen, videos, rows=rows) == [(video, threads, in_workers) for video in videos]
     assert torch.get_num_threads() == 2
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from etad.data.errors import EtadError
-from etad.detect.kernels.roi import extend, roi_align
+from etad.detect.kernels import roi_align
 from etad.detect.loss.losses import detection_loss
 from etad.detect.loss.targets import Actions, Matches, aligned_iou, boundary_targets, match
-from etad.detect.model.cascade import CascadeStage
 from etad.detect.model.detector import Detector
+from etad.detect.model.proposals import extend
 from etad.detect.model.published import from_published
 from etad.detect.preset import PRESETS
 
@@ -158,42 +158,6 @@ def test_targets_and_matching_equal_the_released_ones(shared: Path, case: str) -
     overlapping = aligned_iou(golden["anchors"], matched) > 0
     assert overlapping.any()
     assert torch.equal(matched[overlapping], golden["gt_bbox"][overlapping])
-
-
-@pytest.mark.parametrize(("block", "threads"), [(1024, 2), (7, 1), (7, 2), (7, 3)])
-def test_the_projected_and_the_direct_way_agree_forward_and_backward(
-    block: int, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("etad.detect.kernels.blocks.BLOCK", block)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        check_both_ways_agree(num_videos=3 if threads == 2 else 2)
-    finally:
-        torch.set_num_threads(before)
-
-
-def check_both_ways_agree(num_videos: int) -> None:
-    generator = torch.Generator().manual_seed(3)
-    stage = CascadeStage(bins=8, num_classes=3).double()
-    x = torch.randn(num_videos, 256, 16, generator=generator, dtype=torch.float64, requires_grad=True)
-    start = torch.rand(num_videos, 40, 1, generator=generator, dtype=torch.float64) * 0.9
-    proposals = torch.cat([start, start + 0.2], dim=2)
-    few = proposals[:, :16]
-    by_table, by_roi = stage(x, proposals), stage(x, few)  # more proposals than snippets take the table
-    for name in ("offsets", "iou", "boundary", "class_logits"):
-        ours, expected = getattr(by_table, name)[:, :16], getattr(by_roi, name)
-        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
-        weight = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
-        wanted = [x, *stage.parameters()]
-        for a, b in zip(
-            *(
-                torch.autograd.grad((each * weight).sum(), wanted, retain_graph=True, allow_unused=True)
-                for each in (ours, expected)
-            )
-        ):
-            a, b = (torch.zeros(()) if each is None or not each.any() else each for each in (a, b))
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-11, check_dtype=False)
 
 
 def test_a_foreign_checkpoint_gets_a_sentence(shapes: dict[str, tuple[int, ...]]) -> None:

@@ -8,7 +8,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from etad.data.errors import EtadError
-from etad.detect.kernels.threads import MANY_ITEMS, one_thread
+from etad.detect.kernels import one_thread
 from etad.detect.sampling.kdpp import Spectrum, log_symmetric_polynomials, sample_kdpp, sample_projection
 from reference import sampling as plain
 
@@ -113,7 +113,7 @@ def test_every_video_gets_its_own_set_and_a_seed_repeats_it() -> None:
 
 
 def test_one_video_of_many_items_is_sampled_on_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    factor = torch.nn.functional.normalize(normal(1, MANY_ITEMS + 100, 24).float(), dim=-1)
+    factor = torch.nn.functional.normalize(normal(1, 1124, 24).float(), dim=-1)
     threads: list[int] = []
     in_steps: list[int] = []
     decompose = Spectrum.of
