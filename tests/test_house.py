@@ -201,6 +201,17 @@ def test_files_are_small_and_say_what_they_are(path: Path) -> None:
     assert path.name != "utils.py"
 
 
+def test_no_two_public_classes_have_one_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    # A video as it is annotated, and an open one.
+    homes.pop("Video")
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
 @pytest.mark.parametrize("folder", sorted({path.parent for path in SOURCES}), ids=lambda path: path.name)
 def test_no_folder_is_crowded(folder: Path) -> None:
     assert sum(path.name != "__init__.py" for path in folder.glob("*.py")) <= MOST_MODULES

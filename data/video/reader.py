@@ -51,7 +51,7 @@ class VideoInfo:
     codec: str
 
 
-class Source(Protocol):
+class VideoStream(Protocol):
     """One video stream of a file and its decoder, as `data/video.py` makes them; every fault is an EtadError."""
 
     path: Path
@@ -91,7 +91,7 @@ class Video:
     _index: FrameIndex
     _turns: int
 
-    def __init__(self, source: Source, known: Video | None = None) -> None:
+    def __init__(self, source: VideoStream, known: Video | None = None) -> None:
         self.path = source.path
         self._source = source
         if known is not None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .blocks import blocks_of
-from .heads import Chains, HeadWeights, run_heads
+from .heads import HeadWeights, LayerChains, run_heads
 from .roi import roi_align
 
 
@@ -14,9 +14,9 @@ def evaluate_heads(
     z: Tensor,
     proposals: Tensor,
     *,
-    shared: Chains,
-    heads: Chains,
-    ends: Chains,
+    shared: LayerChains,
+    heads: LayerChains,
+    ends: LayerChains,
     bins: int,
     wants_hidden: bool,
     dtype: torch.dtype,
@@ -58,7 +58,7 @@ def evaluate_heads(
 
 
 def _by_roi(
-    z: Tensor, proposals: Tensor, *, shared: Chains, heads: Chains, ends: Chains, bins: int
+    z: Tensor, proposals: Tensor, *, shared: LayerChains, heads: LayerChains, ends: LayerChains, bins: int
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Build RoI features and send them through every layer."""
     quarter = bins // 4

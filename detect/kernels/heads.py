@@ -24,7 +24,7 @@ from .threads import run_parallel
 from .workspace import Workspace
 
 
-class Chains(Protocol):
+class LayerChains(Protocol):
     """Fully connected chains of equal sizes side by side, ReLU between their layers.
 
     Layer by layer, `weights` holds (chains, in, out) and `biases` (chains, 1, out).
@@ -76,7 +76,7 @@ class HeadWeights(NamedTuple):
     last_bias: Tensor
 
     @classmethod
-    def of(cls, shared: Chains, heads: Chains, ends: Chains, *, channels: int) -> HeadWeights:
+    def of(cls, shared: LayerChains, heads: LayerChains, ends: LayerChains, *, channels: int) -> HeadWeights:
         """Lay the layers of `evaluate_heads` out; the first ones read C channels of each bin."""
         # `unbind` and not an index: that one's gradient would fill the other half with zeros first.
         start, end = ends.weights[0].unbind()

@@ -17,7 +17,7 @@ WIDTH = 256
 Variant = Literal["lstm", "conv", "transformer"]
 
 
-class ConvNorm(nn.Module):
+class MaskedConvNorm(nn.Module):
     """Grouped convolution without bias, GroupNorm and ReLU; padding is masked before and after the norm."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
@@ -40,8 +40,8 @@ class LstmContext(nn.Module):
         super().__init__()
         self.past = nn.LSTM(WIDTH, WIDTH, batch_first=True)
         self.future = nn.LSTM(WIDTH, WIDTH, batch_first=True)
-        self.past_out = ConvNorm(WIDTH, WIDTH // 2, 3)
-        self.future_out = ConvNorm(WIDTH, WIDTH // 2, 3)
+        self.past_out = MaskedConvNorm(WIDTH, WIDTH // 2, 3)
+        self.future_out = MaskedConvNorm(WIDTH, WIDTH // 2, 3)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = x.transpose(1, 2)  # [B, T, C]
@@ -55,8 +55,8 @@ class ConvContext(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner = ConvNorm(WIDTH, WIDTH, 3)
-        self.outer = ConvNorm(WIDTH, WIDTH, 3)
+        self.inner = MaskedConvNorm(WIDTH, WIDTH, 3)
+        self.outer = MaskedConvNorm(WIDTH, WIDTH, 3)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return self.outer(self.inner(x, mask), mask)
@@ -95,10 +95,10 @@ class Enhancement(nn.Module):
     def __init__(self, *, in_channels: int, variant: Variant) -> None:
         super().__init__()
         contexts = {"lstm": LstmContext, "conv": ConvContext, "transformer": TransformerContext}
-        self.project = ConvNorm(in_channels, WIDTH, 3)
+        self.project = MaskedConvNorm(in_channels, WIDTH, 3)
         self.context = contexts[variant]()
-        self.direct = ConvNorm(WIDTH, WIDTH, 3)
-        self.fuse = ConvNorm(2 * WIDTH, WIDTH, 1)
+        self.direct = MaskedConvNorm(WIDTH, WIDTH, 3)
+        self.fuse = MaskedConvNorm(2 * WIDTH, WIDTH, 1)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Enhance features.

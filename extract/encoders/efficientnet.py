@@ -31,8 +31,8 @@ LITE0_ROWS: tuple[tuple[Row, ...], ...] = (
 )
 
 
-class Block(nn.Module):
-    """Inverted residual: widen, filter each channel alone, narrow; around it where the shape stays."""
+class InvertedResidual(nn.Module):
+    """Inverted residual block (MBConv): widen, filter each channel alone, narrow; around it where the shape stays."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -83,7 +83,9 @@ def efficientnet_stages(
             expansion = 1 if row is rows[0][0] else EXPANSION
             for index in range(row.repeats):
                 stride = row.stride if index == 0 else 1
-                layers.append(Block(in_channels, row.channels, kernel=row.kernel, stride=stride, expansion=expansion))
+                layers.append(
+                    InvertedResidual(in_channels, row.channels, kernel=row.kernel, stride=stride, expansion=expansion)
+                )
                 in_channels = row.channels
         stages.append(nn.Sequential(*layers))
     head = ConvNorm(in_channels, head_channels, kernel=1, activation="relu6", eps=NORM_EPS)

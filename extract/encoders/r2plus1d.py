@@ -45,7 +45,7 @@ class Conv2Plus1D(nn.Module):
         return self.time(self.space(x))
 
 
-class Stem(nn.Module):
+class Stem2Plus1D(nn.Module):
     """7 x 7 over space at half the height and width, then 3 over time."""
 
     def __init__(self, channels: int, mid: int) -> None:
@@ -70,7 +70,7 @@ class Shortcut(nn.Module):
         return self.conv(x[:, :, :: self.stride])
 
 
-class Block(nn.Module):
+class ResidualBlock2Plus1D(nn.Module):
     """Residual block of two (2+1)-D convolutions; the first takes the stride."""
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
@@ -96,14 +96,14 @@ def r2plus1d_stages(*, num_blocks: tuple[int, int, int, int], width: int = 64) -
     width
         Channels of the stem and the first stage; each further stage doubles them.
     """
-    stages: list[nn.Module] = [Stem(width, mid=width * 45 // 64)]
+    stages: list[nn.Module] = [Stem2Plus1D(width, mid=width * 45 // 64)]
     in_channels = width
     for stage, blocks in enumerate(num_blocks, start=1):
         out_channels = width * 2 ** (stage - 1)
         layers = []
         for index in range(blocks):
             stride = 2 if stage > 1 and index == 0 else 1
-            layers.append(Block(in_channels, out_channels, stride=stride))
+            layers.append(ResidualBlock2Plus1D(in_channels, out_channels, stride=stride))
             in_channels = out_channels
         stages.append(nn.Sequential(*layers))
     return stages

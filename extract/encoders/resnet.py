@@ -61,7 +61,7 @@ class Stem(nn.Module):
         return per_frame(lambda frames: F.max_pool2d(frames, kernel_size=3, stride=2, padding=1), self.conv(x))
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Residual block: two convolutions of 3 x 3 (`basic`), or 1, 3 x 3, 1 with the stride on the middle one.
 
     Parameters
@@ -125,7 +125,7 @@ def resnet_stages(
     width
         Channels of the stem; the stages' inner width starts there and doubles.
     bottleneck, shifted_part
-        As for `Block`.
+        As for `ResidualBlock`.
     temporal_stages
         Stages (1..4) whose blocks look along time.
     pooled_stem
@@ -138,7 +138,7 @@ def resnet_stages(
         layers = []
         for index in range(blocks):
             layers.append(
-                Block(
+                ResidualBlock(
                     in_channels,
                     inner,
                     stride=2 if stage > 1 and index == 0 else 1,

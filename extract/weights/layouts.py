@@ -35,7 +35,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Source:
+class RecognisedWeights:
     """What a file of weights was recognised as.
 
     Parameters
@@ -60,7 +60,7 @@ class Source:
         return re.fullmatch(self.layout.heads, key) is not None
 
 
-def recognise(tensors: Mapping[str, Tensor]) -> Source | None:
+def recognise(tensors: Mapping[str, Tensor]) -> RecognisedWeights | None:
     """Tell by its names what a state dict holds; None where nothing is known."""
     for layout in (_OWN, _MMACTION2, _VIDEO_RESNET, _LITE, _TORCHVISION):
         stems = [key for key in tensors if any(f".{key}".endswith(f".{stem}") for stem in layout.stems)]
@@ -70,7 +70,7 @@ def recognise(tensors: Mapping[str, Tensor]) -> Source | None:
             stem = max((stem for stem in layout.stems if f".{found}".endswith(f".{stem}")), key=len)
             prefix = found[: len(found) - len(stem)]
             kind, families = _kind(layout, tensors, tensors[found], prefix)
-            return Source(kind, families, prefix, layout)
+            return RecognisedWeights(kind, families, prefix, layout)
     return None
 
 

@@ -13,7 +13,7 @@ from ...data.errors import EtadError, counted, listing
 from ..encoders.convnorm import ConvNorm
 from ..encoders.encoder import ENCODERS, Encoder, build_encoder, encoder_spec
 from .file import WeightsFile, read_weights
-from .layouts import NORM_PARTS, Source, published_as, recognise
+from .layouts import NORM_PARTS, RecognisedWeights, published_as, recognise
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,9 @@ def describe(path: Path | str) -> str:
     return "\n".join(lines)
 
 
-def _match(encoder: Encoder, file: WeightsFile, source: Source, name: str) -> tuple[dict[str, Tensor], WeightsReport]:
+def _match(
+    encoder: Encoder, file: WeightsFile, source: RecognisedWeights, name: str
+) -> tuple[dict[str, Tensor], WeightsReport]:
     """Find each of the encoder's tensors in the file: by our names, and the report."""
     found: dict[str, Tensor] = {}
     matched, missing, mismatched = [], [], []
@@ -192,7 +194,7 @@ def _match(encoder: Encoder, file: WeightsFile, source: Source, name: str) -> tu
     return found, report
 
 
-def _wanted(encoder: Encoder, file: WeightsFile, source: Source) -> dict[str, tuple[str, torch.Size]]:
+def _wanted(encoder: Encoder, file: WeightsFile, source: RecognisedWeights) -> dict[str, tuple[str, torch.Size]]:
     """Map our name of each tensor of an encoder to the file's name of it and the shape it must have here."""
     wanted = {}
     for path, module in encoder.named_modules():
@@ -226,7 +228,7 @@ def _reshape(tensor: Tensor, shape: torch.Size) -> Tensor | None:
     return None
 
 
-def _reports(file: WeightsFile, source: Source) -> list[WeightsReport]:
+def _reports(file: WeightsFile, source: RecognisedWeights) -> list[WeightsReport]:
     """Match a file with every encoder of the families it may be for."""
     reports = []
     for name, spec in ENCODERS.items():
@@ -238,17 +240,17 @@ def _reports(file: WeightsFile, source: Source) -> list[WeightsReport]:
     return reports
 
 
-def _fits(report: WeightsReport, file: WeightsFile, source: Source) -> bool:
+def _fits(report: WeightsReport, file: WeightsFile, source: RecognisedWeights) -> bool:
     family = encoder_spec(report.encoder).family
     meant = not source.families or family in source.families
     return report.complete and meant and file.encoder_name in (None, report.encoder)
 
 
-def _fitting(reports: list[WeightsReport], file: WeightsFile, source: Source) -> list[str]:
+def _fitting(reports: list[WeightsReport], file: WeightsFile, source: RecognisedWeights) -> list[str]:
     return [report.encoder for report in reports if _fits(report, file, source)]
 
 
-def _refusal(report: WeightsReport, file: WeightsFile, source: Source) -> str:
+def _refusal(report: WeightsReport, file: WeightsFile, source: RecognisedWeights) -> str:
     wrong = [
         f"{title} {listing(names, 3)}"
         for title, names in (
