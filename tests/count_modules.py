@@ -34,6 +34,7 @@ from etad.pipeline.run_folder import RunFolder
 from etad.pipeline.stages.extract import extract_with, load_encoder
 
 ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("data", "extract", "detect", "pipeline")
 AS_ONE = "detect/kernels/"
 
 
@@ -63,10 +64,12 @@ def functions_executed() -> Iterator[set[str]]:
 
 @functools.cache
 def _module(file: str) -> str:
-    """A module of the package by its path below the root; empty for all others."""
+    """A module of the package by its path below the root; empty for all others, such as an environment in that folder."""
     path = Path(file)
-    inside = path.suffix == ".py" and path.is_relative_to(ROOT) and not path.is_relative_to(ROOT / "tests")
-    return path.relative_to(ROOT).as_posix() if inside else ""
+    if path.suffix != ".py" or not path.is_relative_to(ROOT):
+        return ""
+    inside = path.relative_to(ROOT)
+    return inside.as_posix() if inside.parts[0] in ROOMS else ""
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -51,7 +51,8 @@ def check(config: Config, run: RunFolder | None, *, probe_videos: bool = True) -
         except EtadError as error:
             findings.append(Finding("problem", "videos", str(error), "name another folder with --videos"))
     if run is not None and (run.cache.exists() or parts_folder(run.cache).is_dir()):
-        findings += _of_cache(config, run, annotations)
+        known = {(finding.where, finding.what) for finding in findings}
+        findings += [found for found in _of_cache(config, run, annotations) if (found.where, found.what) not in known]
     elif config.encoder.weights is None and config.encoder.init == "weights" and not (run and run.encoder.exists()):
         try:
             wanted = encoder_spec(config.encoder.name).weights_wanted()
