@@ -64,7 +64,7 @@ def functions_executed() -> Iterator[set[str]]:
 
 @functools.cache
 def _module(file: str) -> str:
-    """A module of the package by its path below the root; empty for all others, such as an environment in that folder."""
+    """A module of the package by its path below the root; empty for others, such as an environment in that folder."""
     path = Path(file)
     if path.suffix != ".py" or not path.is_relative_to(ROOT):
         return ""
