@@ -125,6 +125,9 @@ class DetectSettings(Settings):
     precision
         dtype of the products over many proposals, in which most of the time goes; `auto` takes bfloat16 where
         the device gains by it. The preset `release` computes in float32.
+    kernels
+        `fast`; or `reference`, to debug with: plain PyTorch in place of everything in `detect/kernels` that computes
+        otherwise. It is slower, takes more memory, and changes results by rounding errors alone.
     tious
         Thresholds of the reported mAP.
     """
@@ -140,6 +143,7 @@ class DetectSettings(Settings):
     window_stride: int = Field(default=64, ge=1)
     min_action_share: float = Field(default=0.01, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    kernels: Annotated[Literal["fast", "reference"], Mark.INFERENCE] = "fast"
     tious: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Mark.INFERENCE] = Field(
         default=tuple(round(0.5 + 0.05 * i, 2) for i in range(10)), min_length=1
     )

@@ -23,6 +23,7 @@ def run_in_parts(
     mask: Tensor | None,
     *,
     is_recurrent: bool,
+    kernels: str,
 ) -> Tensor:
     """Call a function that looks at each item of a batch alone: the same as `function(x, mask)`.
 
@@ -38,9 +39,11 @@ def run_in_parts(
     is_recurrent
         The function is a long chain of small steps. Where it is not, threads may share its steps, and a batch that
         they cannot have equal parts of stays whole.
+    kernels
+        `fast`, or `reference`: the whole batch at once.
     """
     uneven = len(x) % torch.get_num_threads() != 0
-    if x.device.type != "cpu" or (uneven and not is_recurrent):
+    if kernels == "reference" or x.device.type != "cpu" or (uneven and not is_recurrent):
         return function(x, mask)
     parts = even_parts(len(x), x.device)
     if torch.is_grad_enabled():

@@ -1,13 +1,42 @@
-"""From reduced features and proposals to what the heads say, by whichever route is cheaper."""
+"""RoI-align and the heads on it, by the fast kernels or by plain PyTorch."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from . import reference, roi
 from .blocks import blocks_of
 from .heads import HeadWeights, LayerChains, run_heads
-from .roi import roi_align
+
+_ROI = {"fast": roi, "reference": reference}
+
+
+def roi_align(features: Tensor, proposals: Tensor, *, bins: int, kernels: str) -> Tensor:
+    """Gather the features of every bin of every proposal.
+
+    Parameters
+    ----------
+    features
+        (B, T, C).
+    proposals
+        (K, 2) start and end in snippets, which all videos share, or (B, K, 2); may leave [0, T] and may be reversed.
+    bins
+        R.
+    kernels
+        `fast`, or `reference`: plain PyTorch.
+
+    Returns
+    -------
+    Tensor
+        (B, K, R, C).
+    """
+    return _ROI[kernels].roi_align(features, _in_dtype_of(features, proposals), bins=bins)
+
+
+def roi_mean(features: Tensor, proposals: Tensor, *, bins: int, kernels: str) -> Tensor:
+    """Average `roi_align` over the bins, for samplers: (B, T, C) features and shared (K, 2) proposals -> (B, K, C)."""
+    return _ROI[kernels].roi_mean(features, _in_dtype_of(features, proposals), bins=bins)
 
 
 def evaluate_heads(
@@ -20,6 +49,7 @@ def evaluate_heads(
     bins: int,
     wants_hidden: bool,
     dtype: torch.dtype,
+    kernels: str,
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Evaluate every proposal: RoI-align, then the fully connected layers.
 
@@ -41,6 +71,8 @@ def evaluate_heads(
         Return the shared hidden layer too, for whoever builds on it.
     dtype
         Of the products.
+    kernels
+        `fast`, or `reference`: plain PyTorch.
 
     Returns
     -------
@@ -49,8 +81,9 @@ def evaluate_heads(
         shared hidden layer, (B K, H) after its ReLU, or empty.
     """
     # The table of projected snippets costs the same for any number of proposals: few are cheaper without it.
-    if proposals.shape[-2] <= z.shape[1]:
-        return _by_roi(z, proposals, shared=shared, heads=heads, ends=ends, bins=bins)
+    if kernels == "reference" or proposals.shape[-2] <= z.shape[1]:
+        return _by_roi(z, proposals, shared=shared, heads=heads, ends=ends, bins=bins, kernels=kernels)
+    proposals = _in_dtype_of(z, proposals)
     weights = HeadWeights.of(shared, heads, ends, channels=z.shape[2])
     blocks = blocks_of(proposals, len(z))
     chains, hidden = run_heads(z, weights, blocks, wants_shared=wants_hidden, dtype=dtype)
@@ -58,11 +91,23 @@ def evaluate_heads(
 
 
 def _by_roi(
-    z: Tensor, proposals: Tensor, *, shared: LayerChains, heads: LayerChains, ends: LayerChains, bins: int
+    z: Tensor,
+    proposals: Tensor,
+    *,
+    shared: LayerChains,
+    heads: LayerChains,
+    ends: LayerChains,
+    bins: int,
+    kernels: str,
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Build RoI features and send them through every layer."""
     quarter = bins // 4
-    roi = roi_align(z, proposals, bins=bins).flatten(0, 1).transpose(1, 2)  # [B K, C, R]
-    hidden = shared(roi.flatten(1)[None]).relu()
-    by_ends = ends(torch.stack([roi[:, :, :quarter].flatten(1), roi[:, :, -quarter:].flatten(1)]))
+    aligned = roi_align(z, proposals, bins=bins, kernels=kernels).flatten(0, 1).transpose(1, 2)  # [B K, C, R]
+    hidden = shared(aligned.flatten(1)[None]).relu()
+    by_ends = ends(torch.stack([aligned[:, :, :quarter].flatten(1), aligned[:, :, -quarter:].flatten(1)]))
     return (*heads(hidden.expand(3, -1, -1)), *by_ends), hidden[0]
+
+
+def _in_dtype_of(features: Tensor, proposals: Tensor) -> Tensor:
+    """Proposals as precise as the features, so that samples are placed in float64 where all else is."""
+    return proposals.to(torch.promote_types(proposals.dtype, features.dtype))

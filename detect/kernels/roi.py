@@ -155,22 +155,7 @@ def place_samples(proposals: Tensor, *, bins: int, num_snippets: int) -> Placeme
 
 
 def roi_align(features: Tensor, proposals: Tensor, *, bins: int) -> Tensor:
-    """Gather the features of every bin of every proposal.
-
-    Parameters
-    ----------
-    features
-        (B, T, C).
-    proposals
-        (K, 2) start and end in snippets, which all videos share, or (B, K, 2); as `place_samples` takes them.
-    bins
-        R.
-
-    Returns
-    -------
-    Tensor
-        (B, K, R, C).
-    """
+    """(B, T, C) features and proposals in snippets, (K, 2) or (B, K, 2) -> (B, K, R, C)."""
 
     def terms_of(own: Tensor) -> Terms:
         return place_samples(own, bins=bins, num_snippets=features.shape[1]).by_bin()
@@ -185,7 +170,7 @@ def roi_align(features: Tensor, proposals: Tensor, *, bins: int) -> Tensor:
 
 
 def roi_mean(features: Tensor, proposals: Tensor, *, bins: int) -> Tensor:
-    """Average `roi_align` over the bins, for samplers: (B, T, C) features and shared (K, 2) proposals -> (B, K, C)."""
+    """Average `roi_align` over the bins: (B, T, C) features and shared (K, 2) proposals -> (B, K, C)."""
     placed = [place_samples(part, bins=bins, num_snippets=features.shape[1]) for part in proposals.split(BLOCK)]
     terms = Terms.joined([part.by_proposal((slice(bins), 0)) for part in placed])
     sums = [gather_sum(video, terms.row, terms.weight, terms.offsets()) for video in features]

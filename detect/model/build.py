@@ -51,6 +51,7 @@ def build_detector(settings: DetectSettings, *, in_channels: int, num_classes: i
             bins=settings.roi_bins,
             num_classes=num_classes if settings.labels.source == "branch" else 0,
             precision=settings.heads_precision,
+            kernels=settings.kernels,
         )
 
 

@@ -83,12 +83,14 @@ class CascadeStage(nn.Module):
     precision
         dtype of the products over many proposals: `float32` (or the features'), `bfloat16`, or `auto`, which
         takes the shorter one where the device gains by it.
+    kernels
+        `fast`, or `reference`: plain PyTorch.
     """
 
-    def __init__(self, *, bins: int, num_classes: int = 0, precision: str = "float32") -> None:
+    def __init__(self, *, bins: int, num_classes: int = 0, precision: str = "float32", kernels: str = "fast") -> None:
         super().__init__()
         assert bins % 4 == 0, bins
-        self.bins, self.precision = bins, precision
+        self.bins, self.precision, self.kernels = bins, precision, kernels
         self.context = nn.Conv1d(WIDTH, WIDTH, 3, padding=1, groups=GROUPS)
         self.reduce = nn.Conv1d(WIDTH, ROI_CHANNELS, 3, padding=1)
         # Start and end offset, each on its own feature.
@@ -120,6 +122,7 @@ class CascadeStage(nn.Module):
             bins=self.bins,
             wants_hidden=self.classes is not None,
             dtype=z.dtype if short == torch.float32 else short,
+            kernels=self.kernels,
         )
         offsets = torch.cat([start[:, :1], end[:, :1], by_center / 2], dim=1).view(batch, num_proposals, 4)
         logits = None

@@ -65,6 +65,8 @@ class Detector(nn.Module):
         Classes of the last stage's class branch; 0 for none.
     precision
         dtype of the products of proposal evaluation; see `CascadeStage`.
+    kernels
+        `fast`, or `reference`: plain PyTorch in their place, for debugging.
     """
 
     def __init__(
@@ -76,22 +78,26 @@ class Detector(nn.Module):
         bins: int,
         num_classes: int = 0,
         precision: str = "float32",
+        kernels: str = "fast",
     ) -> None:
         super().__init__()
-        self.enhance = Enhancement(in_channels=in_channels, variant=enhancement)
+        self.enhance = Enhancement(in_channels=in_channels, variant=enhancement, kernels=kernels)
         self.boundary = BoundaryEvaluation()
         last = num_stages - 1
         self.stages = nn.ModuleList(
-            CascadeStage(bins=bins, num_classes=num_classes if number == last else 0, precision=precision)
+            CascadeStage(
+                bins=bins, num_classes=num_classes if number == last else 0, precision=precision, kernels=kernels
+            )
             for number in range(num_stages)
         )
         _initialise(self)
 
-    def compute_in(self, precision: str) -> None:
-        """Change the dtype of proposal evaluation's products; see `CascadeStage`."""
+    def compute_with(self, *, precision: str, kernels: str) -> None:
+        """Change the dtype of proposal evaluation's products, see `CascadeStage`, and the kernels."""
+        self.enhance.kernels = kernels
         for stage in self.stages:
             assert isinstance(stage, CascadeStage)
-            stage.precision = precision
+            stage.precision, stage.kernels = precision, kernels
 
     def forward(self, features: Tensor, proposals: Tensor, mask: Tensor | None = None) -> DetectorOutput:
         """Detect.

@@ -90,11 +90,14 @@ class Enhancement(nn.Module):
         Channels C of the snippet features; divisible by 4.
     variant
         Where the context comes from (Table 1).
+    kernels
+        `fast`, or `reference`: plain PyTorch.
     """
 
-    def __init__(self, *, in_channels: int, variant: Variant) -> None:
+    def __init__(self, *, in_channels: int, variant: Variant, kernels: str = "fast") -> None:
         super().__init__()
         contexts = {"lstm": LstmContext, "conv": ConvContext, "transformer": TransformerContext}
+        self.kernels = kernels
         self.project = MaskedConvNorm(in_channels, WIDTH, 3)
         self.context = contexts[variant]()
         self.direct = MaskedConvNorm(WIDTH, WIDTH, 3)
@@ -116,7 +119,7 @@ class Enhancement(nn.Module):
             (B, 256, T).
         """
         is_recurrent = isinstance(self.context, LstmContext)
-        return run_in_parts(self._enhance, self, features, mask, is_recurrent=is_recurrent)
+        return run_in_parts(self._enhance, self, features, mask, is_recurrent=is_recurrent, kernels=self.kernels)
 
     def _enhance(self, features: Tensor, mask: Tensor | None) -> Tensor:
         x = self.project(features, mask)

@@ -23,6 +23,7 @@ class ProposalSampler:
 
     def __init__(self, settings: DetectSettings) -> None:
         self.sampling, self.bins, self.num_snippets = settings.sampling, settings.roi_bins, settings.num_snippets
+        self.kernels = settings.kernels
         self.cells = lattice(settings.num_snippets, settings.max_duration)
         self.all = boundaries(self.cells, settings.num_snippets)
         for name, ratio in (("ratio", self.sampling.ratio), ("inference_ratio", self.sampling.inference_ratio)):
@@ -73,4 +74,4 @@ class ProposalSampler:
     def _features(self, enhanced: Tensor) -> Tensor:
         """Mean over bins of the RoI-aligned enhanced features (our choice), (B, K, 256)."""
         in_snippets = (self.all * self.num_snippets).to(enhanced.device)
-        return roi_mean(enhanced.transpose(1, 2), in_snippets, bins=self.bins)
+        return roi_mean(enhanced.transpose(1, 2), in_snippets, bins=self.bins, kernels=self.kernels)

@@ -55,6 +55,7 @@ def inference_settings(trained: Trained, config: Config, scores: Path | None) ->
             "labels": LabelSettings(source=labels, top=config.detect.labels.top),
             "sampling": config.detect.sampling,
             "precision": config.detect.precision,
+            "kernels": config.detect.kernels,
             "tious": config.detect.tious,
         }
     )
@@ -95,7 +96,7 @@ def infer_and_evaluate(
     if predictions_digest(raw) == model_digest:
         notes.lines.append("inference skipped: raw.h5 is up to date")
     else:
-        trained.detector.compute_in(settings.heads_precision)
+        trained.detector.compute_with(precision=settings.heads_precision, kernels=settings.kernels)
         predictions = infer(
             trained.detector.to(device), windows, features, settings=settings, device=device, workers=config.workers
         )

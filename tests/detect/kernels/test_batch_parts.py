@@ -51,14 +51,14 @@ def test_each_part_runs_on_one_thread_in_the_mode_of_its_caller(threads: int, ba
 
     x = torch.ones(batch, 4)
     with torch.no_grad():
-        run_in_parts(watched, module, x, None, is_recurrent=True)
+        run_in_parts(watched, module, x, None, is_recurrent=True, kernels="fast")
     assert set(seen) == {(1, False, False)} and len(seen) == min(threads, batch)
     seen.clear()
     with torch.inference_mode():
-        run_in_parts(watched, module, x, None, is_recurrent=True)
+        run_in_parts(watched, module, x, None, is_recurrent=True, kernels="fast")
     assert set(seen) == {(1, False, True)}
     with torch.autocast("cpu", torch.bfloat16):
-        assert run_in_parts(watched, module, x, None, is_recurrent=True).dtype == torch.bfloat16
+        assert run_in_parts(watched, module, x, None, is_recurrent=True, kernels="fast").dtype == torch.bfloat16
     assert torch.get_num_threads() == threads
 
 
@@ -70,7 +70,7 @@ def test_long_steps_are_shared_by_threads_where_parts_would_be_uneven(threads: i
         return x
 
     with torch.no_grad():
-        run_in_parts(watched, torch.nn.Identity(), torch.ones(3, 4), None, is_recurrent=False)
+        run_in_parts(watched, torch.nn.Identity(), torch.ones(3, 4), None, is_recurrent=False, kernels="fast")
     assert seen == ([(3, 2)] if threads == 2 else [(3 // threads, 1)] * threads)
 
 
@@ -82,7 +82,7 @@ def test_the_graph_of_a_step_goes_with_its_backward_pass() -> None:
         outputs.append(weakref.ref(out))
         return out
 
-    result = run_in_parts(watched, module, torch.ones(3, 4), None, is_recurrent=True)
+    result = run_in_parts(watched, module, torch.ones(3, 4), None, is_recurrent=True, kernels="fast")
     assert all(each() is not None for each in outputs)
     result.sum().backward()
     assert outputs and all(each() is None for each in outputs)

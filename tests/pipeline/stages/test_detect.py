@@ -139,3 +139,23 @@ def test_detections_follow_the_measured_duration_and_the_contradiction_is_said(
     out = capsys.readouterr().out
     assert "training: 8 annotated durations are not the measured one, which counts: v00 (" in out
     assert "validation: 4 annotated durations are not the measured one, which counts: v08 (" in out
+
+
+def test_a_checkpoint_infers_again_by_the_kernels_that_the_config_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache, annotations = miniature.make(tmp_path)
+
+    def scores(kernels: str) -> list[float]:
+        options = miniature.set_options("detect.training.epochs=1", f"detect.kernels={kernels}")
+        data = ["--features", str(cache), "--annotations", str(annotations)]
+        assert run(["detect", "-o", str(tmp_path / "run"), *data, *options]) == 0
+        found = json.loads((tmp_path / "run" / "detect" / "detections.json").read_text())["results"]
+        return sorted(each["score"] for video in found.values() for each in video)
+
+    fast = scores("fast")
+    capsys.readouterr()
+    assert scores("reference") == pytest.approx(fast, abs=1e-3)
+    assert "inference skipped" not in capsys.readouterr().out
+    scores("reference")
+    assert "inference skipped" in capsys.readouterr().out
