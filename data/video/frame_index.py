@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
+import itertools
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +24,40 @@ class PacketTime(NamedTuple):
     pts: int
     duration: int
     is_key: bool
+
+
+class PacketTimes(Sequence[PacketTime]):
+    """Times of many packets, in the order of decoding, in little memory: 17 bytes each."""
+
+    def __init__(self, packets: Iterable[PacketTime] = ()) -> None:
+        self._pts, self._durations, self._keys = array("q"), array("q"), array("b")
+        for packet in packets:
+            self.append(packet)
+
+    @property
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Times, lengths, and which are key frames, (N,) each; copies."""
+        return np.array(self._pts), np.array(self._durations), np.array(self._keys, dtype=bool)
+
+    def append(self, packet: PacketTime) -> None:
+        self._pts.append(packet.pts)
+        self._durations.append(packet.duration)
+        self._keys.append(packet.is_key)
+
+    def lengthen_last(self, ticks: int) -> None:
+        """Show the last frame for longer."""
+        if self._durations:
+            self._durations[-1] += ticks
+
+    def __len__(self) -> int:
+        return len(self._pts)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            part = PacketTimes()
+            part._pts, part._durations, part._keys = self._pts[number], self._durations[number], self._keys[number]
+            return part
+        return PacketTime(self._pts[number], self._durations[number], bool(self._keys[number]))
 
 
 @dataclass(frozen=True)
@@ -40,6 +77,14 @@ class FrameIndex:
     in_order
         Frames carry no usable times of their own (AVI with B-frames): the i-th frame decoded is shown at ticks[i], and
         decoding always starts at the first one.
+    zero_tick
+        Zero of the clock, where it is before the first frame: until it appears, the first frame stands in.
+    shifts
+        What the file's own ticks are moved by, up to each restart of its clock; a file whose clock runs on has one.
+    states_length
+        The file itself states how long it is, and keeps that promise: it was not cut short.
+    rules
+        What is uncommon about the file, such as fields or restarts; empty for most.
     """
 
     ticks: np.ndarray
@@ -47,6 +92,15 @@ class FrameIndex:
     tick_seconds: Fraction
     last_ticks: int
     in_order: bool = False
+    zero_tick: int | None = None
+    shifts: tuple[int, ...] = (0,)
+    states_length: bool = True
+    rules: tuple[str, ...] = ()
+
+    @property
+    def first_tick(self) -> int:
+        """Zero of all times in seconds."""
+        return int(self.ticks[0]) if self.zero_tick is None else self.zero_tick
 
     @property
     def num_frames(self) -> int:
@@ -54,24 +108,19 @@ class FrameIndex:
 
     @property
     def duration_seconds(self) -> float:
-        """From the first frame's appearance to the last one's end."""
-        return float((int(self.ticks[-1] - self.ticks[0]) + self.last_ticks) * self.tick_seconds)
+        """From the clock's zero to the last frame's end."""
+        return float((int(self.ticks[-1]) - self.first_tick + self.last_ticks) * self.tick_seconds)
 
     @property
     def fps(self) -> float:
         """Measured: frames per second between the first and the last."""
         if self.num_frames == 1:
-            return 1 / self.duration_seconds
+            return 1 / float(self.last_ticks * self.tick_seconds)
         return (self.num_frames - 1) / float(int(self.ticks[-1] - self.ticks[0]) * self.tick_seconds)
 
-    @property
-    def end_seconds(self) -> float:
-        """When the last frame ends, by the file's own clock, whose zero may be long before the first frame."""
-        return float((int(self.ticks[-1]) + self.last_ticks) * self.tick_seconds)
-
     def seconds(self, tick: int) -> float:
-        """Turn a tick into seconds from the first frame."""
-        return float((tick - int(self.ticks[0])) * self.tick_seconds)
+        """Turn a tick into seconds from the clock's zero."""
+        return float((tick - self.first_tick) * self.tick_seconds)
 
     def shown_at(self, times_seconds: np.ndarray) -> np.ndarray:
         """Find the frame that is on the screen at each time, (N,); before the first and after the last, that one.
@@ -79,7 +128,7 @@ class FrameIndex:
         Parameters
         ----------
         times_seconds
-            (N,) seconds from the first frame's appearance.
+            (N,) seconds from the clock's zero.
 
         Examples
         --------
@@ -87,14 +136,19 @@ class FrameIndex:
         >>> index.shown_at(np.arange(5) / 30).tolist()
         [0, 1, 2, 3, 3]
         """
-        tick_seconds = float(self.tick_seconds)
-        starts_seconds = (self.ticks - self.ticks[0]) * tick_seconds
-        slack_seconds = 1e-6
-        if self.num_frames > 1:
-            usual_step_seconds = float(np.median(np.diff(starts_seconds)))
-            slack_seconds = min(1.01 * tick_seconds, _LARGEST_SLACK_FRAMES * usual_step_seconds)
-        wanted_seconds = np.asarray(times_seconds, dtype=np.float64) + slack_seconds
-        return np.clip(np.searchsorted(starts_seconds, wanted_seconds, side="right") - 1, 0, self.num_frames - 1)
+        wanted_seconds = np.asarray(times_seconds, dtype=np.float64) + self._slack_seconds
+        return np.clip(np.searchsorted(self._starts_seconds, wanted_seconds, side="right") - 1, 0, self.num_frames - 1)
+
+    @functools.cached_property
+    def _starts_seconds(self) -> np.ndarray:
+        return (self.ticks - self.first_tick) * float(self.tick_seconds)
+
+    @functools.cached_property
+    def _slack_seconds(self) -> float:
+        if self.num_frames == 1:
+            return 1e-6
+        usual_step_seconds = float(np.median(np.diff(self._starts_seconds)))
+        return min(1.01 * float(self.tick_seconds), _LARGEST_SLACK_FRAMES * usual_step_seconds)
 
     def frame_at(self, tick: int) -> int:
         """Number of the latest frame shown at or before a tick, or -1."""
@@ -124,13 +178,13 @@ def index_by_packets(
     >>> index_by_packets(packets, tick_seconds=Fraction(1, 10), usual_fps=None).ticks.tolist()
     [2, 3, 5]
     """
+    pts, durations, is_key = _columns(packets)
     # Frames that hang on a key frame before the file's beginning cannot be decoded.
-    first_key = next((number for number, packet in enumerate(packets) if packet.is_key), 0)
-    packets = packets[first_key:]
-    ticks = np.unique(np.array([packet.pts for packet in packets], dtype=np.int64))
-    keys = np.unique(np.array([packet.pts for packet in packets if packet.is_key], dtype=np.int64))
-    last = max(packets, key=lambda packet: packet.pts)
-    return FrameIndex(ticks, keys, tick_seconds, _last_ticks(ticks, last.duration, tick_seconds, usual_fps))
+    first = _first_key(is_key)
+    pts, durations, is_key = pts[first:], durations[first:], is_key[first:]
+    ticks, keys = np.unique(pts), np.unique(pts[is_key])
+    last_ticks = _last_ticks(ticks, int(durations[pts.argmax()]), tick_seconds, usual_fps)
+    return FrameIndex(ticks, keys, tick_seconds, last_ticks)
 
 
 def index_by_order(stamps: Sequence[int | None], *, tick_seconds: Fraction, usual_fps: Fraction | None) -> FrameIndex:
@@ -158,6 +212,69 @@ def index_by_order(stamps: Sequence[int | None], *, tick_seconds: Fraction, usua
         ticks = np.round(np.interp(np.arange(len(stamps)), places, distinct)).astype(np.int64)
     last_ticks = _last_ticks(ticks, 0, tick_seconds, usual_fps)
     return FrameIndex(ticks, ticks[:1], tick_seconds, last_ticks, in_order=True)
+
+
+def has_distinct_times(packets: Sequence[PacketTime]) -> bool:
+    """Whether no two packets are shown at one time."""
+    pts, *_ = _columns(packets)
+    return len(np.unique(pts)) == len(pts)
+
+
+def needs_a_look(packets: Sequence[PacketTime]) -> bool:
+    """Whether a file, or what follows a restart, begins inside a group: only the decoder knows which frames it shows.
+
+    So it is where packets come before the first key frame, or hang on frames before it and are shown before it.
+    """
+    pts, _, is_key = _columns(packets)
+    first = _first_key(is_key)
+    return first > 0 or bool((pts < pts[first]).any())
+
+
+def without_unshown(index: FrameIndex, shown: Sequence[int]) -> FrameIndex:
+    """Take out what the decoder did not show of an index's beginning.
+
+    Parameters
+    ----------
+    shown
+        Ticks of the frames that it showed, from the first one up to one at or after the first key frame.
+    """
+    is_there = (index.ticks >= max(shown)) | np.isin(index.ticks, shown)
+    ticks = index.ticks[is_there]
+    return replace(index, ticks=ticks, key_ticks=index.key_ticks[np.isin(index.key_ticks, ticks)])
+
+
+def join(indexes: Sequence[FrameIndex]) -> FrameIndex:
+    """Join what lies between restarts of a clock: each begins where the one before ends.
+
+    Examples
+    --------
+    >>> one, two = (FrameIndex(np.array(t), np.array(t[:1]), Fraction(1, 25), 1) for t in ([5, 6, 7], [0, 1]))
+    >>> join([one, two]).ticks.tolist(), join([one, two]).shifts
+    ([5, 6, 7, 8, 9], (0, 8))
+    """
+    shifts = [0]
+    for before, after in itertools.pairwise(indexes):
+        # What is stated of the last frame's length is often wrong before a restart.
+        steps = np.diff(before.ticks)
+        length = min(before.last_ticks, int(np.median(steps))) if len(steps) else before.last_ticks
+        end = int(before.ticks[-1]) + shifts[-1] + length
+        shifts.append(end - int(after.ticks[0]))
+    return replace(
+        indexes[0],
+        ticks=np.concatenate([index.ticks + shift for index, shift in zip(indexes, shifts, strict=True)]),
+        key_ticks=np.concatenate([index.key_ticks + shift for index, shift in zip(indexes, shifts, strict=True)]),
+        last_ticks=indexes[-1].last_ticks,
+        shifts=tuple(shifts),
+    )
+
+
+def _columns(packets: Sequence[PacketTime]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return (packets if isinstance(packets, PacketTimes) else PacketTimes(packets)).columns
+
+
+def _first_key(is_key: np.ndarray) -> int:
+    """Number of the first key frame; 0 where there is none."""
+    return int(is_key.argmax())
 
 
 def _last_ticks(ticks: np.ndarray, stated: int, tick_seconds: Fraction, usual_fps: Fraction | None) -> int:

@@ -12,12 +12,13 @@ import numpy as np
 
 from ..errors import EtadError
 from .frame_index import FrameIndex
+from .orientation import Orientation, orientation_of
 from .transforms import resized_size
 
 # A seek throws away what the decoder has begun; for fewer frames than this, decoding on is as fast.
 _SEEK_PAYS_FRAMES = 8
 # How far away a frame may be that stands in for one that the decoder failed to give.
-_LONGEST_GAP_SECONDS = 1.0
+LONGEST_GAP_SECONDS = 1.0
 # Containers without a table of key frames: seeking in them lands anywhere.
 _UNSEEKABLE = frozenset({"mpeg", "mpegts", "mpegvideo"})
 
@@ -40,6 +41,8 @@ class VideoInfo:
         How far frames are turned clockwise for display: 0, 90, 180 or 270.
     codec
         Name of the decoder.
+    mirrored
+        Whether left and right change places for display, after the turn.
     """
 
     duration_seconds: float
@@ -49,14 +52,30 @@ class VideoInfo:
     height: int
     rotation_degrees: int
     codec: str
+    mirrored: bool = False
+
+
+class Undecodable(EtadError):
+    """A packet that the decoder refuses; those after it may be well."""
+
+    def __init__(self, message: str, tick: int) -> None:
+        super().__init__(message)
+        self.tick = tick
+
+
+def decoding_breaks(path: Path, seconds: float, why: str) -> str:
+    """Say where a video can no longer be decoded."""
+    return f"{path}: decoding breaks at second {seconds:.1f} ({why}). Fetch the file anew, or leave it out."
 
 
 class VideoStream(Protocol):
-    """One video stream of a file and its decoder, as `data/video.py` makes them; every fault is an EtadError."""
+    """One video stream of a file and its decoder, as `container.py` has them; every fault is an EtadError."""
 
     path: Path
+    lost_ticks: set[int]
 
     def scan(self) -> FrameIndex: ...
+    def use(self, index: FrameIndex) -> None: ...
     def rewind(self) -> None: ...
     def seek(self, tick: int) -> None: ...
     def packets(self) -> Iterator[Any]: ...
@@ -89,36 +108,59 @@ class Video:
 
     info: VideoInfo
     _index: FrameIndex
-    _turns: int
+    _orientation: Orientation
 
     def __init__(self, source: VideoStream, known: Video | None = None) -> None:
         self.path = source.path
         self._source = source
+        self._stood_in: set[int] = set()
         if known is not None:
-            self.info, self._index, self._turns = known.info, known._index, known._turns
+            self.info, self._index, self._orientation = known.info, known._index, known._orientation
+            source.use(self._index)
             return
         self._index = source.scan()
         source.rewind()
         first = next(source.decode_all(), None)
         if first is None:
             raise EtadError(f"{self.path}: not one frame of it can be decoded. Fetch it anew, or leave it out.")
-        # Counter-clockwise quarters, as numpy turns.
-        self._turns = round(first.rotation / 90) % 4
-        width, height = (first.height, first.width) if self._turns % 2 else (first.width, first.height)
+        self._orientation = orientation_of(first)
+        swaps = self._orientation.swaps_sides
+        width, height = (first.height, first.width) if swaps else (first.width, first.height)
         self.info = VideoInfo(
             duration_seconds=self._index.duration_seconds,
             fps=self._index.fps,
             num_frames=self._index.num_frames,
             width=width,
             height=height,
-            rotation_degrees=(4 - self._turns) % 4 * 90,
+            rotation_degrees=self._orientation.rotation_degrees,
             codec=source.codec_name,
+            mirrored=self._orientation.mirrored,
         )
 
     @property
     def can_seek(self) -> bool:
         """Whether reading from the middle on is likely to spare the decoding of what lies before."""
-        return not self._index.in_order and self._source.format_name not in _UNSEEKABLE
+        index = self._index
+        return not index.in_order and len(index.shifts) == 1 and self._source.format_name not in _UNSEEKABLE
+
+    @property
+    def states_its_length(self) -> bool:
+        """Whether the file would have been refused, had it been cut short; else only others know how long it was."""
+        return self._index.states_length
+
+    @property
+    def lost_ticks(self) -> frozenset[int]:
+        """When frames were due that what was read so far lacks, or shows with faults: the one before stands in."""
+        lost = self._source.lost_ticks | self._stood_in
+        if self._index.in_order:
+            return frozenset(lost)
+        return frozenset(tick for tick in lost if int(self._index.ticks[self._index.frame_at(tick)]) == tick)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """What is uncommon about the file, so that reading it needs a rule of its own; empty for most."""
+        mirrored = ("is shown mirrored",) if self._orientation.mirrored else ()
+        return self._index.rules + mirrored
 
     def __enter__(self) -> Video:
         return self
@@ -127,81 +169,89 @@ class Video:
         self._source.close()
 
     def read(
-        self, times_seconds: Sequence[float] | np.ndarray, *, resize: tuple[int, int] | int | None
+        self,
+        times_seconds: Sequence[float] | np.ndarray | Iterator[np.ndarray],
+        *,
+        resize: tuple[int, int] | int | None,
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the frame shown at each time, as `read_frames` does; may be called again, one call after another."""
-        numbers = self._index.shown_at(np.asarray(times_seconds, dtype=np.float64))
-        assert np.all(np.diff(numbers) >= 0), "times must ascend"
+        """Yield the frame shown at each time, as `read_frames` does; may be called again, one call after another.
+
+        Parameters
+        ----------
+        times_seconds
+            Ascending; or an iterator of arrays that ascend one after the other, each taken when it is needed.
+        """
+        blocks = times_seconds if isinstance(times_seconds, Iterator) else iter([np.asarray(times_seconds)])
+        wanted = _Wanted(self._index, blocks)
         width, height = resized_size(self.info.width, self.info.height, resize)
-        if self._turns % 2:
+        if self._orientation.swaps_sides:
             width, height = height, width
-        distinct, repeats = np.unique(numbers, return_counts=True)
         self._source.rewind()
-        frames = self._frames_in_order(distinct) if self._index.in_order else self._frames(distinct)
-        for number, times, frame in zip(distinct.tolist(), repeats.tolist(), frames, strict=True):
-            image = self._source.to_rgb(frame, width, height)
-            if self._turns:
-                image = np.ascontiguousarray(np.rot90(image, self._turns))
+        frames = self._frames_in_order(wanted) if self._index.in_order else self._frames(wanted)
+        for number, times, frame in frames:
+            image = self._orientation.apply(self._source.to_rgb(frame, width, height))
             for _ in range(times):
                 yield number, image
 
-    def _frames_in_order(self, numbers: np.ndarray) -> Iterator[Any]:
-        wanted = set(numbers.tolist())
+    def _frames_in_order(self, wanted: _Wanted) -> Iterator[tuple[int, int, Any]]:
         for number, frame in enumerate(self._source.decode_all()):
-            if number in wanted:
-                yield frame
-                wanted.remove(number)
-            if not wanted:
+            if wanted.first is None:
                 return
+            if number == wanted.first:
+                yield *wanted.take(), frame
+        if wanted.first is not None:
+            seconds = self._index.seconds(int(self._index.ticks[wanted.first]))
+            raise EtadError(decoding_breaks(self.path, seconds, "the file has changed"))
 
-    def _frames(self, numbers: np.ndarray) -> Iterator[Any]:
-        """Yield the frames of these numbers (ascending, distinct), decoding few of the others."""
-        pending = deque(self._index.ticks[numbers].tolist())
+    def _frames(self, wanted: _Wanted) -> Iterator[tuple[int, int, Any]]:
+        """Yield the wanted frames, each with its number and how often it is wanted, decoding few of the others."""
         before = None
-        for frame in self._decode_for(pending):
+        for frame in self._decode_for(wanted):
             # The decoder may fail to give a frame: the one before stands in for it, at the beginning this one.
-            while pending and pending[0] < frame.pts:
-                yield self._stand_in(frame if before is None else before, pending.popleft())
-            if pending and pending[0] == frame.pts:
-                pending.popleft()
-                yield frame
+            while wanted.first is not None and wanted.first_tick < frame.pts:
+                yield self._stand_in(frame if before is None else before, wanted)
+            if wanted.first is not None and wanted.first_tick == frame.pts:
+                yield *wanted.take(), frame
             before = frame
-        for tick in pending:
-            yield self._stand_in(before, tick)
+        while wanted.first is not None:
+            yield self._stand_in(before, wanted)
 
-    def _stand_in(self, frame: Any, tick: int) -> Any:
+    def _stand_in(self, frame: Any, wanted: _Wanted) -> tuple[int, int, Any]:
+        tick = wanted.first_tick
         wanted_seconds = self._index.seconds(tick)
-        if frame is None or abs(self._index.seconds(frame.pts) - wanted_seconds) > _LONGEST_GAP_SECONDS:
-            raise EtadError(
-                f"{self.path}: the decoder gives no frame around second {wanted_seconds:.1f}. "
-                f"Fetch the file anew, or leave it out."
-            )
-        return frame
+        last_seconds = wanted_seconds if frame is None else self._index.seconds(frame.pts)
+        if frame is None or abs(last_seconds - wanted_seconds) > LONGEST_GAP_SECONDS:
+            why = f"the decoder gives no frame for second {wanted_seconds:.1f}"
+            raise EtadError(decoding_breaks(self.path, min(last_seconds, wanted_seconds), why))
+        self._stood_in.add(tick)
+        return *wanted.take(), frame
 
-    def _decode_for(self, pending: deque[int]) -> Iterator[Any]:
-        """Decode forward, seeking past and passing over what no tick of `pending` needs; the caller takes ticks off.
+    def _decode_for(self, wanted: _Wanted) -> Iterator[Any]:
+        """Decode forward, seeking past and passing over what no wanted frame needs; the caller takes these off.
 
         A frame on which no other depends is passed over unless it is wanted itself.
         """
-        index, source, wanted = self._index, self._source, frozenset(pending)
-        packets, reached, sought, may_seek, landing = source.packets(), 0, 0, True, ""
-        while pending:
-            key = index.key_before(pending[0])
+        index, source = self._index, self._source
+        may_seek = len(index.shifts) == 1  # positions in a file say nothing of its clock where that restarts
+        packets, reached, sought, landing = source.packets(), 0, 0, ""
+        while wanted.first is not None:
+            first_tick = wanted.first_tick
+            key = index.key_before(first_tick)
             if may_seek and key > max(reached + _SEEK_PAYS_FRAMES, sought):
                 source.seek(int(index.ticks[key]))
                 packets, sought, landing = source.packets(), key, "sought"
             packet = next(packets, None)
             if packet is None:
                 return
-            missed = landing == "sought" and not (packet.is_keyframe and packet.pts <= pending[0])
+            missed = landing == "sought" and not (packet.is_keyframe and packet.pts <= first_tick)
             try:
                 frames = [] if missed else source.decode(packet, only_referenced=packet.pts not in wanted)
-            except EtadError:
+            except Undecodable as error:
+                frames, missed = [], bool(landing)
                 if not landing:
-                    raise
-                missed = True
+                    source.lost_ticks.add(error.tick)
             frames = [frame for frame in frames if frame.pts is not None]
-            if missed or (landing and frames and frames[0].pts > pending[0]):
+            if missed or (landing and frames and frames[0].pts > first_tick):
                 # The seek led to a place that decoding cannot start from: go all the way from the beginning.
                 source.rewind()
                 packets, may_seek, landing = source.packets(), False, ""
@@ -209,3 +259,55 @@ class Video:
             landing = "landed" if landing and not frames else ""
             reached = reached if packet.pts is None else max(reached, index.frame_at(packet.pts))
             yield from frames
+
+
+class _Wanted:
+    """The frames that are wanted, as far as times have been asked for: numbers, how often, and ticks, ascending."""
+
+    def __init__(self, index: FrameIndex, blocks: Iterator[np.ndarray]) -> None:
+        self._index, self._blocks = index, blocks
+        self._pending: deque[tuple[int, int]] = deque()  # number and how often
+        self._ticks: set[int] = set()
+        self._last_seconds = -np.inf
+        self._load(0)
+
+    @property
+    def first(self) -> int | None:
+        """Number of the first frame that is still wanted."""
+        return self._pending[0][0] if self._pending else None
+
+    @property
+    def first_tick(self) -> int:
+        return int(self._index.ticks[self._pending[0][0]])
+
+    def take(self) -> tuple[int, int]:
+        """Take the first frame off; returns its number and how often it is wanted."""
+        number, times = self._pending.popleft()
+        self._ticks.discard(int(self._index.ticks[number]))
+        self._load(number)
+        return number, times
+
+    def __contains__(self, tick: int | None) -> bool:
+        """Whether the frame shown from a tick on is wanted."""
+        if tick is not None:
+            self._load(self._index.frame_at(tick))
+        return tick in self._ticks
+
+    def _load(self, number: int) -> None:
+        """Ask for times until one lies beyond a frame: only then is it known how often that frame is wanted."""
+        while not self._pending or self._pending[-1][0] <= number or len(self._pending) < 2:
+            block = next(self._blocks, None)
+            if block is None:
+                return
+            times_seconds = np.asarray(block, dtype=np.float64)
+            if not times_seconds.size:
+                continue
+            assert np.all(np.diff(times_seconds, prepend=self._last_seconds) >= 0), "times must ascend"
+            self._last_seconds = float(times_seconds[-1])
+            numbers, counts = np.unique(self._index.shown_at(times_seconds), return_counts=True)
+            for each, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+                if self._pending and self._pending[-1][0] == each:
+                    self._pending[-1] = (each, self._pending[-1][1] + count)
+                else:
+                    self._pending.append((each, count))
+                    self._ticks.add(int(self._index.ticks[each]))

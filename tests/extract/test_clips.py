@@ -17,6 +17,7 @@ from etad.extract import clips as clips_module
 from etad.extract.augment import ColourJitter, RandAugment, apply_steps, draw_steps
 from etad.extract.clips import Augmentation, ClipBatch, ClipPlan, Failure, clip_batches, read_clips
 from etad.extract.settings import ClipSettings
+from reference.barcode import broken_midway
 from reference.decoding import decode_everything, gather
 
 SIZE = (40, 32)
@@ -89,9 +90,9 @@ def test_any_number_of_workers_gives_the_same_bytes_in_the_same_order(films: dic
     assert list(dict.fromkeys(entry[0] for entry in seen[0])) == list(films)
 
 
-def test_a_broken_video_is_a_record_and_the_others_go_on(films: dict[str, Path], shared: Path) -> None:
+def test_a_broken_video_is_a_record_and_the_others_go_on(films: dict[str, Path], tmp_path: Path) -> None:
     sources = {
-        "broken": shared / "videos/hostile/decord_corrupted.mp4",
+        "broken": broken_midway(tmp_path / "broken.mp4"),
         "none": films["a"].parent / "none.mp4",
         "small": films["a"],
     }
@@ -268,8 +269,7 @@ def test_a_file_that_vanishes_while_it_waits_is_a_failure(films: dict[str, Path]
     assert isinstance(last, Failure) and "no such file" in last.reason
 
 
-def test_end_to_end_reading_of_a_broken_video_raises(shared: Path) -> None:
+def test_end_to_end_reading_of_a_broken_video_raises(tmp_path: Path) -> None:
+    path = broken_midway(tmp_path / "broken.mp4")
     with pytest.raises(EtadError, match="decoding breaks"):
-        read_clips(
-            shared / "videos/hostile/decord_corrupted.mp4", plan(), augment=None, generator=np.random.default_rng(0)
-        )
+        read_clips(path, plan(), augment=None, generator=np.random.default_rng(0))
