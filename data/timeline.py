@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from .errors import EtadError
+
+# The rules by which a video file becomes frames and times (`data/video`). Raise it whenever any file would be read into
+# other frames, or at other times, than before, and say what changed in `data/cache/rules.py`: features that were made
+# by older rules are then named wherever they are used, and extraction looks at their files again.
+READING_RULES = 2
+
+# Frames are looked up for so many clips at once.
+_BLOCK_CLIPS = 256
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,48 @@ class Timeline:
             return indices % self.num_frames
         assert edge == "repeat", edge
         return np.clip(indices, 0, self.num_frames - 1)
+
+
+class WantedFrames:
+    """Which frames of the grid clips need, looked up a block of clips at a time: no length fills the memory.
+
+    Iterating gives ascending arrays of frames, each frame once.
+
+    Attributes
+    ----------
+    taken
+        Of each frame given and not yet taken off: the frame, and the last clip that needs it.
+    clips
+        Of each clip looked up and not yet taken off: the frame that completes it and all before it, and its frames
+        (L,).
+    """
+
+    def __init__(self, indices_of: Callable[[int, int], np.ndarray], num_clips: int) -> None:
+        self._indices_of, self._num_clips = indices_of, num_clips
+        self.taken: deque[tuple[int, int]] = deque()
+        self.clips: deque[tuple[int, np.ndarray]] = deque()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        blocks = [
+            (start, min(start + _BLOCK_CLIPS, self._num_clips)) for start in range(0, self._num_clips, _BLOCK_CLIPS)
+        ]
+        # What a block's clips and all later ones need at the earliest: frames before that are settled.
+        lowest = [int(self._indices_of(*block).min()) for block in blocks]
+        lowest = np.minimum.accumulate(lowest[::-1])[::-1].tolist()
+        frames, last, highest = np.empty(0, np.int64), np.empty(0, np.int64), -1
+        for (start, stop), settled in zip(blocks, [*lowest[1:], np.inf], strict=True):
+            indices = self._indices_of(start, stop)
+            completes = np.maximum.accumulate(np.maximum(indices.max(axis=1), highest))
+            highest = int(completes[-1])
+            self.clips.extend(zip(completes.tolist(), indices, strict=True))
+            merged = np.union1d(frames, indices)
+            clips = np.full(len(merged), -1)
+            clips[np.searchsorted(merged, frames)] = last
+            np.maximum.at(clips, np.searchsorted(merged, indices), np.arange(start, stop)[:, None])
+            count = int(np.searchsorted(merged, settled))
+            self.taken.extend(zip(merged[:count].tolist(), clips[:count].tolist(), strict=True))
+            frames, last = merged[count:], clips[count:]
+            yield merged[:count]
 
 
 def spread(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+import functools
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from ..data.errors import EtadError
-from ..data.timeline import Timeline, Timing, spread, strided
+from ..data.timeline import Timeline, Timing, WantedFrames, spread, strided
 from ..data.video import transforms
+from ..data.video.files import FileStamp, file_stamp
 from ..data.video.video import Video, VideoInfo, open_video
 from .augment import ColourJitter, RandAugment, apply_to_clips, draw_steps
 from .prefetch import in_order
+
+log = logging.getLogger(__name__)
 
 # A long video is decoded in stretches of so many batches by several workers at once.
 _STRETCH_BATCHES = 8
@@ -76,6 +81,28 @@ class Augmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What was noticed while a video was read.
+
+    Parameters
+    ----------
+    stamp
+        The file as it was before it was opened.
+    lost_ticks
+        When frames were due that could not be decoded, or not rightly.
+    rules
+        What is uncommon about the file, so that reading it needs a rule of its own.
+    states_its_length
+        A file cut short would have been refused.
+    """
+
+    stamp: FileStamp | None
+    lost_ticks: frozenset[int] = frozenset()
+    rules: tuple[str, ...] = ()
+    states_its_length: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClipBatch:
     """Consecutive clips of one video.
 
@@ -87,6 +114,8 @@ class ClipBatch:
         Number of the first of them among the video's snippets.
     timeline
         Where all of the video's snippets stand.
+    reading
+        What was noticed up to here, from the beginning of a stretch of the video.
     """
 
     video_id: str
@@ -94,6 +123,7 @@ class ClipBatch:
     clips: np.ndarray
     first_snippet: int
     timeline: Timeline
+    reading: Reading
 
     @property
     def is_last(self) -> bool:
@@ -103,11 +133,18 @@ class ClipBatch:
 
 @dataclass(frozen=True)
 class Failure:
-    """A video that could not be used: recorded, so that the others go on."""
+    """A video that could not be used: recorded, so that the others go on.
+
+    Parameters
+    ----------
+    stamp
+        The file as it was before it was opened; None where there was none.
+    """
 
     video_id: str
     path: Path
     reason: str
+    stamp: FileStamp | None = field(default=None, compare=False)
 
 
 def clip_batches(
@@ -132,30 +169,53 @@ def clip_batches(
 
     def stretches(video_id: str, path: Path) -> list[Iterator[ClipBatch | Failure]]:
         """Open a video and say how it is to be read: in one go, or in stretches where several workers gain by it."""
+        stamp = file_stamp(path)
         try:
             with open_video(path) as video:
                 timeline = plan.timeline(video.info)
                 corners = _corners(video, timeline, plan)
         except EtadError as error:
-            return [iter([Failure(video_id, path, str(error))])]
+            return [iter([Failure(video_id, path, str(error), stamp)])]
         step = _STRETCH_BATCHES * batch_clips if workers > 1 and video.can_seek else timeline.num_snippets
         starts = range(0, timeline.num_snippets, step)
-        return [stretch(video_id, video, timeline, corners, start, start + step) for start in starts]
+        return [stretch(video_id, video, stamp, timeline, corners, start, start + step) for start in starts]
 
     def stretch(
-        video_id: str, known: Video, timeline: Timeline, corners: np.ndarray, start: int, stop: int
+        video_id: str,
+        known: Video,
+        stamp: FileStamp | None,
+        timeline: Timeline,
+        corners: np.ndarray,
+        start: int,
+        stop: int,
     ) -> Iterator[ClipBatch | Failure]:
-        indices = timeline.clip_frame_indices(plan.edge, still=plan.still)[start:stop]
+        part = replace(timeline, start_frames=timeline.start_frames[start:stop])
+
+        def indices_of(first: int, last: int) -> np.ndarray:
+            some = replace(part, start_frames=part.start_frames[first:last])
+            return some.clip_frame_indices(plan.edge, still=plan.still)
+
         first = start
         try:
             with open_video(known.path, known=known) as video:
-                for clips in _read(video, indices, timeline.fps, corners[start:stop], plan, batch_clips):
+                for clips in _read(video, indices_of, timeline.fps, corners[start:stop], plan, batch_clips):
+                    reading = Reading(
+                        stamp=stamp,
+                        lost_ticks=video.lost_ticks,
+                        rules=video.rules,
+                        states_its_length=video.states_its_length,
+                    )
                     yield ClipBatch(
-                        video_id=video_id, path=known.path, clips=clips, first_snippet=first, timeline=timeline
+                        video_id=video_id,
+                        path=known.path,
+                        clips=clips,
+                        first_snippet=first,
+                        timeline=timeline,
+                        reading=reading,
                     )
                     first += len(clips)
         except EtadError as error:
-            yield Failure(video_id, known.path, str(error))
+            yield Failure(video_id, known.path, str(error), stamp)
 
     failed = ""
     jobs = [(video_id, Path(path)) for video_id, path in sources.items()]
@@ -212,7 +272,10 @@ def read_clips(
                     generator=generator,
                 )
         indices = timeline.clip_frame_indices(plan.edge, shifts, still=plan.still)
-        (clips,) = _read(video, indices, timeline.fps, corners, plan, timeline.num_snippets)
+        read = _read(video, lambda start, stop: indices[start:stop], timeline.fps, corners, plan, timeline.num_snippets)
+        (clips,) = read
+        if video.lost_ticks:
+            _note_once(f"{path}: {lost_frames_text(len(video.lost_ticks))}")
     clips[mirrored] = transforms.flip(clips[mirrored])
     if augment is not None:
         steps = draw_steps(
@@ -245,42 +308,57 @@ def _corners(
 
 
 def _read(
-    video: Video, indices: np.ndarray, fps: float, corners: np.ndarray, plan: ClipPlan, batch_clips: int
+    video: Video,
+    indices_of: Callable[[int, int], np.ndarray],
+    fps: float,
+    corners: np.ndarray,
+    plan: ClipPlan,
+    batch_clips: int,
 ) -> Iterator[np.ndarray]:
     """Read clips, uint8 (batch_clips or fewer, L, H, W, 3), keeping a frame only while a later clip needs it.
 
     Parameters
     ----------
-    indices
-        (T, L) frames of the grid.
+    indices_of
+        Frames of the grid of clips from one number to another, (N, L).
     corners
         (T, 2) top and left of each clip's square.
     """
-    wanted, places = np.unique(indices, return_inverse=True)
-    places = places.reshape(indices.shape)
-    num_clips = len(indices)
-    ready_at = np.maximum.accumulate(places.max(axis=1))
-    last_clip = np.zeros(len(wanted), dtype=np.int64)
-    np.maximum.at(last_clip, places, np.arange(num_clips)[:, None])
-    kept = _new_frames()
+    num_clips = len(corners)
+    wanted = WantedFrames(indices_of, num_clips)
+    times_seconds = (frames / fps for frames in wanted)
+    kept, last_clip = _new_frames(), dict[int, int]()
     clip, batch = 0, np.empty(0)
-    for place, (_, frame) in enumerate(video.read(wanted / fps, resize=plan.resize)):
-        kept[place] = frame
-        while clip < num_clips and ready_at[clip] == place:
+    for _, image in video.read(times_seconds, resize=plan.resize):
+        frame, last = wanted.taken.popleft()
+        kept[frame], last_clip[frame] = image, last
+        while wanted.clips and wanted.clips[0][0] <= frame:
+            sources = wanted.clips.popleft()[1].tolist()
             row = clip % batch_clips
             if row == 0:
                 size = min(batch_clips, num_clips - clip)
                 batch = np.empty((size, plan.clip_frames, plan.crop, plan.crop, 3), dtype=np.uint8)
             top, left = corners[clip].tolist()
-            for target, source in zip(batch[row], places[clip].tolist()):
+            for target, source in zip(batch[row], sources, strict=True):
                 target[...] = transforms.cut(kept[source], top, left, plan.crop)
-            for source in set(places[clip].tolist()):
+            for source in set(sources):
                 if last_clip[source] <= clip:
-                    del kept[source]
+                    del kept[source], last_clip[source]
             clip += 1
             if row + 1 == len(batch):
                 yield batch
     assert clip == num_clips and not kept, (clip, num_clips, len(kept))
+
+
+def lost_frames_text(count: int) -> str:
+    """Say how much of a video could not be decoded."""
+    have = "frame" if count == 1 else "frames"
+    return f"{count} {have} could not be decoded rightly; where there is none, the one before stands in"
+
+
+@functools.cache
+def _note_once(note: str) -> None:
+    log.warning("%s", note)
 
 
 def _new_frames() -> dict[int, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..data.timeline import Timeline
-from .clips import ClipBatch, Failure
+from .clips import ClipBatch, Failure, Reading
 from .encoders.encoder import Encoder
 
 # Batches that a GPU may have before it: enough never to wait, few enough for its memory.
@@ -27,12 +27,15 @@ class EncodedVideo:
     ----------
     features
         float32 (T, C).
+    reading
+        What was noticed while it was read.
     """
 
     video_id: str
     path: Path
     features: np.ndarray
     timeline: Timeline
+    reading: Reading
 
 
 def encode_clips(encoder: Encoder, clips: Tensor, dtype: torch.dtype) -> Tensor:
@@ -68,17 +71,19 @@ def encode_batches(
         dtype of the encoder's layers; features are float32.
     """
     parts: list[Tensor] = []
+    lost: frozenset[int] = frozenset()
     launched: deque[torch.cuda.Event] = deque()
-    finished: tuple[ClipBatch, Tensor] | None = None
+    finished: tuple[ClipBatch, Tensor, Reading] | None = None
     for item in items:
         if isinstance(item, Failure):
-            parts = []
+            parts, lost = [], frozenset()
             if finished is not None:
                 yield _fetch(*finished)
                 finished = None
             yield item
             continue
         parts.append(_encode_batch(encoder, item.clips, device, dtype))
+        lost |= item.reading.lost_ticks
         if finished is not None:
             yield _fetch(*finished)
             finished = None
@@ -88,7 +93,8 @@ def encode_batches(
             if len(launched) > _LAUNCHED_AHEAD:
                 launched.popleft().synchronize()
         if item.is_last:
-            finished, parts = (item, torch.cat(parts)), []
+            finished = (item, torch.cat(parts), replace(item.reading, lost_ticks=lost))
+            parts, lost = [], frozenset()
             if device.type != "cuda":
                 yield _fetch(*finished)
                 finished = None
@@ -96,5 +102,11 @@ def encode_batches(
         yield _fetch(*finished)
 
 
-def _fetch(last: ClipBatch, features: Tensor) -> EncodedVideo:
-    return EncodedVideo(video_id=last.video_id, path=last.path, features=features.cpu().numpy(), timeline=last.timeline)
+def _fetch(last: ClipBatch, features: Tensor, reading: Reading) -> EncodedVideo:
+    return EncodedVideo(
+        video_id=last.video_id,
+        path=last.path,
+        features=features.cpu().numpy(),
+        timeline=last.timeline,
+        reading=reading,
+    )

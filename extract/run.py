@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,17 +13,25 @@ import torch
 from ..data.cache.cache import FeatureCache, FeatureMeta, finished_ids, pack, write_part
 from ..data.cache.meta import Kind, check_same_kind
 from ..data.cache.parts import part_id, part_paths
+from ..data.cache.rules import reading_notes, rewrite_meta
 from ..data.digest import file_sha256
-from ..data.errors import EtadError, listing
+from ..data.errors import EtadError, counted, listing
 from ..data.precision import choose_dtype
 from ..data.progress import progress_bar
-from ..data.timeline import Timeline, Timing
-from .clips import ClipPlan, Failure, clip_batches
+from ..data.timeline import READING_RULES, Timeline, Timing
+from ..data.video.files import FileStamp, file_stamp
+from .clips import ClipPlan, Failure, clip_batches, lost_frames_text
 from .encode import EncodedVideo, encode_batches
 from .encoders.encoder import Encoder
 from .settings import ClipSettings, ExtractSettings
 
 log = logging.getLogger(__name__)
+
+# A file that is replaced while it is read is read again, so often in all.
+_MOST_READINGS = 3
+_NEVER_STILL = "it was replaced each time while it was read. Extract again when whatever writes it is done"
+# A video may be so much shorter than its annotations say.
+_SHORTER_SECONDS, _SHORTER_SHARE = 0.5, 0.01
 
 
 @dataclass(frozen=True)
@@ -38,12 +46,18 @@ class ExtractReport:
         Ids whose features were there.
     failed
         Videos that could not be extracted, and why.
+    flawed
+        Videos among `done` whose file is not what it should be, and how.
+    notes
+        What else there is to know of the cache.
     """
 
     cache: Path
     done: tuple[str, ...]
     skipped: tuple[str, ...]
     failed: tuple[Failure, ...]
+    flawed: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def run(
@@ -58,12 +72,14 @@ def run(
     precision: str,
     device: torch.device,
     shard: tuple[int, int] | None = None,
+    stated_seconds: Mapping[str, float] | None = None,
     progress: bool = True,
 ) -> ExtractReport:
     """Extract the features of every video that the cache does not have, and pack them.
 
     A video counts as done where the cache has it whole and its file is still the same; a file that has changed is
-    extracted anew. What fails is recorded and the rest goes on. Killed, it goes on where it stopped.
+    extracted anew, also one that changes while it is read. What fails is recorded and the rest goes on. Killed, it goes
+    on where it stopped. Features that were made by older reading rules stay where the newer ones read the same.
 
     Parameters
     ----------
@@ -77,6 +93,8 @@ def run(
         Digest of the file they came from; a word such as `random` where there is none.
     shard
         (i, n): only every n-th video from the i-th on, i from 0; leaves the packing to whoever joins the shards.
+    stated_seconds
+        How long videos are, by their annotations: a file that states no length of its own may have been cut short.
     progress
         Draw a bar on stderr.
 
@@ -99,30 +117,45 @@ def run(
         compute_dtype=str(dtype).removeprefix("torch."),
     )
     kind = Kind.of(template, store_dtype=settings.store_dtype, channels=encoder.channels)
-    skipped = _up_to_date(chosen, cache, kind)
+    found = _look_up(chosen, cache, kind)
+    kept = _still_right(found, cache, plan, settings=settings, progress=progress and bool(found.older))
+    skipped = [video_id for video_id in chosen if video_id in found.current or video_id in kept]
+    notes = found.notes(cache, kept)
     missing = {video_id: path for video_id, path in chosen.items() if video_id not in skipped}
     if skipped:
         log.info("%s: has %d of %d videos already (%s)", cache, len(skipped), len(chosen), listing(sorted(skipped), 3))
     encoder = encoder.to(device).eval()
     done: list[str] = []
     failed: list[Failure] = []
-    decoded = clip_batches(missing, plan, batch_clips=settings.batch_clips, workers=settings.workers)
-    with (
-        contextlib.closing(decoded),
-        progress_bar("extract", unit="video", total=len(missing), shown=progress) as bar,
-    ):
-        for item in encode_batches(encoder, decoded, device=device, dtype=dtype):
-            failure = item if isinstance(item, Failure) else _store(item, cache, template, settings.store_dtype)
-            if failure is not None:
-                log.warning("%s: %s", failure.video_id, failure.reason)
-                failed.append(failure)
-                bar.set_postfix(failed=len(failed))
-            else:
-                done.append(item.video_id)
-            bar.update()
+    flawed: list[Failure] = []
+    with progress_bar("extract", unit="video", total=len(missing), shown=progress) as bar:
+        for time in range(_MOST_READINGS):
+            changed: dict[str, Path] = {}
+            decoded = clip_batches(missing, plan, batch_clips=settings.batch_clips, workers=settings.workers)
+            with contextlib.closing(decoded):
+                for item in encode_batches(encoder, decoded, device=device, dtype=dtype):
+                    stored = item if isinstance(item, Failure) else _store(item, cache, template, settings.store_dtype)
+                    if isinstance(stored, Failure) and _has_changed(stored.path, stored.stamp):
+                        log.warning("%s: %s was replaced while it was read; it is read again", item.video_id, item.path)
+                        changed[item.video_id] = item.path
+                        if time + 1 < _MOST_READINGS:
+                            continue
+                        stored = Failure(item.video_id, item.path, f"{item.path}: {_NEVER_STILL}")
+                    if isinstance(stored, Failure):
+                        log.warning("%s: %s", stored.video_id, stored.reason)
+                        failed.append(stored)
+                        bar.set_postfix(failed=len(failed))
+                    else:
+                        done.append(item.video_id)
+                        if isinstance(item, EncodedVideo):
+                            flawed += _flaws(item, (stated_seconds or {}).get(item.video_id))
+                    bar.update()
+            missing = changed
+            if not missing:
+                break
     if shard is None and part_paths(cache):
         pack(cache)
-    return ExtractReport(cache, tuple(done), tuple(skipped), tuple(failed))
+    return ExtractReport(cache, tuple(done), tuple(skipped), tuple(failed), tuple(flawed), tuple(notes))
 
 
 def _shard(sources: Mapping[str, Path], shard: tuple[int, int] | None) -> dict[str, Path]:
@@ -135,53 +168,158 @@ def _shard(sources: Mapping[str, Path], shard: tuple[int, int] | None) -> dict[s
     return dict(list(ordered.items())[index::count])
 
 
-def _up_to_date(sources: Mapping[str, Path], cache: Path, kind: Kind) -> list[str]:
-    """Ids whose features the cache has, by the same encoder and from the same file.
+@dataclass(frozen=True)
+class _Found:
+    """What a cache has of the chosen videos, from files that are still the same.
+
+    Parameters
+    ----------
+    current
+        By today's reading rules.
+    older
+        By older ones, with their files.
+    """
+
+    current: Mapping[str, FeatureMeta]
+    older: Mapping[str, tuple[Path, FeatureMeta]]
+
+    def notes(self, cache: Path, kept: Collection[str]) -> list[str]:
+        """Say what is not as it should be of what is not extracted now, and what became of older features."""
+        lost_frames = {video_id: meta.lost_frames for video_id, meta in self.current.items()}
+        notes = reading_notes(cache, rules={}, lost_frames=lost_frames)
+        if self.older:
+            again = [video_id for video_id in self.older if video_id not in kept]
+            done_again = f", {len(again)} are extracted again: {listing(again)}" if again else ""
+            notes.append(
+                f"{cache}: {counted(len(self.older), 'video')} read by older rules (now {READING_RULES}); "
+                f"{len(kept)} read the same and stay{done_again}."
+            )
+        return notes
+
+
+def _look_up(sources: Mapping[str, Path], cache: Path, kind: Kind) -> _Found:
+    """Find the videos whose features the cache has, by the same encoder and from the same file.
 
     Raises
     ------
     EtadError
         The cache is damaged, or holds features of another kind.
     """
+    current: dict[str, FeatureMeta] = {}
+    older: dict[str, tuple[Path, FeatureMeta]] = {}
     finished = finished_ids(cache)
     if not finished:
-        return []
+        return _Found(current, older)
     with FeatureCache(cache) as features:
         check_same_kind(cache, features.ids[0], features.kind, next(iter(sources), "to extract"), kind)
         parts = {part_id(path): path for path in part_paths(cache)}
-        return [
-            video_id
-            for video_id, path in sources.items()
-            if video_id in finished and _is_same_file(path, features.meta(video_id), parts.get(video_id, cache))
-        ]
+        for video_id, path in sources.items():
+            if video_id in finished:
+                meta = features.meta(video_id)
+                if _is_same_file(path, meta, parts.get(video_id, cache)):
+                    if meta.reading_rules == READING_RULES:
+                        current[video_id] = meta
+                    else:
+                        older[video_id] = path, meta
+    return _Found(current, older)
 
 
 def _is_same_file(path: Path, meta: FeatureMeta, stored: Path) -> bool:
     """Whether features, stored in a file of the cache, are of this very video file.
 
-    Digesting every video again would take as long as copying the data set: that is done only where the file was
-    touched after its features were stored. One that cannot be read is left to the decoder to complain of.
+    Digesting every video again would take as long as copying the data set: that is done only where the file has another
+    date than when it was read; where that is not known, where it was touched after its features were stored. One that
+    cannot be read is left to the decoder to complain of.
     """
     try:
         found = path.stat()
         if found.st_size != meta.source_bytes:
             return False
-        return found.st_mtime < stored.stat().st_mtime or file_sha256(path) == meta.source_sha256
+        if meta.source_modified_ns:
+            is_old = found.st_mtime_ns == meta.source_modified_ns
+        else:
+            is_old = found.st_mtime < stored.stat().st_mtime
+        return is_old or file_sha256(path) == meta.source_sha256
     except (OSError, EtadError):
         return False
 
 
+def _still_right(found: _Found, cache: Path, plan: ClipPlan, *, settings: ExtractSettings, progress: bool) -> set[str]:
+    """Read videos whose features are of older rules again, without encoding; those that read the same stay.
+
+    So they do where the same times come out, no frame is lost, and nothing about the file is so uncommon that newer
+    rules might have read it otherwise. They are marked as read by today's rules.
+    """
+    differs: set[str] = set()
+    stamps: dict[str, FileStamp | None] = {}
+    sources = {video_id: path for video_id, (path, _) in found.older.items()}
+    decoded = clip_batches(sources, plan, batch_clips=settings.batch_clips, workers=settings.workers)
+    with (
+        contextlib.closing(decoded) as batches,
+        progress_bar("read again", unit="video", total=len(sources), shown=progress) as bar,
+    ):
+        for item in batches:
+            bar.update(isinstance(item, Failure) or item.is_last)
+            if isinstance(item, Failure):
+                differs.add(item.video_id)
+                continue
+            reading, timing = item.reading, found.older[item.video_id][1].timing
+            stamps[item.video_id] = reading.stamp
+            if reading.lost_ticks or reading.rules or Timing.of(item.timeline) != timing:
+                differs.add(item.video_id)
+    kept = set()
+    for video_id, stamp in stamps.items():
+        path, meta = found.older[video_id]
+        if video_id in differs or stamp is None or _has_changed(path, stamp):
+            continue
+        with contextlib.suppress(EtadError):  # damaged features are made again
+            rewrite_meta(
+                cache, video_id, replace(meta, reading_rules=READING_RULES, source_modified_ns=stamp.modified_ns)
+            )
+            kept.add(video_id)
+    return kept
+
+
+def _has_changed(path: Path, stamp: FileStamp | None) -> bool:
+    """Whether another file, or other content, stands where a file was; not whether it is gone."""
+    now = file_stamp(path)
+    return stamp is not None and now is not None and now != stamp
+
+
 def _store(video: EncodedVideo, cache: Path, template: FeatureMeta, store_dtype: str) -> Failure | None:
-    """Write one video's features; says what is wrong with them if they cannot be stored."""
+    """Write one video's features; says what is wrong with them, or that they are of a file that is no longer there."""
+    stamp = video.reading.stamp
     try:
+        sha256 = file_sha256(video.path)
+        # Looked at after the digest: what was decoded, what was digested and what is described are the same file.
+        if stamp is None or _has_changed(video.path, stamp):
+            return Failure(video.video_id, video.path, "the file has changed", stamp)
         meta = replace(
             template,
             timing=Timing.of(video.timeline),
             source_name=video.path.name,
-            source_bytes=video.path.stat().st_size,
-            source_sha256=file_sha256(video.path),
+            source_bytes=stamp.bytes,
+            source_sha256=sha256,
+            lost_frames=len(video.reading.lost_ticks),
+            source_modified_ns=stamp.modified_ns,
         )
         write_part(cache, video.video_id, video.features, meta, store_dtype)
     except (EtadError, OSError) as error:
-        return Failure(video.video_id, video.path, str(error))
+        return Failure(video.video_id, video.path, str(error), stamp)
     return None
+
+
+def _flaws(video: EncodedVideo, stated_seconds: float | None) -> list[Failure]:
+    """Say what is wrong with a video's file, though its features were stored."""
+    flaws = []
+    if video.reading.lost_ticks:
+        flaws.append(lost_frames_text(len(video.reading.lost_ticks)))
+    found_seconds = video.timeline.duration_seconds
+    stated = 0.0 if stated_seconds is None or video.reading.states_its_length else stated_seconds
+    if found_seconds < stated - max(_SHORTER_SECONDS, _SHORTER_SHARE * stated):
+        flaws.append(
+            f"it lasts {found_seconds:.1f} s, the annotations say {stated:.1f} s: the file may have been cut short"
+        )
+    if not flaws:
+        return []
+    return [Failure(video.video_id, video.path, f"{video.path}: {'; '.join(flaws)}. Fetch it anew, or leave it out.")]

@@ -29,6 +29,15 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def reports(shared: Path) -> Path:
+    """Folder of small files that people reported, with what is right of each."""
+    folder = shared / "reports"
+    if not folder.is_dir():
+        pytest.fail(f"{shared} has no folder reports")
+    return folder
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread_is_enough() -> None:
     """Tiny tensors run fastest on few threads, and results then do not depend on the machine's core count."""

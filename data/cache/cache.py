@@ -22,6 +22,7 @@ from .meta import FeatureMeta, Kind, check_same_kind
 from .names import escape
 from .parts import finished_ids, part_header, part_paths, parts_folder, write_part
 from .problems import Problem
+from .rules import reading_notes
 from .verify import verify
 
 __all__ = [
@@ -156,6 +157,14 @@ class FeatureCache:
             features = _widened(stored)
             check_finite(features)
         return features
+
+    def reading_notes(self) -> list[str]:
+        """Say which videos were read by older rules, and which lack frames; each use of a cache passes it on."""
+        return reading_notes(
+            self.path,
+            rules={id: int(self._rows[id]["reading_rules"]) for id in self.ids},
+            lost_frames={id: int(self._rows[id]["lost_frames"]) for id in self.ids},
+        )
 
     def close(self) -> None:
         """Close the packed file; reading opens it again."""

@@ -29,8 +29,12 @@ INDEX_DTYPE = np.dtype(
         ("first_center_seconds", "<f8"),
         ("center_step_seconds", "<f8"),
         ("lists_centers", "u1"),
+        ("reading_rules", "<i8"),
+        ("lost_frames", "<i8"),
     ]
 )
+# Columns that older versions do not write, and what their videos have.
+_LATER = {"reading_rules": 1, "lost_frames": 0}
 
 
 def index_rows(headers: Iterable[Header]) -> np.ndarray:
@@ -52,6 +56,8 @@ def index_rows(headers: Iterable[Header]) -> np.ndarray:
                 timing.first_center_seconds,
                 timing.center_step_seconds,
                 timing.centers_seconds is not None,
+                header.meta.reading_rules,
+                header.meta.lost_frames,
             )
         )
     return np.array(rows, dtype=INDEX_DTYPE)
@@ -73,10 +79,14 @@ def read_index(path: Path, file: h5py.File) -> dict[str, np.void]:
         table = file.get("index")
         if not isinstance(table, h5py.Dataset):
             raise EtadError("it has no index")
-        missing = set(INDEX_DTYPE.names or ()) - set(table.dtype.names or ())
+        present = set(table.dtype.names or ())
+        missing = set(INDEX_DTYPE.names or ()) - present - set(_LATER)
         if missing:
             raise EtadError(f"its index has no column '{min(missing)}'")
-        rows = table[()].astype(INDEX_DTYPE)
+        found = table[()]
+        rows = np.empty(len(found), dtype=INDEX_DTYPE)
+        for name in INDEX_DTYPE.names or ():
+            rows[name] = found[name] if name in present else _LATER[name]
         ids = [unescape(name.decode()) for name in rows["id"]]
         is_wrong = (rows["length"] < 1) | ~np.isfinite(rows["duration_seconds"])
         if is_wrong.any():

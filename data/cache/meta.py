@@ -12,10 +12,12 @@ import numpy as np
 
 from ... import __version__
 from ..errors import EtadError, counted
-from ..timeline import Timing
+from ..timeline import READING_RULES, Timing
 
 _TIMING_FLOATS = ("duration_seconds", "fps", "first_center_seconds", "center_step_seconds")
 _TIMING_COUNTS = ("num_frames", "clip_frames", "frame_step")
+# Absent from caches of older versions, which then have these.
+_LATER_COUNTS = {"reading_rules": 1, "lost_frames": 0, "source_modified_ns": 0}
 _TEXTS = ("encoder", "weights_sha256", "source_name", "source_sha256", "compute_dtype", "etad_version")
 
 
@@ -39,6 +41,12 @@ class FeatureMeta:
         dtype that the encoder computed in.
     etad_version
         Which etad wrote it.
+    reading_rules
+        Version of the rules by which the file was read into frames and times.
+    lost_frames
+        Frames that could not be decoded, or not rightly.
+    source_modified_ns
+        When the file was written last, by its disk; 0: unknown.
     """
 
     timing: Timing
@@ -50,6 +58,9 @@ class FeatureMeta:
     source_sha256: str
     compute_dtype: str
     etad_version: str = __version__
+    reading_rules: int = READING_RULES
+    lost_frames: int = 0
+    source_modified_ns: int = 0
 
     @property
     def transform_json(self) -> str:
@@ -81,6 +92,7 @@ class FeatureMeta:
         """All but the listed centres, as attributes of an HDF5 group."""
         values = {name: float(getattr(self.timing, name)) for name in _TIMING_FLOATS}
         counts = {name: int(getattr(self.timing, name)) for name in _TIMING_COUNTS}
+        counts |= {name: int(getattr(self, name)) for name in _LATER_COUNTS}
         texts = {name: str(getattr(self, name)) for name in _TEXTS}
         return {**values, **counts, **texts, "source_bytes": int(self.source_bytes), "transform": self.transform_json}
 
@@ -112,8 +124,9 @@ class FeatureMeta:
             transform = json.loads(take("transform", str))
         except json.JSONDecodeError as error:
             raise EtadError("attribute 'transform' is no JSON") from error
-        texts = {name: take(name, str) for name in _TEXTS}
-        return cls(timing=timing, transform=transform, source_bytes=take("source_bytes", int), **texts)
+        rest: dict[str, Any] = {name: take(name, str) for name in _TEXTS}
+        rest |= {name: take(name, int) if name in found else value for name, value in _LATER_COUNTS.items()}
+        return cls(timing=timing, transform=transform, source_bytes=take("source_bytes", int), **rest)
 
 
 @dataclass(frozen=True)

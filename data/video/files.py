@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import EtadError
 
@@ -42,6 +43,25 @@ def list_videos(folder: Path | str) -> dict[str, Path]:
         known = " ".join(sorted(VIDEO_SUFFIXES))
         raise EtadError(f"{folder}: no video file in it or below it. Known suffixes are {known}.")
     return dict(sorted(videos.items()))
+
+
+class FileStamp(NamedTuple):
+    """What changes when a file is replaced or written to, as far as the system says."""
+
+    device: int
+    inode: int
+    bytes: int
+    modified_ns: int
+    changed_ns: int
+
+
+def file_stamp(path: Path | str) -> FileStamp | None:
+    """Look at a file without reading it; None where there is none."""
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return None
+    return FileStamp(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -40,7 +40,10 @@ def verify(cache: Path, repair: bool, as_json: bool) -> int:
         hint = "" if repair else "; `--repair` moves what is bad aside"
         click.echo(f"{counted(len(rows), 'problem')} in {cache}{hint}")
     else:
-        click.echo(f"{cache}: {counted(len(FeatureCache(cache)), 'video')}, all sound")
+        found = FeatureCache(cache)
+        click.echo(f"{cache}: {counted(len(found), 'video')}, all sound")
+        for note in found.reading_notes():
+            click.echo(note)
     return 1 if problems else 0
 
 
@@ -59,7 +62,10 @@ def merge(sources: tuple[Path, ...], cache: Path) -> int:
     from ...data.errors import counted
 
     path = join(cache, sources)
-    click.echo(f"wrote {path}: {counted(len(FeatureCache(path)), 'video')}")
+    joined = FeatureCache(path)
+    click.echo(f"wrote {path}: {counted(len(joined), 'video')}")
+    for note in joined.reading_notes():
+        click.echo(note)
     return 0
 
 

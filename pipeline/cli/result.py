@@ -19,6 +19,9 @@ def print_result(result: StageResult, *closing: str) -> int:
     if result.failed:
         rows = [(failure.video_id, failure.path.name, failure.reason) for failure in result.failed]
         click.echo(table(rows, heads=("video", "file", "why not")))
+    if result.flawed:
+        rows = [(flaw.video_id, flaw.path.name, flaw.reason) for flaw in result.flawed]
+        click.echo(table(rows, heads=("video", "file", "extracted, but")))
     for line in filter(None, closing):
         click.echo(line)
-    return 1 if result.left_out else 0
+    return 1 if result.left_out or result.flawed else 0

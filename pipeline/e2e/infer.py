@@ -130,7 +130,11 @@ def _cached(
     notes.failed |= {failure.video_id: failure for failure in report.failed}
     made = f"{counted(len(report.done), 'video')} encoded, {len(report.skipped)} there already"
     notes.lines.append(f"features: {made} -> {cache}")
-    return FeatureCache(cache) if report.done or report.skipped else None
+    if not (report.done or report.skipped):
+        return None
+    features = FeatureCache(cache)
+    notes.lines += features.reading_notes()
+    return features
 
 
 def _read_stamp(path: Path) -> dict[str, Any]:

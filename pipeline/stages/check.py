@@ -117,6 +117,10 @@ def _of_cache(config: Config, run: RunFolder, annotations: Annotations | None) -
     except EtadError as error:
         yield Finding("problem", str(run.cache), str(error), "see the sentence")
         return
+    for note in cache.reading_notes():
+        yield Finding(
+            "note", str(run.cache), note, "run `extract` again for older rules; get another copy for the rest"
+        )
     if annotations is None:
         return
     wanted = [

@@ -84,6 +84,7 @@ def detect(
     """
     notes = StageNotes(run.detect)
     check_cache(cache, config)
+    notes.lines += cache.reading_notes()
     check_channels(config.detect, cache.channels, cache.path)
     if checkpoint is None and config.detect.labels.source == "scores" and scores is None:
         raise EtadError(NO_SCORES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,10 +25,11 @@ _PACKAGED = "efficientnet_lite0"
 
 @dataclass(frozen=True)
 class Sources:
-    """Video files by id, and the annotated videos without a file."""
+    """Video files by id, the annotated videos without a file, and how long annotated videos are said to be."""
 
     files: Mapping[str, Path]
     missing: tuple[str, ...]
+    stated_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def find_sources(config: Config, annotations: Annotations | None, videos: Path | None) -> Sources:
@@ -56,7 +57,10 @@ def find_sources(config: Config, annotations: Annotations | None, videos: Path |
     matches = match_ids(annotations.videos, list(files), where=str(folder))
     named = {matches[id]: id for id in matches}
     missing = tuple(id for id in annotations.videos if id not in matches)
-    return Sources({named.get(stem, stem): path for stem, path in files.items()}, missing)
+    stated_seconds = {
+        video.id: video.duration_seconds for video in annotations.videos.values() if video.duration_seconds is not None
+    }
+    return Sources({named.get(stem, stem): path for stem, path in files.items()}, missing, stated_seconds)
 
 
 def load_encoder(config: Config, run: RunFolder, weights: Path | None) -> tuple[Encoder, str, str]:
@@ -107,15 +111,25 @@ def extract(
     with run.bind("extract", config):
         pass  # shards extract side by side
     report = extract_with(
-        encoder, sha256, config=config, files=sources.files, cache=run.cache, shard=shard, device=device
+        encoder,
+        sha256,
+        config=config,
+        files=sources.files,
+        cache=run.cache,
+        shard=shard,
+        device=device,
+        stated_seconds=sources.stated_seconds,
     )
     made = f"{counted(len(report.done), 'video')} extracted"
     counts = f"{made}, {len(report.skipped)} there already, {len(report.failed)} failed"
+    if report.flawed:
+        counts += f", {len(report.flawed)} with faults"
     hint = f" (a shard: join all with `etad merge --into {report.cache}`)" if shard else ""
     return StageResult(
         report.cache,
-        notes=(f"weights: {text}",),
+        notes=(f"weights: {text}", *report.notes),
         failed=report.failed,
+        flawed=report.flawed,
         missing=sources.missing,
         summary=f"{counts} -> {report.cache}{hint}",
     )
@@ -130,6 +144,7 @@ def extract_with(
     cache: Path,
     shard: tuple[int, int] | None,
     device: torch.device,
+    stated_seconds: Mapping[str, float] | None = None,
 ) -> ExtractReport:
     """Extract what a cache does not have, as a config says."""
     return run_extraction(
@@ -143,6 +158,7 @@ def extract_with(
         precision=config.encoder.precision,
         device=device,
         shard=shard,
+        stated_seconds=stated_seconds,
     )
 
 

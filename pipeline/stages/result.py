@@ -22,6 +22,8 @@ class StageResult:
         What was left out, mended or skipped on the way, a line each.
     failed
         Videos that could not be used, each with the reason.
+    flawed
+        Videos that were used as far as they go, each with what is wrong with it.
     missing
         Annotated videos without a file or without features.
     evaluation
@@ -33,6 +35,7 @@ class StageResult:
     path: Path
     notes: tuple[str, ...] = ()
     failed: tuple[Failure, ...] = ()
+    flawed: tuple[Failure, ...] = ()
     missing: tuple[str, ...] = ()
     evaluation: Evaluation | None = None
     summary: str = ""

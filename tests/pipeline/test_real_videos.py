@@ -87,7 +87,7 @@ def test_real_clips_go_all_the_way_with_a_pretrained_encoder(
 
 
 @pytest.mark.slow
-def test_hostile_files_give_features_or_one_line_that_says_why_not(
+def test_hostile_files_give_features_and_one_line_where_frames_are_lost(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hostile = shared / "videos" / "hostile"
@@ -98,7 +98,10 @@ def test_hostile_files_give_features_or_one_line_that_says_why_not(
     assert len(files) == 19
     with FeatureCache(tmp_path / "run" / "features.h5") as cache:
         for id in files:
-            assert (id in cache) != (f"\n{id} " in printed), id
-        assert "decord_corrupted" not in cache
-    assert "decoding breaks at second" in printed
-    assert f"{len(files) - 1} videos extracted, 0 there already, 1 failed" in printed
+            assert id in cache
+            assert (f"\n{id} " in printed) == (id == "decord_corrupted"), id
+        assert cache.meta("decord_corrupted").lost_frames > 0
+    assert "could not be decoded rightly" in printed
+    assert f"{len(files)} videos extracted, 0 there already, 0 failed, 1 with faults" in printed
+    assert run([*arguments, "extract", "--videos", str(hostile)]) == 0
+    assert "1 video lacks frames that could not be decoded" in capsys.readouterr().out

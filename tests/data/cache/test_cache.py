@@ -23,6 +23,7 @@ LISTED_ATTRIBUTES = {
     *("duration_seconds", "fps", "num_frames", "clip_frames", "frame_step", "first_center_seconds"),
     *("center_step_seconds", "encoder", "weights_sha256", "transform", "source_name", "source_bytes"),
     *("source_sha256", "features_sha256", "compute_dtype", "etad_version", "complete"),
+    *("reading_rules", "lost_frames", "source_modified_ns"),
 }
 HOSTILE_IDS = [
     *(
