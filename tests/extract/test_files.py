@@ -14,9 +14,9 @@ import torch
 
 from etad.data.cache.cache import FeatureCache, verify
 from etad.data.cache.rules import rewrite_meta
+from etad.data.digest import file_sha256
 from etad.data.errors import EtadError
 from etad.data.timeline import READING_RULES
-from etad.data.video.video import file_sha256
 from etad.extract import run as run_module
 from etad.extract.clips import ClipPlan, clip_batches
 from etad.extract.encode import EncodedVideo, encode_batches
