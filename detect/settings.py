@@ -8,8 +8,7 @@ from pydantic import Field, model_validator
 
 from ..data.settings import Mark, Settings
 from .preset import PRESETS, Preset
-
-Strategy = Literal["random", "grid", "block", "fps", "dpp"]
+from .strategies import ProposalStrategy
 
 
 class SamplingSettings(Settings):
@@ -18,12 +17,12 @@ class SamplingSettings(Settings):
     Parameters
     ----------
     strategy, ratio
-        In a training step, drawn anew for each video.
+        In a training step, drawn anew for each video; `etad.detect.strategies` has the names.
     inference_ratio
         Share of proposals evaluated at inference, on a grid (Table 4); 1: all.
     """
 
-    strategy: Strategy = "random"
+    strategy: ProposalStrategy = "random"
     ratio: float = Field(default=0.06, gt=0, le=1)
     inference_ratio: Annotated[float, Mark.INFERENCE] = Field(default=1.0, gt=0, le=1)
 

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from ..data.settings import Mark, Settings
+from ..detect.strategies import STRATEGIES, SnippetStrategy
 from ..extract.augment import LARGEST_MAGNITUDE, OPERATIONS
 
 
@@ -54,7 +55,8 @@ class E2eSettings(Settings):
         `sgs`: gradient sampling; `full`: ordinary back-propagation through every snippet; `checkpoint`: the same,
         with activations computed again. The latter two are there to compare with (Table 7).
     strategy, ratio
-        Which snippets' gradients reach the encoder, and which share of them; 0 trains the detector alone.
+        Which snippets' gradients reach the encoder (`etad.detect.strategies` has the names), and which share of them;
+        0 trains the detector alone.
     chunk
         The sample is rounded up to whole chunks of so many snippets (the release: 4).
     micro_batch
@@ -94,7 +96,7 @@ class E2eSettings(Settings):
 
     start: Literal["detector", "scratch"] = "detector"
     memory: Literal["sgs", "full", "checkpoint"] = "sgs"
-    strategy: Literal["random", "grid", "block", "fps", "dpp", "gradnorm"] = "random"
+    strategy: SnippetStrategy = "random"
     ratio: float = Field(default=0.3, ge=0, le=1)
     chunk: int = Field(default=1, ge=1)
     micro_batch: Annotated[int, Mark.RUNTIME] = Field(default=4, ge=1)
@@ -130,10 +132,11 @@ class E2eSettings(Settings):
 
     @model_validator(mode="after")
     def _first_pass_cache_fits(self) -> E2eSettings:
-        if self.first_pass_cache == "graphs" and self.strategy in ("fps", "dpp", "gradnorm"):
+        needs = STRATEGIES[self.strategy].needs
+        if self.first_pass_cache == "graphs" and needs != "nothing":
             raise ValueError(
                 f"first_pass_cache='graphs' needs to know the sample beforehand, but strategy='{self.strategy}' "
-                "chooses by features or gradients; take first_pass_cache='maps'"
+                f"chooses by {needs}; take first_pass_cache='maps'"
             )
         return self
 

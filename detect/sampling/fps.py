@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...data.errors import EtadError
 from ..kernels import map_parallel
+from .population import Population
 
 # Points that compete for the next few picks: their table of distances stays in the processor's cache.
 NUM_RIVALS = 512
@@ -16,6 +17,12 @@ NUM_RIVALS = 512
 SAME_POINT = 1e-13
 
 _PICKED = -1.0  # below every distance
+
+
+def sample_by_distance(population: Population, *, count: int, ratio: float, generator: torch.Generator) -> Tensor:
+    """Sample by farthest point, (B, k) ascending: the strategy `fps`."""
+    assert population.features is not None
+    return sample_fps(population.features, count, generator=generator).sort(dim=1).values
 
 
 def sample_fps(features: Tensor, count: int, *, generator: torch.Generator) -> Tensor:

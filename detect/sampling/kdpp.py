@@ -7,14 +7,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...data.errors import EtadError
 from ..kernels import map_parallel, one_thread
+from .population import Population
 
 # Directions with less than this share of the largest eigenvalue belong to the null space: their eigenvectors could
 # not be told from the square root of the kernel.
 RANK_TOLERANCE = 1e-10
+
+# Identity added to the kernel of cosine similarities (supplement, G).
+COSINE_JITTER = 0.01
+
+
+def sample_by_diversity(population: Population, *, count: int, ratio: float, generator: torch.Generator) -> Tensor:
+    """Sample from the k-DPP of the features' cosine similarities, (B, k) ascending: the strategy `dpp`."""
+    assert population.features is not None
+    # Rows of unit length. In float64, so that equal directions stay equal.
+    rows = F.normalize(population.features.detach().double(), dim=-1)
+    return sample_kdpp(rows, count, jitter=COSINE_JITTER, generator=generator)
 
 
 def sample_kdpp(factor: Tensor, count: int, *, jitter: float, generator: torch.Generator) -> Tensor:

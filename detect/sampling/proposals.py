@@ -9,7 +9,8 @@ from ...data.errors import EtadError, counted
 from ..kernels import roi_mean
 from ..model.proposals import boundaries, lattice
 from ..settings import DetectSettings
-from .strategies import NEEDS_FEATURES, sample_lattice
+from ..strategies import find_strategy
+from .population import sample_lattice
 
 
 class ProposalSampler:
@@ -39,24 +40,25 @@ class ProposalSampler:
         Parameters
         ----------
         enhanced
-            (B, 256, T) enhanced features, which `fps` and `dpp` look at.
+            (B, 256, T) enhanced features, for strategies that look at them.
 
         Returns
         -------
         Tensor
-            (B, K, 2), on the CPU.
+            (B, K, 2), or (K, 2) where the strategy takes the same of every video; on the CPU.
         """
-        strategy = self.sampling.strategy
-        features = self._features(enhanced) if strategy in NEEDS_FEATURES else None
+        strategy = find_strategy(self.sampling.strategy, gradients=False)
+        features = self._features(enhanced) if strategy.needs == "features" else None
         rows = sample_lattice(
-            strategy,
+            strategy.name,
             self.cells,
             num_draws=len(enhanced),
             ratio=self.sampling.ratio,
             generator=generator,
             features=features,
         )
-        return self.all[rows.cpu()]
+        shares = strategy.same_for_all or rows.shape[1] == len(self.all)
+        return self.all[(rows[0] if shares else rows).cpu()]
 
     def for_validation(self) -> Tensor:
         """The grid's proposals, which all videos share, (K, 2)."""

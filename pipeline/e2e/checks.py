@@ -12,7 +12,7 @@ from ...data.digest import file_sha256
 from ...data.errors import EtadError, counted, listing
 from ...data.settings import Mark, marks
 from ...detect.model.build import Trained, check_classes
-from ...detect.sampling.strategies import sample_size
+from ...detect.sampling.population import sample_size
 from ...detect.settings import DetectSettings
 from ...extract.clips import Failure
 from ..config import Config

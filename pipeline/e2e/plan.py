@@ -13,8 +13,9 @@ from ...data.errors import EtadError
 from ...data.timeline import Span
 from ...detect.model.detector import Detector
 from ...detect.objective import Objective
-from ...detect.sampling.strategies import sample_size
+from ...detect.sampling.population import sample_size
 from ...detect.settings import DetectSettings
+from ...detect.strategies import STRATEGIES
 from ...detect.windows import Window
 from ...extract.encoders.encoder import Encoder
 from ..settings import E2eSettings
@@ -104,8 +105,8 @@ def plan_step(
     length = detect.num_snippets
     waiting = (settings.batch + (workers + 1 if workers else 0)) * length * tensor_bytes([clip])
     frames = 0 if device.type == "cuda" else waiting
-    by_features = settings.strategy in ("fps", "dpp", "gradnorm")
-    kept = length if by_features else sample_size(settings.strategy, length, settings.ratio, chunk=settings.chunk)
+    chosen_late = STRATEGIES[settings.strategy].needs != "nothing"
+    kept = length if chosen_late else sample_size(settings.strategy, length, settings.ratio, chunk=settings.chunk)
     maps = settings.batch * kept * kept_map_bytes(encoder, clip, autocast=autocast)
 
     # 2. What fits.

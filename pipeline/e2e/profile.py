@@ -14,8 +14,8 @@ from ...data.errors import counted
 from ...data.precision import choose_dtype
 from ...detect.model.build import build_detector
 from ...detect.model.detector import Detector
+from ...detect.sampling.population import sample_size
 from ...detect.sampling.proposals import ProposalSampler
-from ...detect.sampling.strategies import sample_size
 from ...detect.settings import DetectSettings
 from ...extract.encode import encode_clips
 from ...extract.encoders.encoder import ENCODERS, Encoder, build_encoder, encoder_spec

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...detect.sampling.gradnorm import sample_by_norm
-from ...detect.sampling.strategies import NEEDS_FEATURES, sample_sequence, sample_size
+from ...detect.sampling.population import sample_sequence, sample_size
+from ...detect.strategies import find_strategy
 from .sgs import ByGradient, Samples
 
 
@@ -20,21 +20,23 @@ def draw_samples(
     Parameters
     ----------
     strategy
-        `random`, `grid` and `block` draw now; `fps` and `dpp` by the features; `gradnorm` by their gradients.
+        Its name. One that needs nothing draws now, others once there are features, or their gradients.
     lengths
         Snippets of each video.
     ratio, chunk
         Share to sample, rounded up to whole chunks.
     """
     counts = [sample_size(strategy, length, ratio, chunk=chunk) for length in lengths]
-    if strategy == "gradnorm":
+    row = find_strategy(strategy, gradients=True)
+    if row.needs == "gradients":
+        sample_by_norm = row.load()
 
         def by_gradients(gradients: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
             norms = [part.norm(dim=1).cpu() for part in gradients]
             return [sample_by_norm(part, count, generator=generator) for part, count in zip(norms, counts)]
 
         return ByGradient(by_gradients)
-    if strategy in NEEDS_FEATURES:
+    if row.needs == "features":
 
         def by_features(features: Sequence[Tensor]) -> list[Tensor]:
             return [_one(strategy, len(part), count, generator, part).cpu() for part, count in zip(features, counts)]

@@ -25,7 +25,7 @@ from etad.data.annotations import read_annotations
 from etad.data.synthetic.dataset import SyntheticSpec, make_dataset
 from etad.detect.loading import collate
 from etad.detect.sampling.gradnorm import sample_by_norm
-from etad.detect.sampling.strategies import sample_sequence, sample_size
+from etad.detect.sampling.population import sample_sequence, sample_size
 from etad.extract.clips import Failure
 from etad.pipeline.config import load_config
 from etad.pipeline.e2e.setup import E2eSetup

@@ -17,7 +17,7 @@ import torch
 from measure import Row, in_turn, peak_mebibytes, report
 from torch import Tensor
 
-from etad.detect.sampling.strategies import sample_size
+from etad.detect.sampling.population import sample_size
 from etad.extract.encoders.encoder import ENCODERS, build_encoder
 from etad.pipeline.e2e.full_step import full_step
 from etad.pipeline.e2e.sgs import sgs_step

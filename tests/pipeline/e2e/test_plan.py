@@ -1,10 +1,13 @@
 """What fits into a budget is known before training begins, and a step then takes no more."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from etad.data.errors import EtadError
 from etad.detect.model.build import build_detector
+from etad.detect.strategies import STRATEGIES
 from etad.extract.encoders.encoder import build_encoder
 from etad.pipeline.config import load_config
 from etad.pipeline.e2e.memory import GIB, peak_bytes
@@ -42,6 +45,17 @@ def test_without_a_budget_the_settings_stand() -> None:
     assert found.frames == (2 + 2) * 16 * 8 * 64 * 64 * 3
     assert found.maps > 0 and found.detector > 0
     assert "micro-batch 3, first-pass cache maps" in found.text()
+
+
+def test_maps_of_all_snippets_are_planned_for_where_the_sample_is_chosen_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampled = {
+        name: plan("e2e.first_pass_cache=maps", "e2e.ratio=0.25", f"e2e.strategy={name}").maps
+        for name in ("random", "fps")
+    }
+    assert sampled["fps"] == 4 * sampled["random"] > 0
+    row = dataclasses.replace(STRATEGIES["random"], name="later", needs="gradients")
+    monkeypatch.setitem(STRATEGIES, "later", row)
+    assert plan("e2e.first_pass_cache=maps", "e2e.ratio=0.25", "e2e.strategy=later").maps == sampled["fps"]
 
 
 def test_a_budget_shrinks_the_micro_batch_then_keeps_nothing_then_says_how_much_is_missing() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from etad.data.checkpoint import load_checkpoint
 from etad.data.errors import EtadError
 from etad.detect.loading import collate
+from etad.detect.strategies import STRATEGIES
 from etad.extract.clips import Failure, read_clips
 from etad.pipeline.e2e import clips as e2e_clips
 from etad.pipeline.e2e import train as e2e_train
@@ -45,7 +46,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(dataset: Path, tmp_path:
     assert [(line["epoch"], line["encoder_lr"], line["lr"]) for line in lines] == [(1, 1e-3, 5e-4), (2, 1e-4, 5e-5)]
 
 
-@pytest.mark.parametrize("strategy", ["random", "grid", "block", "fps", "dpp", "gradnorm"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_trains_and_repeats_bit_for_bit_whatever_the_workers(
     dataset: Path, tmp_path: Path, strategy: str
 ) -> None:
