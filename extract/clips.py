@@ -300,7 +300,7 @@ def _corners(
     size = transforms.resized_size(video.info.width, video.info.height, plan.resize)
     try:
         if augment is None or generator is None or augment.crop == "centre":
-            return np.tile(transforms.centre_corner(*size, side=plan.crop), (count, 1))
+            return np.broadcast_to(transforms.centre_corner(*size, side=plan.crop), (count, 2))
         draws = 1 if augment.per_video else count
         return transforms.random_corners(draws, *size, side=plan.crop, generator=generator).repeat(count // draws, 0)
     except EtadError as error:

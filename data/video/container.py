@@ -55,6 +55,7 @@ class VideoFile:
         self._first_tick = 0
         self._shifts: tuple[int, ...] = ()
         self._drained: list[av.VideoFrame] = []
+        self._is_untouched = True
         self.lost_ticks: set[int] = set()
 
     @property
@@ -74,11 +75,15 @@ class VideoFile:
 
     def rewind(self) -> None:
         """Go back to the beginning by opening the file again: not every container can seek there."""
+        if self._is_untouched:
+            return
         self.close()
         self._container, self._stream = open_container(self.path)
+        self._is_untouched = True
         self._drained = []
 
     def seek(self, tick: int) -> None:
+        self._is_untouched = False
         self._container.seek(tick, stream=self._stream)
 
     def use(self, index: FrameIndex) -> None:
@@ -99,15 +104,15 @@ class VideoFile:
             raise EtadError(f"{self.path}: its video holds no frame. Fetch the file anew, or leave it out.")
         tick_seconds, usual_fps = self._tick_seconds, self._stream.average_rate
         stretches = {
-            number: packets[start:stop]
+            number: packets[start:stop] if len(starts) > 1 else packets
             for number, (start, stop) in enumerate(itertools.pairwise([*starts, len(packets)]))
             if stop > start
         }
-        if has_times and all(map(has_distinct_times, stretches.values())):
-            indexes = {
-                number: index_by_packets(each, tick_seconds=tick_seconds, usual_fps=usual_fps)
-                for number, each in stretches.items()
-            }
+        indexes = {
+            number: index_by_packets(each, tick_seconds=tick_seconds, usual_fps=usual_fps)
+            for number, each in stretches.items()
+        }
+        if has_times and all(has_distinct_times(each, indexes[number]) for number, each in stretches.items()):
             looked_at = {number for number, each in stretches.items() if needs_a_look(each)}
             if looked_at:
                 rules.add("begins inside a group")
@@ -308,6 +313,7 @@ class VideoFile:
 
     def _demux(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
         tick = self._first_tick
+        self._is_untouched = False
         while True:
             try:
                 packet = next(packets, None)

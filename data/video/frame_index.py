@@ -36,8 +36,8 @@ class PacketTimes(Sequence[PacketTime]):
 
     @property
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Times, lengths, and which are key frames, (N,) each; copies."""
-        return np.array(self._pts), np.array(self._durations), np.array(self._keys, dtype=bool)
+        """Times, lengths, and which are key frames, (N,) each: views, so that nothing more may be appended."""
+        return np.asarray(self._pts), np.asarray(self._durations), np.asarray(self._keys).view(bool)
 
     def append(self, packet: PacketTime) -> None:
         self._pts.append(packet.pts)
@@ -214,10 +214,9 @@ def index_by_order(stamps: Sequence[int | None], *, tick_seconds: Fraction, usua
     return FrameIndex(ticks, ticks[:1], tick_seconds, last_ticks, in_order=True)
 
 
-def has_distinct_times(packets: Sequence[PacketTime]) -> bool:
-    """Whether no two packets are shown at one time."""
-    pts, *_ = _columns(packets)
-    return len(np.unique(pts)) == len(pts)
+def has_distinct_times(packets: Sequence[PacketTime], index: FrameIndex) -> bool:
+    """Whether no two packets of an index are shown at one time."""
+    return index.num_frames == len(packets) - _first_key(_columns(packets)[2])
 
 
 def needs_a_look(packets: Sequence[PacketTime]) -> bool:
@@ -252,6 +251,8 @@ def join(indexes: Sequence[FrameIndex]) -> FrameIndex:
     >>> join([one, two]).ticks.tolist(), join([one, two]).shifts
     ([5, 6, 7, 8, 9], (0, 8))
     """
+    if len(indexes) == 1:
+        return indexes[0]
     shifts = [0]
     for before, after in itertools.pairwise(indexes):
         # What is stated of the last frame's length is often wrong before a restart.
