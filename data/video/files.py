@@ -1,14 +1,16 @@
-"""Which files are videos, and which id each has, without opening one."""
+"""Which files are videos, and which id each has; only unknown names are looked into."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import EtadError
+from ..errors import EtadError, counted, listing
+from .unknown import why_no_video
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -19,13 +21,40 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
-def list_videos(folder: Path | str) -> dict[str, Path]:
-    """Find every video file below a folder, by its suffix; hidden files and folders are left out.
+@dataclass(frozen=True)
+class FoundVideos:
+    """What a folder holds.
 
-    Returns
-    -------
-    Path of each video by its id, in the order of the ids. The id is the file's stem; files that share a stem are told
-    apart by their path below the folder, with its suffix (`example.flv`, `day2/example.mp4`).
+    Parameters
+    ----------
+    files
+        Path of each video by its id, in the order of the ids. The id is the file's stem; files that share a stem are
+        told apart by their path below the folder, with its suffix (`example.flv`, `day2/example.mp4`).
+    passed_over
+        Why each other file is no video.
+    """
+
+    files: Mapping[str, Path]
+    passed_over: Mapping[Path, str]
+
+    def passed_over_text(self) -> str:
+        """One line on what was passed over, by suffix and reason; nothing where nothing was."""
+        alike: dict[tuple[str, str], list[str]] = {}
+        for path, reason in self.passed_over.items():
+            alike.setdefault((path.suffix.lower() or "without suffix", reason), []).append(path.name)
+        parts = [f"{len(names)} {suffix} ({reason}): {listing(names, 2)}" for (suffix, reason), names in alike.items()]
+        return f"{counted(len(self.passed_over), 'other file')} passed over: {'; '.join(parts)}" if parts else ""
+
+
+def list_videos(folder: Path | str) -> dict[str, Path]:
+    """Find every video file below a folder, as `find_videos` does; returns the files alone."""
+    return dict(find_videos(folder).files)
+
+
+def find_videos(folder: Path | str) -> FoundVideos:
+    """Find every video file below a folder; hidden files and folders are left out.
+
+    A file is a video by its suffix, or, where the suffix is none of a video, if there is one in it.
 
     Raises
     ------
@@ -36,13 +65,23 @@ def list_videos(folder: Path | str) -> dict[str, Path]:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise EtadError(f"{folder}: there is {found} here, a folder of videos was expected. Check --videos.")
-    paths = [path for path in sorted(_files_below(folder)) if path.suffix.lower() in VIDEO_SUFFIXES]
+    paths, passed_over = [], {}
+    for path in sorted(_files_below(folder)):
+        reason = None if path.suffix.lower() in VIDEO_SUFFIXES else why_no_video(path, file_stamp(path))
+        if reason is None:
+            paths.append(path)
+        else:
+            passed_over[path] = reason
     stems = Counter(path.stem for path in paths)
     videos = {path.stem if stems[path.stem] == 1 else path.relative_to(folder).as_posix(): path for path in paths}
+    found_videos = FoundVideos(dict(sorted(videos.items())), passed_over)
     if not videos:
         known = " ".join(sorted(VIDEO_SUFFIXES))
-        raise EtadError(f"{folder}: no video file in it or below it. Known suffixes are {known}.")
-    return dict(sorted(videos.items()))
+        others = found_videos.passed_over_text()
+        raise EtadError(
+            f"{folder}: no video file in it or below it. Known suffixes are {known}.{f' {others}.' if others else ''}"
+        )
+    return found_videos
 
 
 class FileStamp(NamedTuple):

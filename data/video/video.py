@@ -12,13 +12,14 @@ import numpy as np
 from ..errors import EtadError
 from ..files.atomic import replacing
 from .container import VideoFile
-from .files import VIDEO_SUFFIXES, list_videos
+from .files import VIDEO_SUFFIXES, find_videos, list_videos
 from .reader import Video, VideoInfo
 
 __all__ = [
     "VIDEO_SUFFIXES",
     "Video",
     "VideoInfo",
+    "find_videos",
     "list_videos",
     "open_video",
     "probe",

@@ -93,7 +93,7 @@ def extract(
         shard=parse_shard(shard) if shard else None,
         device=choose_device(config.device),
     )
-    return print_result(result, result.summary, describe_missing(sources))
+    return print_result(result, sources.passed_over, result.summary, describe_missing(sources))
 
 
 @click.command()

@@ -92,6 +92,8 @@ def _of_videos(config: Config, annotations: Annotations | None, *, probe_videos:
     folder = str(config.data.videos)
     if sources.missing:
         yield Finding("problem", folder, describe_missing(sources), "get the files, or list the ids in data.blocked")
+    if sources.passed_over:
+        yield Finding("note", folder, sources.passed_over, "they are not extracted")
     if annotations is not None:
         unexpected = sorted(set(sources.files) - set(annotations.videos))
         if unexpected:

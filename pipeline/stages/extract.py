@@ -10,7 +10,7 @@ import torch
 
 from ...data.annotations import Annotations, match_ids
 from ...data.errors import EtadError, counted, listing
-from ...data.video.video import list_videos
+from ...data.video.video import find_videos
 from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
 from ...extract.run import ExtractReport
 from ...extract.run import run as run_extraction
@@ -25,11 +25,22 @@ _PACKAGED = "efficientnet_lite0"
 
 @dataclass(frozen=True)
 class Sources:
-    """Video files by id, the annotated videos without a file, and how long annotated videos are said to be."""
+    """Video files by id, and what else is known before any is opened.
+
+    Parameters
+    ----------
+    missing
+        Annotated videos without a file.
+    stated_seconds
+        How long annotated videos are said to be.
+    passed_over
+        A line about the files that are no videos; empty where all are.
+    """
 
     files: Mapping[str, Path]
     missing: tuple[str, ...]
     stated_seconds: Mapping[str, float] = field(default_factory=dict)
+    passed_over: str = ""
 
 
 def find_sources(config: Config, annotations: Annotations | None, videos: Path | None) -> Sources:
@@ -43,9 +54,10 @@ def find_sources(config: Config, annotations: Annotations | None, videos: Path |
     folder = videos or config.data.videos
     if folder is None:
         raise EtadError("no videos: name their folder with --videos, or set data.videos.")
-    files = list_videos(folder)
+    found = find_videos(folder)
+    files, passed_over = found.files, found.passed_over_text()
     if annotations is None:
-        return Sources(files, ())
+        return Sources(files, (), passed_over=passed_over)
     clashing = {path.stem: path for id, path in files.items() if id != path.stem}
     for id in annotations.videos:
         stem = next((stem for stem in (id, f"v_{id}", id.removeprefix("v_")) if stem in clashing), None)
@@ -60,7 +72,7 @@ def find_sources(config: Config, annotations: Annotations | None, videos: Path |
     stated_seconds = {
         video.id: video.duration_seconds for video in annotations.videos.values() if video.duration_seconds is not None
     }
-    return Sources({named.get(stem, stem): path for stem, path in files.items()}, missing, stated_seconds)
+    return Sources({named.get(stem, stem): path for stem, path in files.items()}, missing, stated_seconds, passed_over)
 
 
 def load_encoder(config: Config, run: RunFolder, weights: Path | None) -> tuple[Encoder, str, str]:
