@@ -80,8 +80,8 @@ def test_a_row_that_needs_gradients_samples_snippets_and_is_refused_for_proposal
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize(("name", "needs"), [("loudest", "features"), ("largest", "gradients")])
 def test_what_a_new_row_needs_decides_whether_graphs_can_be_kept(name: str, needs: str) -> None:
-    with pytest.raises(EtadError, match=f"strategy='{name}' chooses by {needs}; take keep='maps'"):
-        load_config(None, ["e2e.keep=graphs", f"e2e.strategy={name}"])
+    with pytest.raises(EtadError, match=f"strategy='{name}' chooses by {needs}; take first_pass_cache='maps'"):
+        load_config(None, ["e2e.first_pass_cache=graphs", f"e2e.strategy={name}"])
 
 
 @pytest.mark.parametrize(
