@@ -71,8 +71,8 @@ class Batches:
         place = "in memory" if self.held is not None else f"read by {counted(workers, 'worker')}"
         log.info("%s, %.2f GiB, %s", counted(len(windows), "window"), size / 2**30, place)
 
-    def of(self, order: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield (B, C, T) features and an optional (B, 1, T) mask for each list of window numbers."""
+    def of(self, order: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor | None, Tensor | None]]:
+        """Yield (B, C, T) features and an optional (B, 1, T) mask for each list of window numbers; none for none."""
         if self.held is not None:
             for numbers in order:
                 yield self._collate([self._held(number) for number in numbers])
@@ -98,7 +98,9 @@ class Batches:
             self.held[number] = self.data.read(number)
         return self.held[number]
 
-    def _collate(self, samples: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None]:
+    def _collate(self, samples: Sequence[np.ndarray]) -> tuple[Tensor | None, Tensor | None]:
+        if not samples:
+            return None, None
         return collate([torch.from_numpy(sample) for sample in samples], self.data.settings.num_snippets)
 
 

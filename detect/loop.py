@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..data.checkpoint import load_checkpoint, save_checkpoint
 from ..data.errors import EtadError, counted
 from ..data.files.atomic import remove_leftovers
+from ..data.ranks import ALONE, Ranks
 from .run_state import Progress, Provenance, TrainState, epoch_order, log_epoch
 
 
@@ -71,6 +72,8 @@ class EpochTraining(ABC):
         Largest norm of the gradient of all that is trained; none: no clipping.
     origin
         What is trained for and from; a checkpoint whose config digest is another one is refused.
+    ranks
+        Processes that share each batch. All of them hold the same weights; the first one writes.
     """
 
     # What else a checkpoint's digest covers, and where to lower the rate: for the sentences.
@@ -90,7 +93,9 @@ class EpochTraining(ABC):
         clip_norm: float | None,
         checkpoint_seconds: float,
         origin: Provenance,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.folder, self.optimizer, self.rates = folder, optimizer, dict(rates)
         self.origin, self.seed = origin, origin.seed
         self.epochs, self.decay_after, self.clip_norm = epochs, decay_after, clip_norm
@@ -116,8 +121,9 @@ class EpochTraining(ABC):
         EtadError
             It comes from another config or from other data.
         """
-        remove_leftovers(self.last.parent)
-        if not self.last.exists():
+        if self.ranks.is_first:
+            remove_leftovers(self.last.parent)
+        if not self.ranks.broadcast(self.last.exists()):
             return False
         saved = load_checkpoint(self.last)
         if saved["config_digest"] != self.origin.config_digest:
@@ -137,13 +143,15 @@ class EpochTraining(ABC):
     def run(self, progress: Progress = lambda step, steps, loss: None) -> None:
         """Train until the last epoch, keeping checkpoints on the way."""
         run_training(self, checkpoint_seconds=self.checkpoint_seconds, progress=progress)
+        self.ranks.wait()  # until the first one has written the last checkpoint
 
     def epoch_batches(self) -> Iterator[Any]:
         self._set_rates()
         for module in self._modules():
             module.train()
         left = self._order(self.state.epoch)[self.state.step :]
-        yield from zip(left, self._batches(left, self.state.epoch))
+        own = [self.ranks.share(numbers) for numbers in left]
+        yield from zip(left, self._batches(own, self.state.epoch))
 
     def step(self, batch: Any) -> float:
         numbers, values = batch
@@ -158,19 +166,20 @@ class EpochTraining(ABC):
         train = {name: total / counted for name, total in self.state.sums.items()}
         rates = {name: group["lr"] for name, group in zip(self.rates, self.optimizer.param_groups)}
         line = {"epoch": self.state.epoch + 1, **rates, "train": train, "val_loss": val_loss}
-        log_epoch(
-            self.folder / "log.jsonl", line | {"seconds": round(seconds, 3)} | self._log(seconds=seconds, steps=steps)
-        )
+        line |= {"seconds": round(seconds, 3)} | self._log(seconds=seconds, steps=steps)
+        if self.ranks.is_first:
+            log_epoch(self.folder / "log.jsonl", line)
         measured, measured_of = (train["loss"], "training") if val_loss is None else (val_loss, "validation")
         best = self.state.best_loss if self.state.best_of == measured_of else math.inf
         better = measured < best
         self.state = TrainState(epoch=self.state.epoch + 1, best_loss=min(measured, best), best_of=measured_of)
-        if better:
+        if better and self.ranks.is_first:
             save_checkpoint(self.last.with_name("best.pt"), self._checkpoint())
         self.save()
 
     def save(self) -> None:
-        save_checkpoint(self.last, self._checkpoint())
+        if self.ranks.is_first:
+            save_checkpoint(self.last, self._checkpoint())
 
     @abstractmethod
     def _modules(self) -> Sequence[nn.Module]:
@@ -178,11 +187,11 @@ class EpochTraining(ABC):
 
     @abstractmethod
     def _batches(self, order: Sequence[Sequence[int]], epoch: int) -> Iterable[Any]:
-        """Read each list of window numbers."""
+        """Read each list of window numbers, which are this rank's."""
 
     @abstractmethod
     def _step(self, numbers: Sequence[int], values: Any) -> float:
-        """Learn from one batch; returns the loss."""
+        """Learn from one batch, of which this rank has read its share; returns the loss."""
 
     @abstractmethod
     def _validation_loss(self) -> float | None:
@@ -212,9 +221,10 @@ class EpochTraining(ABC):
         check_finite(loss, f"epoch {self.state.epoch + 1}, step {self.state.step + 1}", self.advice)
 
     def _update(self, parts: Mapping[str, Tensor]) -> float:
-        """Clip the gradients, take the optimiser's step, and note the parts of the loss; returns the loss."""
+        """Join and clip the gradients, take the optimiser's step, and note the parts of the loss; returns the loss."""
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        self.ranks.sum_gradients(trained)
         if self.clip_norm is not None:
-            trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
             torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
         update(self.optimizer)
         for name, value in parts.items():

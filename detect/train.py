@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data.cache.source import FeatureSource
 from ..data.errors import EtadError
+from ..data.ranks import ALONE, Ranks
 from .loading import Batches
 from .loop import EpochTraining, build_optimizer
 from .model.build import build_detector
@@ -39,6 +40,8 @@ class Trainer(EpochTraining):
         Digest of the whole config (goes into the checkpoint).
     folder
         Where `checkpoints/` and `log.jsonl` go.
+    ranks
+        Processes that share each batch.
     """
 
     depends_on = "another config, other annotations or other features"
@@ -57,6 +60,7 @@ class Trainer(EpochTraining):
         device: torch.device,
         seed: int,
         workers: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         if not train_windows:
             raise EtadError("no training window is left: see the list of what was left out and why.")
@@ -66,7 +70,7 @@ class Trainer(EpochTraining):
         self.detector = build_detector(settings, in_channels=cache.channels, num_classes=len(classes), seed=seed).to(
             device
         )
-        self.objective = Objective(settings)
+        self.objective = Objective(settings, ranks)
         self.advice = f"Lower detect.training.lr={training.lr:g}, or check the features with `etad verify`."
         self.train_batches = Batches(
             train_windows, cache, settings=settings, workers=workers, memory_gib=training.memory_gib
@@ -89,27 +93,29 @@ class Trainer(EpochTraining):
             origin=Provenance(
                 in_channels=cache.channels, classes=classes, source=source, config_digest=config_digest, seed=seed
             ),
+            ranks=ranks,
         )
 
     def _modules(self) -> list[nn.Module]:
         return [self.detector]
 
-    def _batches(self, order: Sequence[Sequence[int]], epoch: int) -> Iterable[tuple[Tensor, Tensor | None]]:
+    def _batches(self, order: Sequence[Sequence[int]], epoch: int) -> Iterable[tuple[Tensor | None, Tensor | None]]:
         return self.train_batches.of(order)
 
-    def _step(self, numbers: Sequence[int], values: tuple[Tensor, Tensor | None]) -> float:
+    def _step(self, numbers: Sequence[int], values: tuple[Tensor | None, Tensor | None]) -> float:
         features, mask = values
         parts = self.objective(
             self.detector,
             [self.train_windows[number] for number in numbers],
-            features.to(self.device, non_blocking=True),
+            None if features is None else features.to(self.device, non_blocking=True),
             None if mask is None else mask.to(self.device),
             generator=step_generator(self.seed, Stream.LOSS, self.state.epoch, self.state.step),
             training=True,
         )
         self._check_finite(parts["loss"])
         self.optimizer.zero_grad(set_to_none=True)
-        parts["loss"].backward()
+        if parts["loss"].requires_grad:  # or this rank had no window
+            parts["loss"].backward()
         return self._update(parts)
 
     def _validation_loss(self) -> float | None:

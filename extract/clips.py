@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -145,6 +145,15 @@ class Failure:
     path: Path
     reason: str
     stamp: FileStamp | None = field(default=None, compare=False)
+
+    def as_row(self) -> list[str]:
+        """As JSON and checkpoints hold it; `of_row` reads it back."""
+        return [self.video_id, str(self.path), self.reason]
+
+    @classmethod
+    def of_row(cls, row: Sequence[str]) -> Failure:
+        video_id, path, reason = row
+        return cls(video_id, Path(path), reason)
 
 
 def clip_batches(

@@ -18,6 +18,7 @@ from ..data.digest import file_sha256
 from ..data.errors import EtadError, counted, listing
 from ..data.precision import choose_dtype
 from ..data.progress import progress_bar
+from ..data.ranks import ALONE, Ranks
 from ..data.timeline import READING_RULES, Timeline, Timing
 from ..data.video.files import FileStamp, file_stamp
 from .clips import ClipPlan, Failure, clip_batches, lost_frames_text
@@ -74,6 +75,7 @@ def run(
     shard: tuple[int, int] | None = None,
     stated_seconds: Mapping[str, float] | None = None,
     progress: bool = True,
+    ranks: Ranks = ALONE,
 ) -> ExtractReport:
     """Extract the features of every video that the cache does not have, and pack them.
 
@@ -97,6 +99,8 @@ def run(
         How long videos are, by their annotations: a file that states no length of its own may have been cut short.
     progress
         Draw a bar on stderr.
+    ranks
+        Processes that share the videos, by the sizes of their files; the report is of all, and the first one packs.
 
     Raises
     ------
@@ -117,11 +121,14 @@ def run(
         compute_dtype=str(dtype).removeprefix("torch."),
     )
     kind = Kind.of(template, store_dtype=settings.store_dtype, channels=encoder.channels)
-    found = _look_up(chosen, cache, kind)
-    kept = _still_right(found, cache, plan, settings=settings, progress=progress and bool(found.older))
-    skipped = [video_id for video_id in chosen if video_id in found.current or video_id in kept]
-    notes = found.notes(cache, kept)
-    missing = {video_id: path for video_id, path in chosen.items() if video_id not in skipped}
+    # The first rank looks, before any of them adds to the cache.
+    skipped, notes = ranks.broadcast(
+        _look_up_all(chosen, cache, kind, plan, settings=settings, progress=progress) if ranks.is_first else None
+    )
+    missing = {video_id: path for video_id, path in chosen.items() if video_id not in set(skipped)}
+    if ranks.size > 1:
+        dealt = ranks.deal({id: path.stat().st_size if path.exists() else 0 for id, path in missing.items()})
+        missing = {id: path for id, path in missing.items() if id in dealt}
     if skipped:
         log.info("%s: has %d of %d videos already (%s)", cache, len(skipped), len(chosen), listing(sorted(skipped), 3))
     encoder = encoder.to(device).eval()
@@ -153,9 +160,34 @@ def run(
             missing = changed
             if not missing:
                 break
-    if shard is None and part_paths(cache):
+    said = {"done": done, "failed": [each.as_row() for each in failed], "flawed": [each.as_row() for each in flawed]}
+    of_ranks = ranks.exchange(said)
+    if shard is None and ranks.is_first and part_paths(cache):
         pack(cache)
-    return ExtractReport(cache, tuple(done), tuple(skipped), tuple(failed), tuple(flawed), tuple(notes))
+    ranks.wait()
+    return ExtractReport(
+        cache,
+        tuple(id for rank in of_ranks for id in rank["done"]),
+        tuple(skipped),
+        tuple(Failure.of_row(row) for rank in of_ranks for row in rank["failed"]),
+        tuple(Failure.of_row(row) for rank in of_ranks for row in rank["flawed"]),
+        tuple(notes),
+    )
+
+
+def _look_up_all(
+    chosen: Mapping[str, Path],
+    cache: Path,
+    kind: Kind,
+    plan: ClipPlan,
+    *,
+    settings: ExtractSettings,
+    progress: bool,
+) -> tuple[list[str], list[str]]:
+    """Which videos need nothing, and what there is to note about what the cache has."""
+    found = _look_up(chosen, cache, kind)
+    kept = _still_right(found, cache, plan, settings=settings, progress=progress and bool(found.older))
+    return [id for id in chosen if id in found.current or id in kept], list(found.notes(cache, kept))
 
 
 def _shard(sources: Mapping[str, Path], shard: tuple[int, int] | None) -> dict[str, Path]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..data.errors import EtadError
+from ..data.ranks import current_ranks
 from ..detect.kernels import one_thread
 
 # Below so many parameters, a step is a chain of small operations that a second thread holds up rather than helps.
@@ -24,7 +25,15 @@ def choose_device(name: str) -> torch.device:
         There is no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        # Of processes that work together, each has a GPU of its own, as far as they go round.
+        ranks = current_ranks()
+        return (
+            torch.device("cuda", ranks.local_rank % torch.cuda.device_count())
+            if ranks.size > 1
+            else torch.device("cuda")
+        )
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

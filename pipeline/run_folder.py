@@ -15,6 +15,7 @@ from ..data.cache.cache import parts_folder
 from ..data.errors import EtadError
 from ..data.files.atomic import write_text
 from ..data.files.lock import holding
+from ..data.ranks import current_ranks
 from ..data.settings import Mark, marks, rename_keys
 from .config import Config, differences, load_config
 
@@ -99,36 +100,44 @@ class RunFolder:
             A setting that the stage's results depend on has another value than when they were made, or another process
             runs the stage in this folder.
         """
+        ranks = current_ranks()
         with self.hold(stage, wait_seconds=_MOST_BINDING_SECONDS if stage == "extract" else 0.0):
-            noted = self.path / f".{stage}.toml"
-            if noted.exists() and self._has_made(stage):
-                bound = _read(noted)
-                changed = _changes(stage, bound, config)
-                if changed:
-                    raise EtadError(
-                        f"{self.path}: this run's `{stage}` was made with another config: {changed[0]}. "
-                        "Choose another run folder with -o, or set the key back."
-                    )
-            else:
-                values = _flat(config.to_tree())
-                bound = {"format": _FORMAT} | _nested({key: values[key] for key in _binding(stage) if key in values})
-                write_text(noted, tomli_w.dumps(bound))
-                bound = _read(noted)
-            self.save_config(config)
-            yield {key: value for key, value in bound.items() if key != "format"}
+            bound = self._bound(stage, config) if ranks.is_first else None
+            yield ranks.broadcast(bound)
 
     @contextlib.contextmanager
     def hold(self, stage: str, *, wait_seconds: float = 0.0) -> Iterator[None]:
-        """Keep others from a stage through the block.
+        """Keep others from a stage through the block; of processes that work together, the first one does.
 
         Raises
         ------
         EtadError
             Another process runs the stage in this folder.
         """
+        if not current_ranks().is_first:
+            yield
+            return
         self._make()
         with holding(self.path / f".{stage}.lock", f"running `{stage}`", wait_seconds=wait_seconds):
             yield
+
+    def _bound(self, stage: str, config: Config) -> dict[str, Any]:
+        noted = self.path / f".{stage}.toml"
+        if noted.exists() and self._has_made(stage):
+            bound = _read(noted)
+            changed = _changes(stage, bound, config)
+            if changed:
+                raise EtadError(
+                    f"{self.path}: this run's `{stage}` was made with another config: {changed[0]}. "
+                    "Choose another run folder with -o, or set the key back."
+                )
+        else:
+            values = _flat(config.to_tree())
+            bound = {"format": _FORMAT} | _nested({key: values[key] for key in _binding(stage) if key in values})
+            write_text(noted, tomli_w.dumps(bound))
+            bound = _read(noted)
+        self.save_config(config)
+        return {key: value for key, value in bound.items() if key != "format"}
 
     def save_config(self, config: Config) -> None:
         """Write the run's config; what an earlier stage was told of the data and this one was not, stays."""

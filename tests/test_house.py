@@ -24,7 +24,15 @@ SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 # Who may import whom: a wing (`data/cache`) or a module that lies in a room itself (`data.errors`) -> wings and
 # modules of any room; a bare `data` stands for all of that room. Inside a wing everybody may import everybody.
-_PLAIN = {"data.errors", "data.timeline", "data.settings", "data.precision", "data.digest", "data.progress"}
+_PLAIN = {
+    "data.errors",
+    "data.timeline",
+    "data.settings",
+    "data.precision",
+    "data.digest",
+    "data.progress",
+    "data.ranks",
+}
 _RECORDS = {"data.annotations", "data.detections", "data.predictions", "data.class_scores", "data.checkpoint"}
 _PIPELINE = {"data", "extract", "detect", "pipeline.config", "pipeline.settings", "pipeline.run_folder"}
 _PIPELINE |= {"pipeline.device"}
@@ -35,6 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "data.precision": {"data.errors"},
     "data.digest": {"data.errors"},
     "data.progress": set(),
+    "data.ranks": {"data.errors"},
     "data/files": _PLAIN,
     **{record: _PLAIN | _RECORDS | {"data/files"} for record in _RECORDS},
     "data.durations": _PLAIN | _RECORDS,

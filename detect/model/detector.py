@@ -24,6 +24,10 @@ class BoundaryEvaluation(nn.Module):
         return self.out(self.hidden(x).relu()).sigmoid()
 
 
+# What a stage says of each proposal, and in how many numbers.
+_FIELDS = (("proposals", 2), ("offsets", 4), ("iou", 2), ("boundary", 2), ("refined", 2))
+
+
 @dataclass(frozen=True)
 class DetectorOutput:
     """What the detector says of a batch.
@@ -46,6 +50,13 @@ class DetectorOutput:
     def averaged_iou(self) -> Tensor:
         """(B, K, 2) classified and regressed IoU, each averaged over the stages."""
         return torch.stack([stage.iou for stage in self.stages]).mean(dim=0)
+
+    def rows(self) -> Tensor:
+        """Everything in one row a video, (B, F); `Detector.output_of` reads it back."""
+        fields = [getattr(stage, name) for stage in self.stages for name, _ in _FIELDS]
+        logits = self.stages[-1].class_logits
+        parts = [self.boundary, *fields, *([] if logits is None else [logits])]
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
 
 
 class Detector(nn.Module):
@@ -81,6 +92,7 @@ class Detector(nn.Module):
         kernels: str = "fast",
     ) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.enhance = Enhancement(in_channels=in_channels, variant=enhancement, kernels=kernels)
         self.boundary = BoundaryEvaluation()
         last = num_stages - 1
@@ -123,6 +135,21 @@ class Detector(nn.Module):
             stages.append(output)
             proposals = output.refined.detach()
         return DetectorOutput(boundary, stages)
+
+    def output_of(self, rows: Tensor, *, num_snippets: int) -> DetectorOutput:
+        """Read outputs back from rows, (B, F), for windows of T snippets and any number of proposals."""
+        sizes = [size for _ in self.stages for _, size in _FIELDS] + [self.num_classes]
+        num_boundary = 2 * num_snippets
+        num_proposals, left = divmod(rows.shape[1] - num_boundary, sum(sizes))
+        assert not left, (rows.shape, sizes)
+        boundary, *fields = rows.split([num_boundary, *(size * num_proposals for size in sizes)], dim=1)
+        shaped = [field.view(len(rows), num_proposals, size) for field, size in zip(fields, sizes)]
+        stages = []
+        for number in range(len(self.stages)):
+            named = {name: shaped[number * len(_FIELDS) + place] for place, (name, _) in enumerate(_FIELDS)}
+            is_last = number == len(self.stages) - 1
+            stages.append(StageOutput(**named, class_logits=shaped[-1] if is_last and self.num_classes else None))
+        return DetectorOutput(boundary.view(len(rows), 2, -1), stages)
 
 
 def _initialise(detector: nn.Module) -> None:

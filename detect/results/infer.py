@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from ...data.cache.source import FeatureSource
 from ...data.predictions import RawPrediction
+from ...data.ranks import ALONE, Ranks
 from ..loading import Batches
 from ..model.detector import Detector
 from ..sampling.proposals import ProposalSampler
@@ -24,29 +26,44 @@ def infer(
     settings: DetectSettings,
     device: torch.device,
     workers: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Iterator[RawPrediction]:
-    """Evaluate all proposals (or the inference grid's) of every window, in order."""
+    """Evaluate all proposals (or the inference grid's) of every window, in order.
+
+    Parameters
+    ----------
+    ranks
+        Processes that take turns with the batches: the first one yields the predictions of all, the others none.
+    """
     detector.eval()
     proposals = ProposalSampler(settings).for_inference().to(device)
     batches = Batches(windows, cache, settings=settings, workers=workers, memory_gib=0.0)
     size = settings.inference.batch
     order = [list(range(i, min(i + size, len(windows)))) for i in range(0, len(windows), size)]
-    for numbers, (features, mask) in zip(order, batches.of(order)):
-        mask = None if mask is None else mask.to(device)
-        output = detector(features.to(device), proposals, mask)
-        segments, iou = output.averaged_boundaries().cpu(), output.averaged_iou().cpu()
-        boundary = output.boundary if mask is None else output.boundary * mask
-        logits = output.stages[-1].class_logits
-        classes = iou.new_zeros(*iou.shape[:2], 0) if logits is None else logits.softmax(dim=2).cpu()
-        for row, number in enumerate(numbers):
-            window = windows[number]
-            yield RawPrediction(
-                video_id=window.video_id,
-                start_seconds=window.span.start_seconds,
-                length_seconds=window.span.length_seconds,
-                duration_seconds=window.duration_seconds,
-                segments=segments[row].numpy(),
-                iou=iou[row].numpy(),
-                boundary=boundary[row].cpu().numpy(),
-                class_scores=classes[row].numpy(),
-            )
+    # In each turn every rank has one batch; in the last one some have none.
+    turns = [order[i : i + ranks.size] for i in range(0, len(order), ranks.size)]
+    own = [turn[ranks.rank] if ranks.rank < len(turn) else [] for turn in turns]
+    for turn, (features, mask) in zip(turns, batches.of(own)):
+        predicted: list[Tensor] = []
+        if features is not None:
+            mask = None if mask is None else mask.to(device)
+            output = detector(features.to(device), proposals, mask)
+            iou = output.averaged_iou()
+            boundary = output.boundary if mask is None else output.boundary * mask
+            logits = output.stages[-1].class_logits
+            classes = iou.new_zeros(*iou.shape[:2], 0) if logits is None else logits.softmax(dim=2)
+            predicted = [each.cpu() for each in (output.averaged_boundaries(), iou, boundary, classes)]
+        for numbers, arrays in zip(turn, ranks.join_arrays(predicted)):
+            for number, *row in zip(numbers, *arrays) if ranks.is_first else ():
+                segments, iou, boundary, classes = (each.numpy() for each in row)
+                window = windows[number]
+                yield RawPrediction(
+                    video_id=window.video_id,
+                    start_seconds=window.span.start_seconds,
+                    length_seconds=window.span.length_seconds,
+                    duration_seconds=window.duration_seconds,
+                    segments=segments,
+                    iou=iou,
+                    boundary=boundary,
+                    class_scores=classes,
+                )

@@ -22,10 +22,19 @@ _PICKED = -1.0  # below every distance
 def sample_by_distance(population: Population, *, count: int, ratio: float, generator: torch.Generator) -> Tensor:
     """Sample by farthest point, (B, k) ascending: the strategy `fps`."""
     assert population.features is not None
-    return sample_fps(population.features, count, generator=generator).sort(dim=1).values
+    picks = sample_fps(
+        population.features,
+        count,
+        generator=generator,
+        num_draws=population.num_draws,
+        first=population.own_draws.start,
+    )
+    return picks.sort(dim=1).values
 
 
-def sample_fps(features: Tensor, count: int, *, generator: torch.Generator) -> Tensor:
+def sample_fps(
+    features: Tensor, count: int, *, generator: torch.Generator, num_draws: int | None = None, first: int = 0
+) -> Tensor:
     """Pick points by farthest Euclidean distance, the first one at random (Alg. 2).
 
     Of equal distances the first row is picked; no row is picked twice.
@@ -38,6 +47,8 @@ def sample_fps(features: Tensor, count: int, *, generator: torch.Generator) -> T
         Points k to pick of a video.
     generator
         Where the first point comes from (on the CPU).
+    num_draws, first
+        The videos are numbers `first` .. `first` + B - 1 of so many, which draw together; none: of themselves alone.
 
     Returns
     -------
@@ -50,7 +61,8 @@ def sample_fps(features: Tensor, count: int, *, generator: torch.Generator) -> T
         The features are not finite.
     """
     num_videos, num_items, _ = features.shape
-    starts = torch.randint(max(num_items, 1), (num_videos,), generator=generator).tolist()
+    drawn = torch.randint(max(num_items, 1), (num_videos if num_draws is None else num_draws,), generator=generator)
+    starts = drawn[first : first + num_videos].tolist()
     if not count or not num_videos:
         return torch.empty(num_videos, count, dtype=torch.int64, device=features.device)
 

@@ -27,10 +27,11 @@ def sample_by_diversity(population: Population, *, count: int, ratio: float, gen
     assert population.features is not None
     # Rows of unit length. In float64, so that equal directions stay equal.
     rows = F.normalize(population.features.detach().double(), dim=-1)
-    return sample_kdpp(rows, count, jitter=COSINE_JITTER, generator=generator)
+    first = population.own_draws.start
+    return sample_kdpp(rows, count, jitter=COSINE_JITTER, generator=generator, first=first)
 
 
-def sample_kdpp(factor: Tensor, count: int, *, jitter: float, generator: torch.Generator) -> Tensor:
+def sample_kdpp(factor: Tensor, count: int, *, jitter: float, generator: torch.Generator, first: int = 0) -> Tensor:
     """Sample sets with probability det(L_S) / sum of all such, where L = X X^T + jitter I (method, section 4).
 
     Parameters
@@ -43,6 +44,8 @@ def sample_kdpp(factor: Tensor, count: int, *, jitter: float, generator: torch.G
         Added identity: above 0, k may exceed the rank of X.
     generator
         Where the randomness comes from (on the CPU).
+    first
+        Number of the first video among those that draw together.
 
     Returns
     -------
@@ -59,7 +62,7 @@ def sample_kdpp(factor: Tensor, count: int, *, jitter: float, generator: torch.G
         return torch.arange(count, device=factor.device).expand(factor.shape[0], count)
     seed = int(torch.randint(2**62, (1,), generator=generator))
     # Each video draws by itself, so that what one draws does not depend on the others.
-    videos = [(video, np.random.default_rng([seed, number])) for number, video in enumerate(factor.detach())]
+    videos = [(video, np.random.default_rng([seed, number])) for number, video in enumerate(factor.detach(), first)]
 
     def sample(video: tuple[Tensor, np.random.Generator]) -> np.ndarray:
         return Spectrum.of(video[0]).sample(count, jitter=jitter, random=video[1])

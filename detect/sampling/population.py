@@ -6,7 +6,7 @@ Neither snippets nor proposals are known here: sizes, a lattice or features in, 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,16 +24,23 @@ class Population:
     num_draws, num_items
         B and N.
     features
-        (B, N, C), for strategies that need them.
+        (B, N, C), for strategies that need them; of the draws `own`.
     cells
         (N, 2) start and duration, where the items are a lattice's cells: all that fit into T snippets, of durations 1
         to D, in any order; none where they are a sequence.
+    own
+        Draws that are wanted; the others only move the generator on, as if they were. None: all.
     """
 
     num_draws: int
     num_items: int
     features: Tensor | None = None
     cells: Tensor | None = None
+    own: range | None = None
+
+    @property
+    def own_draws(self) -> range:
+        return range(self.num_draws) if self.own is None else self.own
 
     def same_for_all(self, rows: Tensor) -> Tensor:
         """Give every draw the same rows, (k,) -> (B, k)."""
@@ -70,6 +77,7 @@ def sample_sequence(
     count: int,
     generator: torch.Generator,
     features: Tensor | None = None,
+    own: range | None = None,
 ) -> Tensor:
     """Choose `count` of the items of a sequence, anew for each draw.
 
@@ -84,15 +92,17 @@ def sample_sequence(
     generator
         Where the randomness comes from (on the CPU).
     features
-        (B, N, C), for strategies that need them.
+        (B, N, C), for strategies that need them; of the draws `own`.
+    own
+        Draws that are wanted; the others only move the generator on, as if they were. None: all.
 
     Returns
     -------
     Tensor
-        (B, k) int64, ascending, on the features' device (else on the CPU).
+        (B, k) int64, ascending, on the features' device (else on the CPU); of the draws `own`.
     """
     assert 0 <= count <= num_items, (count, num_items)
-    population = Population(num_draws, num_items, features)
+    population = Population(num_draws, num_items, features, own=own)
     return _sample(strategy, population, count=count, ratio=count / max(num_items, 1), generator=generator)
 
 
@@ -104,6 +114,7 @@ def sample_lattice(
     ratio: float,
     generator: torch.Generator,
     features: Tensor | None = None,
+    own: range | None = None,
 ) -> Tensor:
     """Choose a share of a lattice's cells, anew for each draw (APS, method, section 4).
 
@@ -118,33 +129,38 @@ def sample_lattice(
     generator
         Where the randomness comes from (on the CPU).
     features
-        (B, K, C), for strategies that need them.
+        (B, K, C), for strategies that need them; of the draws `own`.
+    own
+        Draws that are wanted; the others only move the generator on, as if they were. None: all.
 
     Returns
     -------
     Tensor
-        (B, n) int64 rows of `cells`, ascending, on the features' device (else on the CPU).
+        (B, n) int64 rows of `cells`, ascending, on the features' device (else on the CPU); of the draws `own`.
 
     Raises
     ------
     EtadError
         The strategy is unknown, the ratio is none, or a block of that size does not fit.
     """
-    population = Population(num_draws, len(cells), features, cells)
+    population = Population(num_draws, len(cells), features, cells, own)
     count = sample_size(strategy, len(cells), ratio)
     return _sample(strategy, population, count=count, ratio=ratio, generator=generator)
 
 
 def _sample(strategy: str, population: Population, *, count: int, ratio: float, generator: torch.Generator) -> Tensor:
-    row = find_strategy(strategy, gradients=False)
+    row, own = find_strategy(strategy, gradients=False), population.own_draws
     if count == population.num_items:
-        return population.same_for_all(torch.arange(count))
+        return population.same_for_all(torch.arange(count))[own.start : own.stop]
     if row.needs == "features":
-        assert population.features is not None, f"{strategy} chooses by features"
-        shape = (population.num_draws, population.num_items)
+        if population.features is None:
+            assert not own, f"{strategy} chooses by features"
+            population = replace(population, features=torch.empty(0, population.num_items, 1))
+        assert population.features is not None
+        shape = (len(own), population.num_items)
         assert population.features.shape[:2] == shape, (population.features.shape, shape)
     rows: Tensor = row.load()(population, count=count, ratio=ratio, generator=generator)
-    return rows
+    return rows if row.needs == "features" else rows[own.start : own.stop]
 
 
 def _check_ratio(ratio: float) -> None:

@@ -34,13 +34,22 @@ class ProposalSampler:
                     f"Set it to {1 / len(self.all):.2g} or more."
                 )
 
-    def __call__(self, enhanced: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(
+        self,
+        enhanced: Tensor | None,
+        generator: torch.Generator,
+        *,
+        num_videos: int | None = None,
+        own: range | None = None,
+    ) -> Tensor:
         """Draw a training step's proposals anew for each video.
 
         Parameters
         ----------
         enhanced
-            (B, 256, T) enhanced features, for strategies that look at them.
+            (B, 256, T) enhanced features, for strategies that look at them; none where there is no video of one's own.
+        num_videos, own
+            How many videos draw together, and which of them are one's own, B; none: those alone.
 
         Returns
         -------
@@ -48,17 +57,21 @@ class ProposalSampler:
             (B, K, 2), or (K, 2) where the strategy takes the same of every video; on the CPU.
         """
         strategy = find_strategy(self.sampling.strategy, gradients=False)
-        features = self._features(enhanced) if strategy.needs == "features" else None
+        features = self._features(enhanced) if strategy.needs == "features" and enhanced is not None else None
+        if num_videos is None:
+            assert enhanced is not None
+            num_videos = len(enhanced)
         rows = sample_lattice(
             strategy.name,
             self.cells,
-            num_draws=len(enhanced),
+            num_draws=num_videos,
             ratio=self.sampling.ratio,
             generator=generator,
             features=features,
+            own=own,
         )
         shares = strategy.same_for_all or rows.shape[1] == len(self.all)
-        return self.all[(rows[0] if shares else rows).cpu()]
+        return self.all[(rows[0] if shares and len(rows) else rows).cpu()]
 
     def for_validation(self) -> Tensor:
         """The grid's proposals, which all videos share, (K, 2)."""

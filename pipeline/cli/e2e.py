@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import Common, common_options, path_sets
+from .options import Common, common_options, is_first_rank, path_sets
 from .result import print_result
 
 _FILE = click.Path(path_type=Path)
@@ -64,7 +64,8 @@ def e2e(
         report=lambda text: click.echo(text, err=True),
     )
     status = print_result(result, describe_missing(sources), result.summary)
-    plot_curves(run.e2e / "log.jsonl", run.plots / "e2e_curves.png")
+    if is_first_rank():
+        plot_curves(run.e2e / "log.jsonl", run.plots / "e2e_curves.png")
     click.echo(f"encoder, checkpoints, detections and metrics -> {run.e2e}, curves -> {run.plots}")
     return status
 

@@ -5,18 +5,20 @@ Commands parse, call the library and print. torch is imported inside their bodie
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ... import __version__
 from ...data.errors import EtadError, nearest
-from .options import Common, common_options
+from .options import Common, common_options, is_first_rank
 
 # Threads that wait for each other sleep, and do not spin: on a machine with anything else to do, spinning makes small
 # products ten times slower. torch's OpenMP reads this when it is loaded, which is later than here.
@@ -87,11 +89,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(run(arguments))
 
 
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Of processes that work together, the first one tells; the others speak up where something is wrong."""
+    os.environ["TQDM_DISABLE"] = "1"
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; every way out gets its own status and, where something is wrong, one sentence."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
-        status = cli.main(args=None if arguments is None else list(arguments), prog_name="etad", standalone_mode=False)
+        with contextlib.nullcontext() if is_first_rank() else _silence():
+            status = cli.main(
+                args=None if arguments is None else list(arguments), prog_name="etad", standalone_mode=False
+            )
         return status if isinstance(status, int) else DONE
     except EtadError as error:
         click.echo(f"etad: {error}", err=True)

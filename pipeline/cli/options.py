@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,16 @@ _OPTIONS = (
 _NAMES = ("config", "out", "sets", "seed", "device", "workers")
 
 
+# Commands that the processes of a job do together, and those that no such job can do; all others are the first one's.
+_TOGETHER = ("extract", "detect", "e2e")
+_ALONE = ("demo", "pretrain", "profile", "reproduce")
+
+
+def is_first_rank() -> bool:
+    """Whether this process is alone, or the first of those that `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
+
+
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the shared options; it receives a `Common` as its first argument."""
 
@@ -78,6 +89,15 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
         before = context.find_root().obj or Common()
         common = before.updated(*(kwargs.pop(name) for name in _NAMES))
         context.find_root().obj = common
+        if context.parent is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            if context.info_name in _TOGETHER:
+                from ...data.ranks import current_ranks
+
+                current_ranks().wait()  # until the first one has done what only it does
+            elif context.info_name in _ALONE:
+                raise click.UsageError(f"`{context.info_name}` works in one process: call it without torchrun.")
+            elif not is_first_rank():
+                return 0
         return command(common, *args, **kwargs)
 
     for option in reversed(_OPTIONS):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import Common, common_options, path_sets
+from .options import Common, common_options, is_first_rank, path_sets
 from .result import print_result
 
 _FILE = click.Path(path_type=Path)
@@ -141,6 +141,8 @@ def detect(
         device=choose_device(config.device),
     )
     status = print_result(result, result.summary)
+    if not is_first_rank():
+        return status
     if train:
         curves = plot_curves(run.detect / "log.jsonl", run.plots / "curves.png")
         click.echo(f"detections, metrics and checkpoints -> {run.detect}, curves -> {curves}")

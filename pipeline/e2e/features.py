@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from ...data.cache.source import MemoryFeatures
 from ...data.digest import digest_of, tensor_chunks
 from ...data.progress import progress_bar
+from ...data.ranks import ALONE, Ranks
 from ...data.timeline import Timing
 from ...extract.clips import ClipPlan, Failure, clip_batches
 from ...extract.encode import encode_batches
@@ -30,13 +32,22 @@ def encode_in_memory(
     folder: Path,
     device: torch.device,
     title: str,
+    ranks: Ranks = ALONE,
 ) -> tuple[MemoryFeatures, list[Failure]]:
-    """Encode videos as extraction does, and keep their features; videos that fail are left out and returned."""
+    """Encode videos as extraction does, and keep their features; videos that fail are left out and returned.
+
+    Parameters
+    ----------
+    ranks
+        Processes that share the videos; all of them get the features of all.
+    """
     features, timings, failed = {}, {}, []
     was_training = encoder.training
     encoder.eval()
-    decoded = clip_batches(files, plan, batch_clips=batch_clips, workers=workers)
-    with contextlib.closing(decoded), progress_bar(title, unit="video", total=len(files)) as bar:
+    dealt = ranks.deal({id: path.stat().st_size if path.exists() else 0 for id, path in files.items()})
+    own = {id: path for id, path in files.items() if id in dealt}
+    decoded = clip_batches(own, plan, batch_clips=batch_clips, workers=workers)
+    with contextlib.closing(decoded), progress_bar(title, unit="video", total=len(own)) as bar:
         for item in encode_batches(encoder, decoded, device=device, dtype=dtype):
             if isinstance(item, Failure):
                 failed.append(item)
@@ -44,6 +55,19 @@ def encode_in_memory(
                 features[item.video_id], timings[item.video_id] = item.features, Timing.of(item.timeline)
             bar.update()
     encoder.train(was_training)
+    if ranks.size > 1:
+        said = ranks.exchange(
+            {"timings": {id: asdict(timing) for id, timing in timings.items()}, "failed": [f.as_row() for f in failed]}
+        )
+        joined = ranks.join_arrays([torch.from_numpy(each) for each in features.values()])
+        failed = [Failure.of_row(row) for rank in said for row in rank["failed"]]
+        found = {
+            id: (array.numpy(), Timing(**fields))
+            for rank, arrays in zip(said, joined)
+            for (id, fields), array in zip(rank["timings"].items(), arrays)
+        }
+        features = {id: found[id][0] for id in files if id in found}
+        timings = {id: found[id][1] for id in files if id in found}
     digest = features_digest(files, plan, encoder=encoder, dtype=dtype)
     return MemoryFeatures(folder, encoder.channels, digest, features, timings), failed
 

@@ -15,6 +15,7 @@ from ...data.detections import read_detections
 from ...data.digest import file_sha256, tensors_digest, values_digest
 from ...data.errors import counted
 from ...data.files.atomic import write_json
+from ...data.ranks import Ranks
 from ...detect.model.build import load_detector
 from ...extract.clips import Failure
 from ...extract.encoders.encoder import Encoder
@@ -40,6 +41,7 @@ def infer_tuned(
     scores: Path | None,
     cache: Path | None,
     device: torch.device,
+    ranks: Ranks,
 ) -> Evaluation | None:
     """Encode what is tested (and what a video classifier learns from), infer and evaluate, unless that was done.
 
@@ -68,7 +70,9 @@ def infer_tuned(
     if cache is None:
         name = features_digest(files, how["plan"], encoder=encoder, dtype=how["dtype"])
     else:
-        features = _cached(config, notes, files, encoder=encoder, weights=weights, cache=cache, device=device)
+        features = _cached(
+            config, notes, files, encoder=encoder, weights=weights, cache=cache, device=device, ranks=ranks
+        )
         name = "" if features is None else features.digest
     made_from = values_digest(
         {
@@ -82,20 +86,23 @@ def infer_tuned(
         }
     )
     stamp, results = notes.folder / "inference.json", notes.folder / "detections.json"
-    done = _read_stamp(stamp)
-    if results.exists() and done.get("made_from") == made_from:
+    done = ranks.broadcast(_read_stamp(stamp) if results.exists() else {})
+    if done.get("made_from") == made_from:
         notes.lines.append("inference skipped: detections.json is up to date")
-        notes.failed |= {id: Failure(id, Path(path), reason) for id, path, reason in done["failed"]}
+        notes.failed |= {row[0]: Failure.of_row(row) for row in done["failed"]}
+        if not ranks.is_first:
+            return None
         return measure(config, notes, annotations, read_detections(results), tious=settings.tious)
     failed: list[Failure] = []
     if cache is None:
         with threads_for(encoder):
-            features, failed = encode_in_memory(files, encoder=encoder, title="e2e: encode", **how)
+            features, failed = encode_in_memory(files, encoder=encoder, title="e2e: encode", ranks=ranks, **how)
         notes.failed |= {failure.video_id: failure for failure in failed}
     if features is None or not any(video.id in features.ids for video in tested):
         notes.lines.append(f"no inference: none of {counted(len(tested), 'test video')} could be encoded")
         return None
-    stamp.unlink(missing_ok=True)  # or, stopped on the way, it would vouch for detections that are not its own
+    if ranks.is_first:
+        stamp.unlink(missing_ok=True)  # or, stopped on the way, it would vouch for detections that are not its own
     evaluation = infer_and_evaluate(
         config,
         notes,
@@ -106,9 +113,10 @@ def infer_tuned(
         checkpoint_classifier=None,
         device=device,
         title="e2e",
+        ranks=ranks,
     )
-    unread = [[failure.video_id, str(failure.path), failure.reason] for failure in failed]
-    write_json(stamp, {"made_from": made_from, "failed": unread})
+    if ranks.is_first:
+        write_json(stamp, {"made_from": made_from, "failed": [failure.as_row() for failure in failed]})
     return evaluation
 
 
@@ -121,11 +129,19 @@ def _cached(
     weights: Path,
     cache: Path,
     device: torch.device,
+    ranks: Ranks,
 ) -> FeatureCache | None:
     """Extract what the cache does not have of these videos, exactly as `extract --weights` does; none: all failed."""
     with threads_for(encoder):
         report = extract_with(
-            encoder, file_sha256(weights), config=config, files=files, cache=cache, shard=None, device=device
+            encoder,
+            file_sha256(weights),
+            config=config,
+            files=files,
+            cache=cache,
+            shard=None,
+            device=device,
+            ranks=ranks,
         )
     notes.failed |= {failure.video_id: failure for failure in report.failed}
     made = f"{counted(len(report.done), 'video')} encoded, {len(report.skipped)} there already"

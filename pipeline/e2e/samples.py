@@ -13,7 +13,13 @@ from .sgs import ByGradient, Samples
 
 
 def draw_samples(
-    strategy: str, lengths: Sequence[int], *, ratio: float, chunk: int, generator: torch.Generator
+    strategy: str,
+    lengths: Sequence[int],
+    *,
+    ratio: float,
+    chunk: int,
+    generator: torch.Generator,
+    own: range | None = None,
 ) -> Samples:
     """Draw a share of each video's snippets, or say how they are to be drawn once more is known.
 
@@ -25,33 +31,53 @@ def draw_samples(
         Snippets of each video.
     ratio, chunk
         Share to sample, rounded up to whole chunks.
+    own
+        Videos to draw for; the others only move the generator on, as if it had been for them, too. None: all.
     """
+    own = range(len(lengths)) if own is None else own
     counts = [sample_size(strategy, length, ratio, chunk=chunk) for length in lengths]
     row = find_strategy(strategy, gradients=True)
     if row.needs == "gradients":
         sample_by_norm = row.load()
 
         def by_gradients(gradients: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-            norms = [part.norm(dim=1).cpu() for part in gradients]
-            return [sample_by_norm(part, count, generator=generator) for part, count in zip(norms, counts)]
+            norms = [torch.ones(length) for length in lengths]
+            norms[own.start : own.stop] = [part.norm(dim=1).cpu() for part in gradients]
+            drawn = [sample_by_norm(part, count, generator=generator) for part, count in zip(norms, counts)]
+            return drawn[own.start : own.stop]
 
         return ByGradient(by_gradients)
     if row.needs == "features":
 
         def by_features(features: Sequence[Tensor]) -> list[Tensor]:
-            return [_one(strategy, len(part), count, generator, part).cpu() for part, count in zip(features, counts)]
+            of_own = dict(zip(own, features))
+            drawn = [
+                _draw(strategy, length, count, generator, features=of_own.get(number), skip=number not in own)
+                for number, (length, count) in enumerate(zip(lengths, counts))
+            ]
+            return [sample for each in drawn for sample in each.cpu()]
 
         return by_features
-    return [_one(strategy, length, count, generator, None) for length, count in zip(lengths, counts)]
+    drawn = [_draw(strategy, length, count, generator) for length, count in zip(lengths, counts)]
+    return [sample for each in drawn[own.start : own.stop] for sample in each]
 
 
-def _one(strategy: str, length: int, count: int, generator: torch.Generator, features: Tensor | None) -> Tensor:
-    (sample,) = sample_sequence(
+def _draw(
+    strategy: str,
+    length: int,
+    count: int,
+    generator: torch.Generator,
+    *,
+    features: Tensor | None = None,
+    skip: bool = False,
+) -> Tensor:
+    """Draw for one video, (1, k); skipped, (0, k)."""
+    return sample_sequence(
         strategy,
         num_draws=1,
         num_items=length,
         count=count,
         generator=generator,
         features=None if features is None else features[None],
+        own=range(0) if skip else range(1),
     )
-    return sample

@@ -13,6 +13,7 @@ from ...data.annotations import Annotations
 from ...data.digest import tensors_digest, values_digest
 from ...data.errors import EtadError
 from ...data.precision import choose_dtype, choose_training_dtype
+from ...data.ranks import ALONE, Ranks
 from ...detect.loading import Batches
 from ...detect.model.build import Trained, build_detector, load_detector
 from ...detect.model.detector import Detector
@@ -44,6 +45,8 @@ class E2eSetup:
     ----------
     bound
         The settings that the run is bound to.
+    ranks
+        Processes that share the work.
     """
 
     config: Config
@@ -53,6 +56,7 @@ class E2eSetup:
     device: torch.device
     notes: StageNotes
     bound: Mapping[str, Any]
+    ranks: Ranks = ALONE
     plan: StepPlan | None = None
 
     def trainer(self, encoder: Encoder, weights_sha256: str, start: tuple[Path, Trained] | None) -> E2eTrainer:
@@ -108,7 +112,7 @@ class E2eSetup:
         autocast = _autocast(settings.precision, self.device)
         if settings.memory == "sgs" and settings.memory_budget_gib is not None:
             self.plan = plan_step(
-                settings,
+                settings.model_copy(update={"batch": max(self.ranks.counts(settings.batch))}),
                 detect,
                 encoder=encoder,
                 detector=detector,
@@ -117,9 +121,8 @@ class E2eSetup:
                 device=self.device,
                 autocast=autocast,
             )
-            settings = settings.model_copy(
-                update={"micro_batch": self.plan.micro_batch, "first_pass_cache": self.plan.first_pass_cache}
-            )
+            micro_batch, cached = self.ranks.broadcast([self.plan.micro_batch, self.plan.first_pass_cache])
+            settings = settings.model_copy(update={"micro_batch": micro_batch, "first_pass_cache": cached})
         return E2eTrainer(
             settings,
             detect,
@@ -140,6 +143,7 @@ class E2eSetup:
             folder=self.notes.folder,
             device=self.device,
             autocast=autocast,
+            ranks=self.ranks,
         )
 
     def validation_loss(
@@ -152,7 +156,7 @@ class E2eSetup:
         if not config.e2e.validate_epochs or not files:
             return None
         features, failed = encode_in_memory(
-            files, encoder=encoder, title="e2e: validate", **encoding(config, files, self.device)
+            files, encoder=encoder, title="e2e: validate", ranks=self.ranks, **encoding(config, files, self.device)
         )
         self.notes.failed |= {failure.video_id: failure for failure in failed}
         if not features.ids:
@@ -165,7 +169,7 @@ class E2eSetup:
             training=False,
         )
         return mean_loss(
-            Objective(detect),
+            Objective(detect, self.ranks),
             detector,
             windows,
             Batches(windows, features, settings=detect, workers=0, memory_gib=0.0).of,

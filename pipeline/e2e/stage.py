@@ -12,6 +12,7 @@ import torch
 from ...data.annotations import Annotations
 from ...data.checkpoint import load_checkpoint, save_checkpoint
 from ...data.files.atomic import remove_leftovers
+from ...data.ranks import Ranks, current_ranks
 from ...detect.model.build import check_channels
 from ...extract.encoders.encoder import Encoder
 from ...extract.weights.load import encoder_checkpoint
@@ -63,6 +64,7 @@ def run_e2e(
     EtadError
         Settings, weights, detector and videos do not go together; nothing can be sampled; too many videos fail.
     """
+    ranks = current_ranks()
     check_clips(config)
     check_files(config, annotations, sources.files)
     validation_videos(config, annotations)
@@ -76,11 +78,13 @@ def run_e2e(
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
     check_channels(config.detect, encoder.channels, config.encoder.name)
     with run.bind("e2e", config) as bound:
-        remove_leftovers(run.e2e)
-        setup = E2eSetup(config, run, sources, annotations, device, notes, bound)
+        if ranks.is_first:
+            remove_leftovers(run.e2e)
+        setup = E2eSetup(config, run, sources, annotations, device, notes, bound, ranks)
         trainer = setup.trainer(encoder, weights_sha256, find_detector(config, run, init_detector))
         if setup.plan is not None:
-            report(setup.plan.text())
+            if ranks.is_first:
+                report(setup.plan.text())
             trainer.watches_memory = True
         with threads_for(encoder):
             train_on(trainer, notes, title="e2e")
@@ -89,7 +93,7 @@ def run_e2e(
             notes.lines.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
         notes.failed |= trainer.failed
         chosen = trainer.last.with_name(f"{config.detect.inference.checkpoint}.pt")
-        _write_encoder(tuned, load_checkpoint(chosen), encoder, config)
+        _write_encoder(tuned, load_checkpoint(chosen), encoder, config, ranks)
         evaluation = infer_tuned(
             config,
             notes,
@@ -101,13 +105,20 @@ def run_e2e(
             scores=scores,
             cache=features,
             device=device,
+            ranks=ranks,
         )
     return notes.result(evaluation)
 
 
-def _write_encoder(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config) -> None:
+def _write_encoder(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config, ranks: Ranks) -> None:
     """Load the chosen checkpoint's encoder, and write it as weights that extraction takes."""
     encoder.load_state_dict(chosen["encoder"])
+    if ranks.is_first:
+        _write_weights(path, chosen, encoder, config)
+    ranks.wait()
+
+
+def _write_weights(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config) -> None:
     if path.exists():
         written = load_checkpoint(path).get("encoder", {})
         with contextlib.suppress(KeyError):

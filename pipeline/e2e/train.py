@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...data.errors import EtadError
+from ...data.ranks import ALONE, Ranks
 from ...detect.loading import collate
 from ...detect.loop import EpochTraining, build_optimizer
 from ...detect.model.detector import Detector
@@ -77,13 +78,14 @@ class E2eTrainer(EpochTraining):
         folder: Path,
         device: torch.device,
         autocast: torch.dtype | None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.settings, self.detect, self.device = settings, detect, device
         self.encoder, self.detector, self.clips, self.autocast = encoder, detector, clips, autocast
         self.validation_loss = validation_loss
         self.failed = {failure.video_id: failure for failure in failed}
         self.num_videos = len({window.cache_id for window in clips.windows} | set(self.failed))
-        self.objective = Objective(detect)
+        self.objective = Objective(detect, ranks)
         self.advice = f"Lower e2e.encoder_lr={settings.encoder_lr:g} or e2e.detector_lr={settings.detector_lr:g}."
         self.watches_memory = False
         self.peak_bytes: int | None = None
@@ -109,6 +111,7 @@ class E2eTrainer(EpochTraining):
             clip_norm=settings.clip_norm,
             checkpoint_seconds=settings.checkpoint_seconds,
             origin=origin,
+            ranks=ranks,
         )
 
     def end_epoch(self, *, seconds: float, steps: int) -> None:
@@ -144,40 +147,55 @@ class E2eTrainer(EpochTraining):
 
     def _learn(self, numbers: Sequence[int], frames: Sequence[Tensor | Failure]) -> float:
         """Take one step on the windows whose frames could be read; returns the loss, nan where there are none."""
-        windows, videos = [], []
-        for number, each in zip(numbers, frames):
-            if isinstance(each, Failure):
-                self.failed[each.video_id] = each
+        # 1. Which windows those are, of all ranks.
+        videos = [each for each in frames if not isinstance(each, Failure)]
+        failures = self.ranks.exchange([each.as_row() if isinstance(each, Failure) else None for each in frames])
+        of_numbers = [row for rows in failures for row in rows]
+        for row in of_numbers:
+            if row is not None:
+                self.failed[row[0]] = Failure.of_row(row)
                 self._check_failing()
-            else:
-                windows.append(self.clips.windows[number])
-                videos.append(each)
+        windows = [self.clips.windows[number] for number, row in zip(numbers, of_numbers) if row is None]
+        counts = [sum(row is None for row in rows) for rows in failures]
         if not windows:
             return float("nan")
         parts: dict[str, Tensor] = {}
 
         def loss_of(features: Sequence[Tensor]) -> Tensor:
             generator = step_generator(self.seed, Stream.LOSS, self.state.epoch, self.state.step)
-            values, mask = collate(features, self.detect.num_snippets)
-            parts.update(self.objective(self.detector, windows, values, mask, generator=generator, training=True))
+            values, mask = collate(features, self.detect.num_snippets) if features else (None, None)
+            parts.update(
+                self.objective(self.detector, windows, values, mask, generator=generator, training=True, counts=counts)
+            )
             self._check_finite(parts["loss"])
             return parts["loss"]
 
+        # 2. Back through the detector and, of the sampled snippets, the encoder.
         self.optimizer.zero_grad(set_to_none=True)
-        self._backward(videos, loss_of)
+        if videos:
+            self._backward(videos, loss_of, [window.count for window in windows], self.ranks.own(counts))
+        else:
+            loss_of([])
         return self._update(parts | {"steps": torch.ones(())})
 
-    def _backward(self, videos: Sequence[Tensor], loss_of: Callable[[Sequence[Tensor]], Tensor]) -> SgsStep:
+    def _backward(
+        self,
+        videos: Sequence[Tensor],
+        loss_of: Callable[[Sequence[Tensor]], Tensor],
+        lengths: Sequence[int],
+        own: range,
+    ) -> SgsStep:
         settings = self.settings
         if settings.memory != "sgs":
             recompute = settings.memory == "checkpoint"
             return full_step(self.encoder, videos, loss_of, recompute=recompute, autocast=self.autocast)
         samples = draw_samples(
             settings.strategy,
-            [len(video) for video in videos],
+            lengths,
             ratio=settings.ratio,
             chunk=settings.chunk,
             generator=step_generator(self.seed, Stream.SNIPPETS, self.state.epoch, self.state.step),
+            own=own,
         )
         return sgs_step(
             self.encoder,
@@ -200,10 +218,10 @@ class E2eTrainer(EpochTraining):
 
     def _checkpoint(self) -> dict[str, Any]:
         state = detector_checkpoint(self.detector, self.optimizer, self.state, settings=self.detect, origin=self.origin)
-        state["failed"] = [[id, str(failure.path), failure.reason] for id, failure in self.failed.items()]
+        state["failed"] = [failure.as_row() for failure in self.failed.values()]
         return state | encoder_checkpoint(self.encoder, name=self.origin.source["encoder"])
 
     def _restore(self, saved: Mapping[str, Any]) -> TrainState:
         self.encoder.load_state_dict(saved["encoder"])
-        self.failed |= {id: Failure(id, Path(path), reason) for id, path, reason in saved["failed"]}
+        self.failed |= {row[0]: Failure.of_row(row) for row in saved["failed"]}
         return restore_training_state(saved, self.detector, self.optimizer)

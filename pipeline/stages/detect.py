@@ -15,6 +15,7 @@ from ...data.class_scores import read_class_scores
 from ...data.digest import values_digest
 from ...data.errors import EtadError
 from ...data.progress import step_bar
+from ...data.ranks import Ranks, current_ranks
 from ...detect.loop import EpochTraining
 from ...detect.model.build import Trained, check_channels, load_detector
 from ...detect.train import Trainer
@@ -82,7 +83,7 @@ def detect(
     checkpoint
         A trained detector: nothing is trained.
     """
-    notes = StageNotes(run.detect)
+    notes, ranks = StageNotes(run.detect), current_ranks()
     check_cache(cache, config)
     notes.lines += cache.reading_notes()
     check_channels(config.detect, cache.channels, cache.path)
@@ -95,11 +96,19 @@ def detect(
         if checkpoint is None:
             bound = held.enter_context(run.bind("detect", config))
             checkpoint = _train(
-                config, notes, cache=cache, annotations=annotations, bound=bound, device=device, title=title
+                config,
+                notes,
+                cache=cache,
+                annotations=annotations,
+                bound=bound,
+                device=device,
+                title=title,
+                ranks=ranks,
             )
         else:
             held.enter_context(run.hold("detect"))
-            run.save_config(config)
+            if ranks.is_first:
+                run.save_config(config)
             checkpoint_classifier = checkpoint.parent.parent / "classifier.pt"
         trained = load_detector(checkpoint)
         _check_features(trained, cache, checkpoint)
@@ -113,6 +122,7 @@ def detect(
             checkpoint_classifier=checkpoint_classifier,
             device=device,
             title=title,
+            ranks=ranks,
         )
     return notes.result(evaluation)
 
@@ -157,6 +167,7 @@ def _train(
     bound: Mapping[str, Any],
     device: torch.device,
     title: str,
+    ranks: Ranks,
 ) -> Path:
     settings = config.detect.model_copy(update={"in_channels": cache.channels})
     classes = training_classes(annotations, config.data.train_subset)
@@ -192,6 +203,7 @@ def _train(
         device=device,
         seed=config.seed,
         workers=config.workers,
+        ranks=ranks,
     )
     train_on(trainer, notes, title=title)
     return trainer.last.with_name(f"{settings.inference.checkpoint}.pt")

@@ -10,6 +10,7 @@ import torch
 
 from ...data.annotations import Annotations, match_ids
 from ...data.errors import EtadError, counted, listing
+from ...data.ranks import ALONE, Ranks, current_ranks
 from ...data.video.video import find_videos
 from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
 from ...extract.run import ExtractReport
@@ -131,6 +132,7 @@ def extract(
         shard=shard,
         device=device,
         stated_seconds=sources.stated_seconds,
+        ranks=current_ranks(),
     )
     made = f"{counted(len(report.done), 'video')} extracted"
     counts = f"{made}, {len(report.skipped)} there already, {len(report.failed)} failed"
@@ -157,6 +159,7 @@ def extract_with(
     shard: tuple[int, int] | None,
     device: torch.device,
     stated_seconds: Mapping[str, float] | None = None,
+    ranks: Ranks = ALONE,
 ) -> ExtractReport:
     """Extract what a cache does not have, as a config says."""
     return run_extraction(
@@ -171,6 +174,7 @@ def extract_with(
         device=device,
         shard=shard,
         stated_seconds=stated_seconds,
+        ranks=ranks,
     )
 
 

@@ -18,6 +18,7 @@ from ...data.errors import EtadError
 from ...data.files.atomic import write_json
 from ...data.predictions import predictions_digest, read_predictions, write_predictions
 from ...data.progress import progress_bar
+from ...data.ranks import ALONE, Ranks
 from ...data.settings import Mark, marks
 from ...detect.model.build import Trained
 from ...detect.results.infer import infer
@@ -72,6 +73,7 @@ def infer_and_evaluate(
     checkpoint_classifier: Path | None,
     device: torch.device,
     title: str,
+    ranks: Ranks = ALONE,
 ) -> Evaluation | None:
     """Infer, label and evaluate; infers only where the raw predictions are not those of these very features.
 
@@ -83,6 +85,8 @@ def infer_and_evaluate(
         File of video-level class scores.
     checkpoint_classifier
         The video classifier of a checkpoint that came from elsewhere.
+    ranks
+        Processes that infer together; the first one does all that comes after.
     """
     settings = inference_settings(trained, config, scores)
     folder = notes.folder
@@ -93,15 +97,27 @@ def infer_and_evaluate(
     note_windows(notes, config.data.test_subset, report)
     raw = folder / "raw.h5"
     model_digest = _model_digest(trained, features, windows, settings)
-    if predictions_digest(raw) == model_digest:
+    if ranks.broadcast(predictions_digest(raw) == model_digest):
         notes.lines.append("inference skipped: raw.h5 is up to date")
     else:
         trained.detector.compute_with(precision=settings.heads_precision, kernels=settings.kernels)
         predictions = infer(
-            trained.detector.to(device), windows, features, settings=settings, device=device, workers=config.workers
+            trained.detector.to(device),
+            windows,
+            features,
+            settings=settings,
+            device=device,
+            workers=config.workers,
+            ranks=ranks,
         )
-        bar = progress_bar(f"{title}: infer", predictions, unit="window", total=len(windows))
-        write_predictions(raw, bar, model_digest=model_digest)
+        if ranks.is_first:
+            bar = progress_bar(f"{title}: infer", predictions, unit="window", total=len(windows))
+            write_predictions(raw, bar, model_digest=model_digest)
+        else:
+            for _ in predictions:  # the first rank gets them all
+                pass
+    if not ranks.is_first:
+        return None
 
     # 2. Labels, then detections.
     source = None

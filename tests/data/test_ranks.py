@@ -1,0 +1,108 @@
+"""Several real processes come to what one comes to; the arithmetic of sharing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import miniature
+import miniature_e2e
+import pytest
+import rank_worker
+import torch
+
+from etad.data.checkpoint import load_checkpoint
+from etad.data.ranks import ALONE, Ranks
+
+WORKER = Path(rank_worker.__file__)
+
+
+def torchrun(processes: int, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a script or module in several processes that know of each other."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *words]
+    if processes == 1:
+        command = [sys.executable, *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    if check and done.returncode:
+        pytest.fail(done.stdout + done.stderr)
+    return done
+
+
+def test_counts_and_shares_cover_everything_once() -> None:
+    for total in range(9):
+        for size in range(1, 5):
+            counts = ALONE.counts(total) if size == 1 else Ranks(0, size).counts(total)
+            assert sum(counts) == total and max(counts) - min(counts) <= 1
+            shares = [Ranks(rank, size).share(list(range(total))) for rank in range(size)]
+            assert [each for share in shares for each in share] == list(range(total))
+            dealt = [Ranks(rank, size).deal({str(i): float(i % 3) for i in range(total)}) for rank in range(size)]
+            assert sum(len(each) for each in dealt) == total == len(set().union(*dealt))
+
+
+def test_long_videos_are_dealt_first_so_that_all_have_as_much() -> None:
+    sizes = {f"v{i}": float(size) for i, size in enumerate([90, 50, 40, 30, 20, 10])}
+    loads = [sum(sizes[id] for id in Ranks(rank, 3).deal(sizes)) for rank in range(3)]
+    assert sorted(loads) == [70, 80, 90]
+
+
+@pytest.mark.slow
+def test_three_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
+    miniature.make(tmp_path)
+    runs = [
+        "detect.sampling.strategy=random",
+        "detect.sampling.strategy=fps batch=4 detect.preset=release",
+        "detect.sampling.strategy=dpp detect.labels.source=classifier batch=2",  # the third process has none
+    ]
+    torchrun(3, str(WORKER), "cached", str(tmp_path), *runs)
+    for number, sets in enumerate(runs):
+        one, three = rank_worker.cached(tmp_path, sets.split(), ALONE), _saved(tmp_path, number)
+        assert one.keys() == three.keys() and "part loss" in one
+        for name in one.keys() - {"validation"}:
+            assert torch.allclose(three[name], one[name], rtol=1e-10, atol=1e-10), (sets, name)
+        assert three["validation"].item() == pytest.approx(one["validation"].item(), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_an_end_to_end_step_of_two_processes_has_the_gradient_of_one(tmp_path: Path) -> None:
+    miniature_e2e.make(tmp_path)
+    runs = [f"e2e.strategy={strategy}" for strategy in ("random", "fps", "gradnorm")]
+    torchrun(2, str(WORKER), "e2e", str(tmp_path), *runs)
+    for number, sets in enumerate(runs):
+        one, two = rank_worker.end_to_end(tmp_path, sets.split(), ALONE), _saved(tmp_path, number)
+        assert one.keys() == two.keys() and any(name.startswith("encoder") for name in one)
+        for name in one:
+            assert torch.allclose(two[name], one[name], rtol=1e-10, atol=1e-10), (sets, name)
+
+
+@pytest.mark.slow
+def test_the_command_trains_and_infers_in_two_processes_as_in_one(tmp_path: Path) -> None:
+    cache, annotations = miniature.make(tmp_path)
+    words = ["--features", str(cache), "--annotations", str(annotations), *miniature.set_options("workers=0")]
+    printed = {}
+    for processes in (1, 2):
+        printed[processes] = torchrun(
+            processes, "-m", "etad", "detect", "-o", str(tmp_path / str(processes)), *words
+        ).stdout
+    one, two = (tmp_path / str(n) / "detect" for n in (1, 2))
+    assert printed[2].count("average") == printed[1].count("average") == 1  # one of them tells
+    ours, theirs = (load_checkpoint(folder / "checkpoints" / "last.pt") for folder in (one, two))
+    assert ours["position"]["epoch"] == theirs["position"]["epoch"] == 2
+    for name, tensor in ours["model"].items():
+        assert torch.allclose(tensor, theirs["model"][name], rtol=1e-3, atol=1e-4), name
+    found, wanted = (json.loads((folder / "detections.json").read_text())["results"] for folder in (two, one))
+    assert found.keys() == wanted.keys()
+    # The same raw predictions, from the same weights, whoever infers.
+    again = torchrun(
+        2, "-m", "etad", "detect", "-o", str(tmp_path / "again"), *words,
+        "--no-train", "--checkpoint", str(one / "checkpoints" / "last.pt"),
+    )  # fmt: skip
+    assert "average" in again.stdout
+    assert (tmp_path / "again" / "detect" / "detections.json").read_bytes() == (one / "detections.json").read_bytes()
+
+
+def _saved(folder: Path, number: int) -> dict[str, torch.Tensor]:
+    return torch.load(folder / f"{number}.pt", weights_only=True)
