@@ -21,7 +21,8 @@ def progress_bar(
     shown
         Draw it, or only count.
     """
-    return tqdm(items, desc=title, unit=unit, total=total, disable=not shown)
+    # Where it is to be drawn, tqdm's own variable still decides: of several processes, one draws.
+    return tqdm(items, desc=title, unit=unit, total=total, **({} if shown else {"disable": True}))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -24,4 +25,7 @@ def print_result(result: StageResult, *closing: str) -> int:
         click.echo(table(rows, heads=("video", "file", "extracted, but")))
     for line in filter(None, closing):
         click.echo(line)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        click.echo(f"{processes} processes took part")
     return 1 if result.left_out or result.flawed else 0

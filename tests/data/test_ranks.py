@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import miniature
@@ -102,6 +104,37 @@ def test_the_command_trains_and_infers_in_two_processes_as_in_one(tmp_path: Path
     )  # fmt: skip
     assert "average" in again.stdout
     assert (tmp_path / "again" / "detect" / "detections.json").read_bytes() == (one / "detections.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_job_and_the_same_command_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    cache, annotations = miniature.make(tmp_path)
+    sets = miniature.set_options("workers=0", "detect.training.epochs=10", "detect.training.checkpoint_seconds=1e-9")
+    words = ["--features", str(cache), "--annotations", str(annotations), *sets]
+
+    def command(out: str) -> list[str]:
+        return ["-m", "etad", "detect", "-o", str(tmp_path / out), *words]
+
+    last = tmp_path / "killed" / "detect" / "checkpoints" / "last.pt"
+    job = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *command("killed")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while not last.exists():
+        assert job.poll() is None
+        time.sleep(0.01)
+    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, error = job.communicate(timeout=120)
+    assert (job.returncode != 0 and "SIGKILL" in error) or "Signal 9" in error
+    assert load_checkpoint(last)["position"]["epoch"] < 10
+    assert "training went on from" in torchrun(2, *command("killed")).stdout
+    torchrun(2, *command("whole"))
+    ended, whole = (load_checkpoint(tmp_path / out / "detect/checkpoints/last.pt") for out in ("killed", "whole"))
+    assert all(torch.equal(tensor, whole["model"][name]) for name, tensor in ended["model"].items())
 
 
 def _saved(folder: Path, number: int) -> dict[str, torch.Tensor]:
