@@ -154,7 +154,7 @@ class Video:
         lost = self._source.lost_ticks | self._stood_in
         if self._index.in_order:
             return frozenset(lost)
-        return frozenset(tick for tick in lost if int(self._index.ticks[self._index.frame_at(tick)]) == tick)
+        return frozenset(tick for tick in lost if self._is_shown_at(tick))
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -233,7 +233,7 @@ class Video:
         """
         index, source = self._index, self._source
         may_seek = len(index.shifts) == 1  # positions in a file say nothing of its clock where that restarts
-        packets, reached, sought, landing = source.packets(), 0, 0, ""
+        packets, reached, sought, landing, is_damaged = source.packets(), 0, 0, "", False
         while wanted.first is not None:
             first_tick = wanted.first_tick
             key = index.key_before(first_tick)
@@ -244,21 +244,29 @@ class Video:
             if packet is None:
                 return
             missed = landing == "sought" and not (packet.is_keyframe and packet.pts <= first_tick)
+            passes_over = not is_damaged and packet.pts not in wanted
+            frames, bad_ticks = [], []
             try:
-                frames = [] if missed else source.decode(packet, only_referenced=packet.pts not in wanted)
+                frames = [] if missed else source.decode(packet, only_referenced=passes_over)
+                bad_ticks = [frame.pts for frame in frames if frame.is_corrupt and frame.pts is not None]
             except Undecodable as error:
-                frames, missed = [], bool(landing)
-                if not landing:
-                    source.lost_ticks.add(error.tick)
+                bad_ticks = [error.tick]
             frames = [frame for frame in frames if frame.pts is not None]
-            if missed or (landing and frames and frames[0].pts > first_tick):
-                # The seek led to a place that decoding cannot start from: go all the way from the beginning.
+            found_damage = not is_damaged and any(self._is_shown_at(tick) for tick in bad_ticks)
+            if missed or found_damage or (landing and frames and frames[0].pts > first_tick):
+                # The seek led to a place that decoding cannot start from; or what a decoder makes of a damaged file
+                # depends on all that it has seen: go all the way from the beginning.
                 source.rewind()
-                packets, may_seek, landing = source.packets(), False, ""
+                packets, may_seek, landing, is_damaged = source.packets(), False, "", is_damaged or found_damage
                 continue
+            source.lost_ticks.update(bad_ticks)
             landing = "landed" if landing and not frames else ""
             reached = reached if packet.pts is None else max(reached, index.frame_at(packet.pts))
             yield from frames
+
+    def _is_shown_at(self, tick: int) -> bool:
+        """Whether a frame of the index appears just then."""
+        return int(self._index.ticks[self._index.frame_at(tick)]) == tick
 
 
 class _Wanted:
@@ -288,10 +296,13 @@ class _Wanted:
         return number, times
 
     def __contains__(self, tick: int | None) -> bool:
-        """Whether the frame shown from a tick on is wanted."""
-        if tick is not None:
-            self._load(self._index.frame_at(tick))
-        return tick in self._ticks
+        """Whether the frame shown from a tick on is wanted, or the next one, for which it may have to stand in."""
+        if tick is None:
+            return False
+        following = self._index.frame_at(tick) + 1
+        self._load(following)
+        is_next = following < self._index.num_frames and int(self._index.ticks[following]) in self._ticks
+        return is_next or tick in self._ticks
 
     def _load(self, number: int) -> None:
         """Ask for times until one lies beyond a frame: only then is it known how often that frame is wanted."""

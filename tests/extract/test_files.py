@@ -18,7 +18,7 @@ from etad.data.digest import file_sha256
 from etad.data.errors import EtadError
 from etad.data.timeline import READING_RULES
 from etad.extract import run as run_module
-from etad.extract.clips import ClipPlan, clip_batches
+from etad.extract.clips import ClipBatch, ClipPlan, clip_batches
 from etad.extract.encode import EncodedVideo, encode_batches
 from etad.extract.encoders.encoder import Encoder, build_encoder
 from etad.extract.run import ExtractReport, run
@@ -224,3 +224,17 @@ def test_encoded_videos_say_what_was_noticed(tmp_path: Path, encoder: Encoder) -
     (video,) = encode_batches(encoder.eval(), items, device=torch.device("cpu"), dtype=torch.float32)
     assert isinstance(video, EncodedVideo) and video.reading.lost_ticks == frozenset()
     assert video.reading.rules == ("begins later than its sound",) and video.reading.states_its_length
+
+
+@pytest.mark.parametrize("bad", [{37}, {50, 51}, {12}, {5, 29, 61, 90}])
+def test_frames_stand_in_alike_whatever_the_number_of_workers(tmp_path: Path, bad: set[int]) -> None:
+    whole = write(tmp_path / "whole.mp4", range(150), **B_FRAMES)
+    path = remux(whole, tmp_path / "bad.mp4", change=dict.fromkeys(bad, lambda content: bytes(len(content))))
+    for stride, frame_step in ((1, 1), (5, 2), (9, 1)):
+        plan = ClipPlan(**(CLIPS.model_dump() | {"stride_frames": stride, "frame_step": frame_step, "clip_frames": 2}))
+        seen = []
+        for workers in (0, 2, 3):
+            items = list(clip_batches({"a": path}, plan, batch_clips=1, workers=workers))
+            assert all(isinstance(item, ClipBatch) for item in items)
+            seen.append([item.clips.tobytes() for item in items if isinstance(item, ClipBatch)])
+        assert seen[0] == seen[1] == seen[2]
