@@ -33,7 +33,7 @@ class Preset:
     scores_boundaries
         A proposal's score includes its startness and endness, where the settings do not say.
     takes_bfloat16
-        Products over many proposals may be of bfloat16.
+        Products over proposals may be of bfloat16.
     resizes_from_float16
         Features are rounded to float16 before they are resized.
     loses_last

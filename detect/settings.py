@@ -122,7 +122,7 @@ class DetectSettings(Settings):
         `rescale` alone: training videos whose every action lasts at most this share of the video are left out, since a
         snippet may be longer than they are; 0: none is.
     precision
-        dtype of the products over many proposals, in which most of the time goes; `auto` takes bfloat16 where
+        dtype of the products over proposals, in which most of the time goes; `auto` takes bfloat16 where
         the device gains by it. The preset `release` computes in float32.
     kernels
         `fast`; or `reference`, to debug with: plain PyTorch in place of everything in `detect/kernels` that computes

@@ -70,7 +70,7 @@ def evaluate_heads(
     wants_hidden
         Return the shared hidden layer too, for whoever builds on it.
     dtype
-        Of the products.
+        Of the products, but those of the chains' last layers.
     kernels
         `fast`, or `reference`: plain PyTorch.
 
@@ -82,7 +82,7 @@ def evaluate_heads(
     """
     # The table of projected snippets costs the same for any number of proposals: few are cheaper without it.
     if kernels == "reference" or proposals.shape[-2] <= z.shape[1]:
-        return _by_roi(z, proposals, shared=shared, heads=heads, ends=ends, bins=bins, kernels=kernels)
+        return _by_roi(z, proposals, shared=shared, heads=heads, ends=ends, bins=bins, dtype=dtype, kernels=kernels)
     proposals = _in_dtype_of(z, proposals)
     weights = HeadWeights.of(shared, heads, ends, channels=z.shape[2])
     blocks = blocks_of(proposals, len(z))
@@ -98,14 +98,18 @@ def _by_roi(
     heads: LayerChains,
     ends: LayerChains,
     bins: int,
+    dtype: torch.dtype,
     kernels: str,
 ) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Build RoI features and send them through every layer."""
+    """Build RoI features and send them through every layer, the last of each chain in the features' dtype."""
     quarter = bins // 4
-    aligned = roi_align(z, proposals, bins=bins, kernels=kernels).flatten(0, 1).transpose(1, 2)  # [B K, C, R]
+    aligned = roi_align(z, proposals, bins=bins, kernels=kernels).to(dtype)
+    aligned = aligned.flatten(0, 1).transpose(1, 2)  # [B K, C, R]
     hidden = shared(aligned.flatten(1)[None]).relu()
-    by_ends = ends(torch.stack([aligned[:, :, :quarter].flatten(1), aligned[:, :, -quarter:].flatten(1)]))
-    return (*heads(hidden.expand(3, -1, -1)), *by_ends), hidden[0]
+    by_ends = ends(
+        torch.stack([aligned[:, :, :quarter].flatten(1), aligned[:, :, -quarter:].flatten(1)]), last_dtype=z.dtype
+    )
+    return (*heads(hidden.expand(3, -1, -1), last_dtype=z.dtype), *by_ends), hidden[0].to(z.dtype)
 
 
 def _in_dtype_of(features: Tensor, proposals: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ class LayerChains(Protocol):
     weights: nn.ParameterList
     biases: nn.ParameterList
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """(chains, N, in) -> (chains, N, out)."""
+    def __call__(self, x: Tensor, *, last_dtype: torch.dtype | None = None) -> Tensor:
+        """(chains, N, in) -> (chains, N, out), in the dtype of x, but the last layer in that one where it is given."""
 
 
 class HeadWeights(NamedTuple):

@@ -61,11 +61,12 @@ class Chains(nn.Module):
             for chain in weight:
                 nn.init.xavier_uniform_(chain)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(chains, N, in) -> (chains, N, out)."""
+    def forward(self, x: Tensor, *, last_dtype: torch.dtype | None = None) -> Tensor:
+        """(chains, N, in) -> (chains, N, out), in the dtype of x, but the last layer in that one where it is given."""
         last = len(self.weights) - 1
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases)):
-            x = torch.baddbmm(bias, x, weight)
+            dtype = last_dtype if number == last and last_dtype is not None else x.dtype
+            x = torch.baddbmm(bias.to(dtype), x.to(dtype), weight.to(dtype))
             if number < last:
                 x = x.relu()
         return x
@@ -81,7 +82,7 @@ class CascadeStage(nn.Module):
     num_classes
         Classes of the class branch; 0 for none.
     precision
-        dtype of the products over many proposals: `float32` (or the features'), `bfloat16`, or `auto`, which
+        dtype of the products over proposals: `float32` (or the features'), `bfloat16`, or `auto`, which
         takes the shorter one where the device gains by it.
     kernels
         `fast`, or `reference`: plain PyTorch.

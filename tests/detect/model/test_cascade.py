@@ -31,13 +31,17 @@ def test_the_detector_equals_the_plain_one_forward_and_backward(num_proposals: i
         assert (ours[1][key] - gradient).norm() <= 1e-4 * gradient.norm() + 1e-7, key
 
 
-def test_short_products_give_nearly_the_same_and_their_gradients_point_the_same_way() -> None:
+@pytest.mark.parametrize("kernels", ["fast", "reference"])
+@pytest.mark.parametrize("num_proposals", [10, 40])  # built RoI features, and the table of projected snippets
+def test_short_products_give_nearly_the_same_and_their_gradients_point_the_same_way(
+    num_proposals: int, kernels: str
+) -> None:
     torch.manual_seed(0)
-    detector = Detector(in_channels=16, enhancement="conv", num_stages=1, bins=8, num_classes=3)
+    detector = Detector(in_channels=16, enhancement="conv", num_stages=1, bins=8, num_classes=3, kernels=kernels)
     stage = detector.stages[0]
     x = torch.randn(2, 256, 16)
-    start = torch.rand(2, 40, 1) * 0.8
-    proposals = torch.cat([start, start + torch.rand(2, 40, 1) * 0.4], dim=2)
+    start = torch.rand(2, num_proposals, 1) * 0.8
+    proposals = torch.cat([start, start + torch.rand(2, num_proposals, 1) * 0.4], dim=2)
     found = {}
     for precision in ("float32", "bfloat16"):
         stage.precision = precision
@@ -48,6 +52,7 @@ def test_short_products_give_nearly_the_same_and_their_gradients_point_the_same_
     for name in ("offsets", "iou", "boundary", "class_logits"):
         short, whole = getattr(ours, name), getattr(expected, name)
         assert short.dtype == torch.float32
+        assert not torch.equal(short, short.bfloat16().float()), f"the last layer of {name} is rounded"
         assert 0 < (short - whole).norm() <= 0.02 * whole.norm(), name
     for short, whole in zip(ours_grads, grads):
         if whole is not None and whole.any():
