@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import EtadError, counted, listing
-from .files.json_file import read_json, refuse_repeats, repeated_keys
+from .files.json_file import read_json, refuse_repeats, repeated_keys, without_collector
 
 _SUBSET_ALIASES = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
 
@@ -111,6 +111,8 @@ class Annotations:
 
     def without_labels(self, labels: Collection[str]) -> Annotations:
         """Drop the actions of some labels (THUMOS-14's "Ambiguous"), keeping their videos."""
+        if not labels:
+            return self
         videos = {
             id: replace(video, actions=tuple(action for action in video.actions if action.label not in labels))
             for id, video in self.videos.items()
@@ -135,27 +137,8 @@ def read_annotations(
         that is not positive, or a reversed segment; the message counts all that are wrong.
     """
     path = Path(path)
-    root = read_json(path, what="annotations", find_repeats=True)
-    database = root.get("database") if isinstance(root, dict) else None
-    if not isinstance(database, dict):
-        raise EtadError(f'{path}: no "database" of videos by id. Expected ActivityNet\'s JSON form.')
-    refuse_repeats(str(path), root, {"database"})
-    left_out = set(leave_out(database))
-    videos: dict[str, Video] = {}
-    faults: dict[str, str] = {}
-    for id, entry in database.items():
-        if id in left_out:
-            continue
-        try:
-            videos[id] = _read_video(path, id, entry)
-        except EtadError as error:
-            faults[id] = str(error)
-    if faults:
-        first, *others = faults
-        more = f" So have {counted(len(others), 'other video')}: {listing(others)}." if others else ""
-        raise EtadError(faults[first] + more)
-    repeated = tuple(id for id in repeated_keys(database) if id not in left_out)
-    return Annotations(path, videos, repeated, frozenset(_labels_of(database[id] for id in left_out)))
+    with without_collector():
+        return _annotations(path, read_json(path, what="annotations", find_repeats=True), leave_out)
 
 
 def match_ids(wanted: Iterable[str], known: Collection[str], *, where: str) -> dict[str, str]:
@@ -217,39 +200,63 @@ def read_ids(path: Path) -> list[str]:
     return [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
 
 
-def _read_video(path: Path, id: str, entry: Any) -> Video:
-    where = f"{path}: video '{id}'"
+def _annotations(path: Path, root: Any, leave_out: Callable[[Collection[str]], Collection[str]]) -> Annotations:
+    database = root.get("database") if isinstance(root, dict) else None
+    if not isinstance(database, dict):
+        raise EtadError(f'{path}: no "database" of videos by id. Expected ActivityNet\'s JSON form.')
+    refuse_repeats(str(path), root, {"database"})
+    left_out = set(leave_out(database))
+    videos: dict[str, Video] = {}
+    faults: dict[str, str] = {}
+    for id, entry in database.items():
+        if id in left_out:
+            continue
+        try:
+            videos[id] = _read_video(id, entry)
+        except EtadError as error:
+            faults[id] = f"{path}: video '{id}'{error}"
+    if faults:
+        first, *others = faults
+        more = f" So have {counted(len(others), 'other video')}: {listing(others)}." if others else ""
+        raise EtadError(faults[first] + more)
+    repeated = tuple(id for id in repeated_keys(database) if id not in left_out)
+    return Annotations(path, videos, repeated, frozenset(_labels_of(database[id] for id in left_out)))
+
+
+def _read_video(id: str, entry: Any) -> Video:
+    """Read one entry; complaints begin behind the video's name."""
     if not isinstance(entry, dict):
-        raise EtadError(f"{where}: expected an object with subset, duration and annotations.")
-    refuse_repeats(where, entry, {"subset", "duration", "annotations"})
+        raise EtadError(": expected an object with subset, duration and annotations.")
+    refuse_repeats("", entry, {"subset", "duration", "annotations"})
     duration = None
     if entry.get("duration") is not None:
-        duration = _number(entry["duration"], f"{where}: duration")
+        duration = _number(entry["duration"], "duration")
         if duration <= 0:
-            raise EtadError(f"{where}: duration is {duration:g} s. Expected a positive number of seconds.")
+            raise EtadError(f": duration is {duration:g} s. Expected a positive number of seconds.")
     items = entry.get("annotations", [])
     if not isinstance(items, list):
-        raise EtadError(
-            f'{where}: "annotations" is no list. Expected [{{"segment": [start, end], "label": name}}, ..].'
-        )
+        raise EtadError(': "annotations" is no list. Expected [{"segment": [start, end], "label": name}, ..].')
     actions = []
     for number, item in enumerate(items, start=1):
-        actions.append(_read_action(f"{where}, annotation {number}", item))
+        try:
+            actions.append(_read_action(item))
+        except EtadError as error:
+            raise EtadError(f", annotation {number}{error}") from error
     subset = entry.get("subset")
     return Video(id, "" if subset is None else str(subset), duration, tuple(actions))
 
 
-def _read_action(where: str, item: Any) -> Action:
+def _read_action(item: Any) -> Action:
     segment = item.get("segment") if isinstance(item, dict) else None
-    if not isinstance(segment, list | tuple) or len(segment) != 2:
-        raise EtadError(f'{where}: expected "segment": [start, end] in seconds, found {segment!r}.')
-    refuse_repeats(where, item, {"segment", "label"})
+    if not isinstance(segment, list) or len(segment) != 2:
+        raise EtadError(f': expected "segment": [start, end] in seconds, found {segment!r}.')
+    refuse_repeats("", item, {"segment", "label"})
     label = item.get("label")
     if not isinstance(label, str) or not label:
-        raise EtadError(f'{where}: expected "label": a name, found {label!r}.')
-    start, end = (_number(value, f"{where}: segment") for value in segment)
+        raise EtadError(f': expected "label": a name, found {label!r}.')
+    start, end = _number(segment[0], "segment"), _number(segment[1], "segment")
     if end < start:
-        raise EtadError(f"{where}: segment ends at {end:g} s before it starts at {start:g} s. Swap or remove it.")
+        raise EtadError(f": segment ends at {end:g} s before it starts at {start:g} s. Swap or remove it.")
     return Action(start, end, label)
 
 
@@ -271,11 +278,11 @@ def _nearest_subset(stated: str, used: Collection[str]) -> str:
     return names[found[0]] if found else ""
 
 
-def _number(value: Any, where: str) -> float:
+def _number(value: Any, what: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise EtadError(f"{where}: expected a number of seconds, found {value!r}.") from error
+        raise EtadError(f": {what}: expected a number of seconds, found {value!r}.") from error
     if isinstance(value, bool) or not math.isfinite(number):
-        raise EtadError(f"{where}: expected a finite number of seconds, found {value!r}.")
+        raise EtadError(f": {what}: expected a finite number of seconds, found {value!r}.")
     return number

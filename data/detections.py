@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -12,14 +12,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .errors import EtadError
-from .files.json_file import (
-    count_in_file,
-    read_json,
-    refuse_repeats,
-    warn_of_repeats,
-    without_collector,
-    write_large_json,
-)
+from .files.json_file import loads, read_bytes, refuse_repeats, warn_of_repeats, without_collector, write_large_json
+from .files.json_parts import CannotSplit, split
 
 FORMAT_VERSION = "ETAD 1"
 
@@ -98,11 +92,17 @@ def read_detections(path: Path | str) -> Detections:
         message names the video and the entry.
     """
     path = Path(path)
+    content = read_bytes(path, what="detections")
     with without_collector():
-        found = _columns(path, _results(path, read_json(path, what="detections")))
-    if count_in_file(path, b'"segment"') > len(found):
-        _look_for_repeats(path)
-    return found
+        try:
+            return _read_in_parts(content)
+        except _Unfit:
+            pass  # Whatever it is, the whole file tells more of it.
+        results = _results(path, loads(path, content, what="detections"))
+        found = _read_whole(path, results)
+        if content.count(b'"segment"') > len(found):
+            _look_for_repeats(path, loads(path, content, what="detections", find_repeats=True))
+        return found
 
 
 def write_detections(
@@ -136,40 +136,114 @@ def write_detections(
         return write_large_json(path, content)
 
 
-def _columns(path: Path, results: Mapping[str, Any]) -> Detections:
-    """Turn a file's entries into columns, a field at a time; only if one does not fit, look for the one to blame."""
+class _Unfit(Exception):
+    """Entries are not as they should be."""
+
+
+@dataclass
+class _Columns:
+    """Columns of detections that grow by some videos at a time; labels are numbered as they come."""
+
+    video_ids: list[str] = field(default_factory=list)
+    codes: dict[str, int] = field(default_factory=dict)
+    counts: list[int] = field(default_factory=list)
+    sides: list[np.ndarray] = field(default_factory=list)
+    scores: list[np.ndarray] = field(default_factory=list)
+    labels: list[np.ndarray] = field(default_factory=list)
+    is_labelled: bool | None = None
+
+    def add(self, results: Mapping[str, Any]) -> None:
+        """Add the entries of some videos, a field of all of them at a time.
+
+        Raises
+        ------
+        _Unfit
+            An entry is not as it should be; or, labelled or not, it is not as others are.
+        """
+        if not all(isinstance(of_video, list) for of_video in results.values()):
+            raise _Unfit
+        entries = list(chain.from_iterable(results.values()))
+        try:
+            pairs = list(map(itemgetter("segment"), entries))
+            # A text or an object of two would pass for a pair otherwise.
+            if not ({*map(type, pairs)} <= {list} and {*map(len, pairs)} <= {2}):
+                raise _Unfit
+            sides = np.fromiter(chain.from_iterable(pairs), np.float64, 2 * len(pairs))
+            scores = np.fromiter(map(itemgetter("score"), entries), np.float64, len(entries))
+            is_labelled = "label" in entries[0] if entries else self.is_labelled
+            if is_labelled:
+                names = list(map(itemgetter("label"), entries))
+                for name in set(names) - self.codes.keys():
+                    self.codes[name] = len(self.codes)
+                labels = np.fromiter(map(self.codes.__getitem__, names), np.int64, len(names))
+            elif any("label" in entry for entry in entries):
+                raise _Unfit
+            else:
+                labels = np.full(len(entries), -1)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+            raise _Unfit from error
+        if not (np.isfinite(sides).all() and np.isfinite(scores).all()):
+            raise _Unfit
+        if self.is_labelled not in (None, is_labelled):
+            raise _Unfit
+        self.is_labelled = is_labelled
+        self.video_ids += results
+        self.counts += map(len, results.values())
+        self.sides.append(sides)
+        self.scores.append(scores)
+        self.labels.append(labels)
+
+    def join(self) -> Detections:
+        """Join all that was added; labels are numbered in their order."""
+        if not all(isinstance(name, str) for name in self.codes):
+            raise _Unfit
+        labels = tuple(sorted(self.codes))
+        place = {label: number for number, label in enumerate(labels)}
+        sides = np.concatenate([np.zeros(0), *self.sides])
+        return Detections(
+            video_ids=tuple(self.video_ids),
+            labels=labels,
+            video=np.repeat(np.arange(len(self.counts)), np.asarray(self.counts, dtype=np.int64)),
+            label=_recoded(np.concatenate([np.zeros(0, np.int64), *self.labels]), list(self.codes), place),
+            start_seconds=sides[0::2].copy(),
+            end_seconds=sides[1::2].copy(),
+            score=np.concatenate([np.zeros(0), *self.scores]),
+        )
+
+
+def _read_in_parts(content: bytes) -> Detections:
+    """Read a results file a few videos at a time.
+
+    Raises
+    ------
+    _Unfit
+        It has to be read whole, because of how it is written, or because something in it is wrong.
+    """
+    columns = _Columns()
+    try:
+        for part in split(content, "results"):
+            columns.add(part)
+    except CannotSplit as error:
+        raise _Unfit from error
+    if len(set(columns.video_ids)) < len(columns.video_ids) or content.count(b'"segment"') > sum(columns.counts):
+        raise _Unfit  # something stands twice
+    return columns.join()
+
+
+def _read_whole(path: Path, results: Mapping[str, Any]) -> Detections:
     for video_id, of_video in results.items():
         if not isinstance(of_video, list):
             raise EtadError(
                 f"{path}: results of video '{video_id}' are a {type(of_video).__name__}, expected a list of detections."
             )
-    counts = [len(of_video) for of_video in results.values()]
-    entries = list(chain.from_iterable(results.values()))
-    unlabelled = bool(entries) and all(isinstance(entry, dict) and "label" not in entry for entry in entries)
+    columns = _Columns()
     try:
-        pairs = list(map(itemgetter("segment"), entries))
-        # A text or an object of two would pass for a pair otherwise.
-        if not ({*map(type, pairs)} <= {list} and {*map(len, pairs)} <= {2}):
-            _raise_for_bad_entry(path, results, unlabelled)
-        sides = np.fromiter(chain.from_iterable(pairs), np.float64, 2 * len(pairs))
-        scores = np.fromiter(map(itemgetter("score"), entries), np.float64, len(entries))
-        names = [] if unlabelled else list(map(itemgetter("label"), entries))
-        known = set(names)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError):
+        columns.add(results)
+        return columns.join()
+    except _Unfit:
+        entries = chain.from_iterable(results.values())
+        unlabelled = all(isinstance(entry, dict) and "label" not in entry for entry in entries)
         _raise_for_bad_entry(path, results, unlabelled)
-    if not (np.isfinite(sides).all() and np.isfinite(scores).all() and all(isinstance(name, str) for name in known)):
-        _raise_for_bad_entry(path, results, unlabelled)
-    labels = tuple(sorted(known))
-    codes = {label: code for code, label in enumerate(labels)}
-    return Detections(
-        video_ids=tuple(results),
-        labels=labels,
-        video=np.repeat(np.arange(len(counts)), counts),
-        label=np.fromiter(map(codes.__getitem__, names), np.int64) if names else np.full(len(entries), -1),
-        start_seconds=sides[0::2].copy(),
-        end_seconds=sides[1::2].copy(),
-        score=scores,
-    )
 
 
 def _recoded(numbers: np.ndarray, names: Sequence[str], codes: Mapping[str, int]) -> np.ndarray:
@@ -178,9 +252,8 @@ def _recoded(numbers: np.ndarray, names: Sequence[str], codes: Mapping[str, int]
     return table[numbers]
 
 
-def _look_for_repeats(path: Path) -> None:
-    """Read the file once more, which is slow, to see whether a key that stands twice has hidden what came before it."""
-    content = read_json(path, what="detections", find_repeats=True)
+def _look_for_repeats(path: Path, content: Any) -> None:
+    """Tell whether a key that stands twice has hidden what came before it."""
     refuse_repeats(str(path), content, {"results"})
     for video_id, entries in content["results"].items():
         for number, entry in enumerate(entries):

@@ -16,8 +16,6 @@ from .atomic import write_bytes
 
 _logger = logging.getLogger(__name__)
 
-_PIECE_BYTES = 2**24
-
 
 class RepeatingObject(dict[str, Any]):
     """A JSON object in which some keys stand more than once; of each, the last value counts.
@@ -82,11 +80,30 @@ def read_json(path: Path, *, what: str, find_repeats: bool = False) -> Any:
     EtadError
         The file is missing, a folder, or no JSON; the message says where it stops being JSON.
     """
-    if not path.exists():
-        raise EtadError(f"{path}: there is no such file of {what}. Check the path.")
+    return loads(path, read_bytes(path, what=what), what=what, find_repeats=find_repeats)
+
+
+def read_bytes(path: Path, *, what: str) -> bytes:
+    """Read a file.
+
+    Raises
+    ------
+    EtadError
+        It is missing, a folder, or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise EtadError(f"{path}: there is no such file of {what}. Check the path.") from error
+    except OSError as error:
+        raise EtadError(f"{path}: cannot be read ({error.strerror}), expected {what} as JSON. Name another.") from error
+
+
+def loads(path: Path, content: bytes, *, what: str, find_repeats: bool = False) -> Any:
+    """Read the content of a JSON file, see `read_json`."""
     try:
         with without_collector():
-            return _loads(path.read_bytes(), find_repeats)
+            return _loads(content, find_repeats)
     except json.JSONDecodeError as error:
         raise EtadError(
             f"{path}: is no JSON from line {error.lineno}, column {error.colno} on ({error.msg}), expected {what}. "
@@ -96,8 +113,6 @@ def read_json(path: Path, *, what: str, find_repeats: bool = False) -> Any:
         raise EtadError(f"{path}: is no text (byte {error.start}), expected {what} as JSON. Name another.") from error
     except RecursionError as error:
         raise EtadError(f"{path}: is nested too deeply for a file of {what}. Name another.") from error
-    except OSError as error:
-        raise EtadError(f"{path}: cannot be read ({error.strerror}), expected {what} as JSON. Name another.") from error
 
 
 def write_large_json(path: Path | str, value: Any) -> Path:
@@ -115,17 +130,6 @@ def without_collector() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def count_in_file(path: Path, word: bytes) -> int:
-    """Count where a word stands in a file, a piece of it at a time."""
-    count, rest = 0, b""
-    with path.open("rb") as file:
-        while more := file.read(_PIECE_BYTES):
-            piece = rest + more
-            count += piece.count(word)
-            rest = piece[1 - len(word) :]  # too short to hold the word once more
-    return count
 
 
 def _loads(content: bytes, find_repeats: bool) -> Any:

@@ -1,8 +1,37 @@
 """Segments against segments: which rows belong together, how far they overlap, who gets whom."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+
+# A group of more pairs is matched by itself.
+CROWDED_PAIRS = 2**16
+
+
+@dataclass(frozen=True)
+class GroupedSegments:
+    """Segments as columns, one row each; only those of one group can meet.
+
+    Parameters
+    ----------
+    group
+        (N,) codes.
+    start, end
+        (N,)
+    """
+
+    group: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    def take(self, rows: np.ndarray) -> GroupedSegments:
+        return GroupedSegments(self.group[rows], self.start[rows], self.end[rows])
 
 
 def segment_iou(start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray) -> np.ndarray:
@@ -40,6 +69,114 @@ def match_in_order(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         right_first[right[now]] = -1
         place = place[(left_first[left[place]] >= 0) & (right_first[right[place]] >= 0)]
     return np.concatenate(taken) if taken else place
+
+
+def match_by_group(
+    left: GroupedSegments, right: GroupedSegments, thresholds: np.ndarray, *, pairs_at_once: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Let each left segment take the right one of its group that it overlaps most, of those left, at each threshold.
+
+    Parameters
+    ----------
+    left
+        In the order in which they take.
+    right
+        Groups ascending; of equally near ones in a group the first is taken.
+    thresholds
+        (I,) least IoU. Who has taken whom at one says nothing of another.
+    pairs_at_once
+        How many pairs of segments are held in memory at a time.
+
+    Returns
+    -------
+    level, taker
+        (M,) numbers of thresholds and of left segments, one each time that one has taken another; unordered.
+    """
+    # 1. Find each one's partners: those from `first` on, `count` of them.
+    first = np.searchsorted(right.group, left.group, side="left")
+    begins = run_starts(right.group)
+    size = np.zeros(len(right), dtype=np.int64)
+    size[begins] = np.diff(begins, append=len(right))
+    at = np.minimum(first, len(right) - 1)
+    count = np.where(right.group[at] == left.group, size[at], 0)
+    most = min(CROWDED_PAIRS, pairs_at_once)
+    if count.sum() <= most:
+        return _match_pairs(left, right, first, count, thresholds)
+    is_crowded = np.bincount(first, weights=count, minlength=len(right) + 1) > most
+
+    # 2. Take all groups of few pairs at once, or as many of them as memory holds.
+    few = np.flatnonzero((count > 0) & ~is_crowded[first])
+    if count[few].sum() > pairs_at_once:
+        few = few[np.argsort(first[few], kind="stable")]
+    begins = run_starts(first[few])
+    found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
+    for some in chunks(np.add.reduceat(count[few], begins) if len(few) else few, pairs_at_once):
+        rows = few[begins[some.start] : begins[some.stop] if some.stop < len(begins) else None]
+        level, taker = _match_pairs(left.take(rows), right, first[rows], count[rows], thresholds)
+        found.append((level, rows[taker]))
+
+    # 3. Take crowded groups one by one.
+    for begin in np.flatnonzero(is_crowded):
+        rows = np.flatnonzero((first == begin) & (count > 0))
+        partners = np.arange(begin, begin + count[rows[0]])
+        level, taker = _match_crowd(left.take(rows), right.take(partners), thresholds)
+        found.append((level, rows[taker]))
+    levels, takers = zip(*found)
+    return np.concatenate(levels), np.concatenate(takers)
+
+
+def _match_pairs(
+    left: GroupedSegments, right: GroupedSegments, first: np.ndarray, count: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Match through a list of all pairs, at all thresholds at once."""
+    row, nth = ragged(count)
+    partner = first[row] + nth
+    iou = segment_iou(left.start[row], left.end[row], right.start[partner], right.end[partner])
+    near = np.flatnonzero(iou >= thresholds.min())
+    near = near[np.lexsort((-iou[near], row[near]))]
+    row, partner, iou = row[near], partner[near], iou[near]
+    # A segment at another threshold is another segment.
+    level, pair = np.nonzero(iou >= thresholds[:, None])
+    matched = match_in_order(level * len(left) + row[pair], level * len(right) + partner[pair])
+    return level[matched], row[pair[matched]]
+
+
+def _match_crowd(
+    left: GroupedSegments, right: GroupedSegments, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Match one group, a block of left segments at a time: where many want the same, going one by one is quickest."""
+    is_taken = np.zeros((len(thresholds), len(right)), dtype=bool)
+    # The lowest threshold at which each right segment is left: whoever is nowhere as near as that takes nothing.
+    lowest = np.full(len(right), thresholds.min())
+    found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
+    size = max(CROWDED_PAIRS // len(right), 1)
+    for start in range(0, len(left), size):
+        some = left.take(np.arange(start, min(start + size, len(left))))
+        iou = segment_iou(some.start[:, None], some.end[:, None], right.start, right.end)
+        for row in np.flatnonzero((iou >= lowest).any(axis=1)):
+            near = np.flatnonzero(iou[row] >= lowest)
+            if len(near) == 0:  # taken within this block
+                continue
+            is_free = (iou[row, near] >= thresholds[:, None]) & ~is_taken[:, near]
+            best = np.where(is_free, iou[row, near], -1.0).argmax(axis=1)
+            level = np.flatnonzero(is_free[np.arange(len(thresholds)), best])
+            taken = near[best[level]]
+            is_taken[level, taken] = True
+            lowest[taken] = np.where(is_taken[:, taken], np.inf, thresholds[:, None]).min(axis=0)
+            found.append((level, np.full(len(level), start + row)))
+    levels, takers = zip(*found)
+    return np.concatenate(levels), np.concatenate(takers)
+
+
+def run_starts(codes: np.ndarray) -> np.ndarray:
+    """Find the rows at which another code begins, of codes that stand together.
+
+    Examples
+    --------
+    >>> run_starts(np.array([4, 4, 2, 7, 7])).tolist()
+    [0, 2, 3]
+    """
+    return np.flatnonzero(np.append(True, codes[1:] != codes[:-1])[: len(codes)])
 
 
 def rows_of(codes: np.ndarray, wanted: np.ndarray) -> list[np.ndarray]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...data.errors import EtadError
-from .matching import chunks, descending, match_in_order, ragged, rows_of, segment_iou
+from .matching import GroupedSegments, chunks, descending, match_by_group, ragged, rows_of, run_starts, segment_iou
 
 ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 THUMOS_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
-PAIRS_AT_ONCE = 4_000_000  # (action, proposal) pairs held in memory: 32 MB a column
+PAIRS_AT_ONCE = 1_000_000  # (action, proposal) or (threshold, action, detection), held in memory: 8 MB a column
 
 
 @dataclass(frozen=True)
@@ -185,26 +185,21 @@ def average_recall(
 
     # 1. Rank each video's proposals and cut them to the share that all videos give. The share is one of all
     #    proposals, of whatever video.
-    ranked = [_ranked(predictions, rows, distinct) for rows in rows_of(predictions.video, videos)]
-    elsewhere = np.setdiff1d(predictions.video, videos)
-    num_elsewhere = sum(len(_ranked(predictions, rows, distinct)) for rows in rows_of(predictions.video, elsewhere))
-    share = most_proposals * len(videos) / max(sum(map(len, ranked)) + num_elsewhere, 1)
-    ranked = [rows[: int(len(rows) * share)] for rows in ranked]
-    num_given = np.array([len(rows) for rows in ranked])
+    rows = _ranked(predictions, distinct)
+    share = most_proposals * len(videos) / max(len(rows), 1)
+    video = predictions.video[rows]
+    first, last = (np.searchsorted(video, videos, side=side) for side in ("left", "right"))
+    num_given = ((last - first) * share).astype(np.int64)
+    num_given = np.minimum(num_given, last - first)
+    start, end = predictions.start_seconds[rows], predictions.end_seconds[rows]
     steps = np.arange(1, 101) / 100 * (most_proposals * len(videos) / max(num_given.sum(), 1))
-    # (V, 100): how many of its proposals each video shows at each step.
-    num_shown = np.minimum((num_given[:, None] * steps).astype(np.int64), num_given[:, None])
 
     # 2. For each action and threshold, find the rank of the first proposal that reaches it.
-    start = predictions.start_seconds[np.concatenate(ranked)]
-    end = predictions.end_seconds[np.concatenate(ranked)]
-    first_row = np.cumsum(num_given) - num_given
     first_rank = np.full((len(thresholds), len(video_of_action)), np.iinfo(np.int64).max)
     for actions in chunks(num_given[video_of_action], PAIRS_AT_ONCE):
-        counts = num_given[video_of_action[actions]]
-        action, rank = ragged(counts)
+        action, rank = ragged(num_given[video_of_action[actions]])
         action += actions.start
-        row = first_row[video_of_action[action]] + rank
+        row = first[video_of_action[action]] + rank
         iou = segment_iou(ground_truth.start_seconds[action], ground_truth.end_seconds[action], start[row], end[row])
         for i, threshold in enumerate(thresholds):
             hit = np.flatnonzero(iou >= threshold)[::-1]
@@ -212,7 +207,23 @@ def average_recall(
             first_rank[i, action[hit]] = rank[hit]
 
     # 3. An action counts from the step on at which its video shows that proposal.
-    recall = np.stack([(num_shown[video_of_action] > ranks[:, None]).mean(axis=0) for ranks in first_rank])
+    num_found = np.zeros((len(thresholds), len(steps)), dtype=np.int64)
+    by_video = np.argsort(video_of_action, kind="stable")
+    for some in chunks(np.full(len(videos), len(steps)), PAIRS_AT_ONCE):
+        # How many of its proposals each video shows at each step, (v, 100).
+        given = num_given[some, None]
+        num_shown = np.minimum((given * steps).astype(np.int64), given)
+        bounds = np.searchsorted(video_of_action[by_video], [some.start, some.stop])
+        shown = by_video[slice(*bounds)]
+        # Numbers rise from step to step. Behind those of the videos before it, all of them rise.
+        before = np.arange(len(given)) * (num_given.max() + 1)
+        rising = (num_shown + before[:, None]).ravel()
+        place = video_of_action[shown] - some.start
+        for found, ranks in zip(num_found, first_rank[:, shown]):
+            hit = ranks < num_given[some][place]
+            first_step = np.searchsorted(rising, before[place[hit]] + ranks[hit], side="right")
+            found += np.bincount(first_step - place[hit] * len(steps), minlength=len(steps) + 1)[:-1]
+    recall = num_found.cumsum(axis=1) / len(video_of_action)
     return AverageRecall(thresholds, recall, steps * (num_given.sum() / len(videos)))
 
 
@@ -225,45 +236,74 @@ def _average_precision(
 ) -> np.ndarray:
     """AP of one label at each threshold, (I,); `actions` and `detections` are its rows."""
     detections = detections[descending(predictions.score[detections])]
-    # 1. Pair each detection with the actions of its video. Later rows first: so they win ties of IoU.
+    # Later rows first: so they win ties of IoU.
     actions = actions[np.argsort(ground_truth.video[actions], kind="stable")][::-1]
-    videos = -ground_truth.video[actions]
-    wanted = -predictions.video[detections]
-    first = np.searchsorted(videos, wanted, side="left")
-    rank, nth = ragged(np.searchsorted(videos, wanted, side="right") - first)
-    action = first[rank] + nth
-    iou = segment_iou(
-        predictions.start_seconds[detections[rank]],
-        predictions.end_seconds[detections[rank]],
-        ground_truth.start_seconds[actions[action]],
-        ground_truth.end_seconds[actions[action]],
+    level, rank = match_by_group(
+        GroupedSegments(
+            -predictions.video[detections],
+            predictions.start_seconds[detections],
+            predictions.end_seconds[detections],
+        ),
+        GroupedSegments(
+            -ground_truth.video[actions], ground_truth.start_seconds[actions], ground_truth.end_seconds[actions]
+        ),
+        thresholds,
+        pairs_at_once=max(PAIRS_AT_ONCE // len(thresholds), 1),
     )
-    near = np.flatnonzero(iou >= thresholds.min())
-    near = near[np.lexsort((-iou[near], rank[near]))]
-    rank, action, iou = rank[near], action[near], iou[near]
-
-    # 2. Match at all thresholds at once: a detection (action) at another threshold is another detection (action).
-    level, pair = np.nonzero(iou >= thresholds[:, None])
-    matched = match_in_order(level * len(detections) + rank[pair], level * len(actions) + action[pair])
     ap = np.zeros(len(thresholds))
     for i in range(len(thresholds)):
-        hits = np.sort(rank[pair[matched[level[matched] == i]]])
+        hits = np.sort(rank[level == i])
         # Precision only falls between hits, so the interpolated curve is known from them alone.
         precision = np.arange(1, len(hits) + 1) / (hits + 1)
         ap[i] = np.maximum.accumulate(precision[::-1]).sum() / len(actions)
     return ap
 
 
-def _ranked(predictions: Predictions, rows: np.ndarray, distinct: bool) -> np.ndarray:
-    """Order one video's rows by falling score; where `distinct`, keep the first one of each segment."""
-    rows = rows[descending(predictions.score[rows])]
-    if not distinct:
-        return rows
-    segments = predictions.start_seconds[rows] + 1j * predictions.end_seconds[rows]
-    together = np.argsort(segments, kind="stable")
-    is_first = np.ones(len(rows), dtype=bool)
-    is_first[together[1:]] = segments[together[1:]] != segments[together[:-1]]
-    return rows[is_first]
+def _ranked(predictions: Predictions, distinct: bool) -> np.ndarray:
+    """Order all rows by video, then by falling score, the later of equals first.
+
+    Parameters
+    ----------
+    distinct
+        Keep the first one of each segment of a video.
+    """
+    rows = np.argsort(predictions.video, kind="stable")
+    video = predictions.video[rows]
+    first = run_starts(video)
+    count = np.diff(first, append=len(rows))
+    ranked, is_kept = np.empty_like(rows), np.ones(len(rows), dtype=bool)
+    # Videos of like counts are the rows of one table, at most half of it empty: small sorts are quick ones.
+    width_of = 2 ** np.ceil(np.log2(count)).astype(np.int64)
+    for width in np.unique(width_of):
+        alike = np.flatnonzero(width_of == width)
+        for some in chunks(np.full(len(alike), width), PAIRS_AT_ONCE):
+            begin, size = first[alike[some], None], count[alike[some], None]
+            place = np.arange(width)
+            is_there = place < size
+            # Later rows first: so they win ties of score.
+            row = rows[np.maximum(begin + size - 1 - place, 0)]
+            order = np.argsort(np.where(is_there, -predictions.score[row], np.inf), axis=1, kind="stable")
+            row = np.take_along_axis(row, order, axis=1)
+            slot = (begin + place)[is_there]
+            ranked[slot] = row[is_there]
+            if distinct:
+                is_kept[slot] = _first_of_each(predictions, row, is_there)[is_there]
+    return ranked[is_kept]
+
+
+def _first_of_each(predictions: Predictions, row: np.ndarray, is_there: np.ndarray) -> np.ndarray:
+    """Whether each one of a video's rows, (v, n), is the first of its segment."""
+    start, end = (
+        np.where(is_there, column[row], np.inf) for column in (predictions.start_seconds, predictions.end_seconds)
+    )
+    together = np.argsort(end, axis=1, kind="stable")
+    by_start = np.argsort(np.take_along_axis(start, together, axis=1), axis=1, kind="stable")
+    together = np.take_along_axis(together, by_start, axis=1)
+    start, end = (np.take_along_axis(column, together, axis=1) for column in (start, end))
+    is_first = np.ones(row.shape, dtype=bool)
+    is_new = (start[:, 1:] != start[:, :-1]) | (end[:, 1:] != end[:, :-1])
+    np.put_along_axis(is_first, together[:, 1:], is_new, axis=1)
+    return is_first
 
 
 def _thresholds(tious: Sequence[float]) -> np.ndarray:

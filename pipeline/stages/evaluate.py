@@ -107,12 +107,13 @@ def evaluate(
             f"(results: {listing(detections.video_ids, most=3)}). Name the subset with --subset."
         )
     unexpected = tuple(sorted(set(detections.video_ids) - set(matches.values())))
-    labels = {label: number for number, label in enumerate(annotations.labels)}
+    known = annotations.labels
+    labels = {label: number for number, label in enumerate(known)}
     truth = _ground_truth(annotated, labels)
     predictions = _predictions(detections, videos, matches, labels)
     precision = mean_average_precision(truth, predictions, tious=tious)
     recall = average_recall(truth, predictions)
-    names = [annotations.labels[number] for number in precision.labels]
+    names = [known[number] for number in precision.labels]
     return Evaluation(
         tious=tuple(tious),
         mAP=tuple(float(value) for value in precision.mAP),
@@ -143,13 +144,13 @@ def _check_labels(annotations: Annotations, detections: Detections, source: str)
 
 
 def _ground_truth(videos: Sequence[Video], labels: dict[str, int]) -> GroundTruth:
-    rows = [
-        (number, labels[action.label], action.start_seconds, action.end_seconds)
-        for number, video in enumerate(videos)
-        for action in video.actions
-    ]
-    video, label, start, end = zip(*rows)
-    return GroundTruth(np.array(video), np.array(label), np.array(start), np.array(end))
+    actions = [action for video in videos for action in video.actions]
+    return GroundTruth(
+        video=np.repeat(np.arange(len(videos)), [len(video.actions) for video in videos]),
+        label=np.fromiter((labels[action.label] for action in actions), np.int64, len(actions)),
+        start_seconds=np.fromiter((action.start_seconds for action in actions), np.float64, len(actions)),
+        end_seconds=np.fromiter((action.end_seconds for action in actions), np.float64, len(actions)),
+    )
 
 
 def _predictions(

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from etad.data.errors import EtadError
-from etad.data.files import json_file
-from etad.data.files.json_file import count_in_file, read_json, repeated_keys, without_collector, write_large_json
+from etad.data.files.json_file import read_json, repeated_keys, without_collector, write_large_json
 
 
 @pytest.mark.parametrize(
@@ -72,13 +71,3 @@ def test_keys_that_stand_twice_are_found_on_request_and_the_last_value_counts(tm
     found = read_json(path, what="things", find_repeats=True)
     assert found == read_json(path, what="things") == {"a": {"x": 4, "y": 2}, "b": {"x": 1}}
     assert repeated_keys(found["a"]) == ("x",) and repeated_keys(found["b"]) == repeated_keys(found) == ()
-
-
-def test_words_across_the_pieces_that_a_file_is_read_in_count_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(b'x"word" "word""word"' * 7)
-    for size in range(1, 25):
-        monkeypatch.setattr(json_file, "_PIECE_BYTES", size)
-        assert count_in_file(path, b'"word"') == 21

@@ -1,10 +1,12 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from etad.data.errors import EtadError
+from etad.detect.results import matching, metrics
 from etad.detect.results.matching import chunks, match_in_order
 from etad.detect.results.metrics import (
     ACTIVITYNET_TIOUS,
@@ -205,6 +207,54 @@ def test_matching_in_rounds_equals_matching_one_by_one() -> None:
             expected.append(place)
     assert sorted(match_in_order(left, right).tolist()) == expected
     assert len(match_in_order(left[:0], right[:0])) == 0
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(("crowded_pairs", "pairs_at_once"), [(1, 10**6), (60, 40), (10**6, 1), (10**6, 200)])
+def test_what_is_held_at_once_changes_no_number(
+    monkeypatch: pytest.MonkeyPatch, ties: bool, crowded_pairs: int, pairs_at_once: int
+) -> None:
+    actions, detections = random_rows(7, num_actions=40, num_detections=300, ties=ties)
+    columns, thresholds = (truth(actions), found(detections)), [0.1, *ACTIVITYNET_TIOUS]
+    precision = mean_average_precision(*columns, tious=thresholds)
+    recall = average_recall(*columns)
+    monkeypatch.setattr(matching, "CROWDED_PAIRS", crowded_pairs)
+    monkeypatch.setattr(metrics, "PAIRS_AT_ONCE", pairs_at_once)
+    np.testing.assert_array_equal(mean_average_precision(*columns, tious=thresholds).ap, precision.ap)
+    np.testing.assert_array_equal(average_recall(*columns).recall, recall.recall)
+    expected = plain.mean_average_precision(actions, detections, thresholds)
+    np.testing.assert_allclose(precision.ap, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("alike", [False, True], ids=["scattered", "all the same"])
+def test_dense_annotation_is_measured_in_bounded_memory(alike: bool) -> None:
+    rng = np.random.default_rng(0)
+    count = 1500
+    start = np.zeros(count) if alike else rng.random(count) * 500
+    columns = np.zeros(count, dtype=int), np.zeros(count, dtype=int), start, start + 5
+    tracemalloc.start()
+    try:
+        result = mean_average_precision(GroundTruth(*columns), Predictions(*columns, rng.random(count)))
+        average_recall(GroundTruth(*columns), Predictions(*columns, rng.random(count)))
+        peak_mib = tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+    assert result.average == pytest.approx(1.0)
+    assert peak_mib < 100  # one column of all pairs alone, at all thresholds, would be 170 MiB
+
+
+def test_of_many_videos_each_shows_its_best_proposals_once() -> None:
+    rng = np.random.default_rng(5)
+    video = rng.permutation(np.repeat(np.arange(60), rng.integers(1, 40, 60))).tolist()
+    start, score = rng.integers(0, 9, len(video)).tolist(), rng.random(len(video)).tolist()
+    rows = [(code, 0, at, at + 1, value) for code, at, value in zip(video, start, score)]
+    best = list({(row[0], row[2]): row for row in sorted(rows, key=lambda row: row[4])}.values())
+    actions = [(code, 0, at, at + 1) for code, at in zip(range(60), rng.integers(0, 9, 60).tolist())]
+    result = average_recall(truth(actions), found(rows), most_proposals=4)
+    recall, num_proposals = plain.average_recall(actions, best, list(ACTIVITYNET_TIOUS), 4)
+    assert len(best) < len(rows)
+    np.testing.assert_allclose(result.recall, recall, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(result.num_proposals, num_proposals, rtol=0, atol=1e-12)
 
 
 def test_chunks_cover_all_rows_and_keep_to_the_limit() -> None:
