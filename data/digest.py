@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def digest_of(chunks: Iterable[bytes]) -> str:
+def digest_of(chunks: Iterable[bytes | memoryview]) -> str:
     """Digest bytes that come in pieces (hexadecimal); where one piece ends does not matter.
 
     Examples

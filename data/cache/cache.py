@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from itertools import chain
@@ -14,13 +15,15 @@ import torch
 
 from ..digest import digest_of
 from ..errors import EtadError, nearest
+from ..files.hdf5 import member, require_whole
 from ..timeline import Timing
 from .index import index_rows, read_index, row_timing
-from .item import Header, check_finite, naming_faults, open_file, read_header, video_group
+from .item import Header, check_finite, digest, naming_faults, open_file, read_header, video_group
 from .merge import merge, pack
 from .meta import FeatureMeta, Kind, check_same_kind
 from .names import escape
 from .parts import finished_ids, part_header, part_paths, parts_folder, write_part
+from .probe import stamp, try_attributes, try_parts, try_video
 from .problems import Problem
 from .rules import reading_notes
 from .verify import verify
@@ -66,14 +69,15 @@ class FeatureCache:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._parts = _part_headers(self.path)
+        self._part_stamps: dict[Path, tuple[int, ...]] = {}
+        self._parts = _part_headers(self.path, self._part_stamps)
         self._file: h5py.File | None = None
         self._owner = 0
         self._stamp: tuple[int, ...] = ()
         rows: dict[str, np.void] = {}
         first: Header | None = None
         if self.path.exists():
-            self._stamp = _stamp(self.path)
+            self._stamp = stamp(self.path)
             rows = read_index(self.path, self._packed())
             if rows:
                 first = self._packed_header(min(rows))
@@ -93,6 +97,9 @@ class FeatureCache:
         self.lengths: dict[str, int] = dict(zip(self.ids, (int(rows[id]["length"]) for id in self.ids)))
         self.durations: dict[str, float] = {id: float(rows[id]["duration_seconds"]) for id in self.ids}
         self._rows = rows
+        # One byte a video: its features were tested against their digest. Processes that are forked later share it.
+        self._numbers = {id: number for number, id in enumerate(self.ids)}
+        self._tested = mmap.mmap(-1, len(self.ids))
 
     @property
     def channels(self) -> int:
@@ -123,7 +130,11 @@ class FeatureCache:
             The cache does not have the video, or the file is damaged.
         """
         self._require(video_id)
-        return (self._parts.get(video_id) or self._packed_header(video_id)).meta
+        if video_id in self._parts:
+            return self._parts[video_id].meta
+        with naming_faults(self.path):
+            try_attributes(self.path)  # of all: who asks for one asks for many
+        return self._packed_header(video_id).meta
 
     def timing(self, video_id: str) -> Timing:
         """Where a video's snippets stand."""
@@ -133,11 +144,13 @@ class FeatureCache:
     def read(self, video_id: str, start: int | None = None, stop: int | None = None) -> np.ndarray:
         """Read features of snippets start .. stop - 1 (all by default), float32 [T, C]; a window is one read.
 
+        The first time, all features of the video are tested against their digest.
+
         Raises
         ------
         EtadError
-            The cache does not have the video, its features are not what the index says, are not finite, or the file
-            has been replaced since the cache was opened.
+            The cache does not have the video, its features are damaged, not what the index says, or not finite, or the
+            file has been replaced since the cache was opened.
         """
         self._require(video_id)
         length = self.lengths[video_id]
@@ -145,15 +158,15 @@ class FeatureCache:
         assert 0 <= start < stop <= length, (video_id, start, stop, length)
         part = self._parts.get(video_id)
         path = part.file if part is not None else self.path
-        if part is not None and not path.exists():
-            raise EtadError(f"{path}: was packed or removed while it was in use. Start again.")
+        if part is not None and stamp(path) != self._part_stamps[path]:
+            raise EtadError(f"{path}: was packed, removed or replaced while it was in use. Start again.")
         packed = self._packed() if part is None else None
         with naming_faults(path, video_id):
             if packed is not None:
-                stored = self._read_stored(packed, video_id, start, stop)
+                stored = self._read_stored(packed, path, video_id, start, stop)
             else:
                 with open_file(path) as file:
-                    stored = self._read_stored(file, video_id, start, stop)
+                    stored = self._read_stored(file, path, video_id, start, stop)
             features = _widened(stored)
             check_finite(features)
         return features
@@ -179,7 +192,10 @@ class FeatureCache:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_owner": 0}
+        return {**self.__dict__, "_file": None, "_owner": 0, "_tested": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _tested=mmap.mmap(-1, len(state["ids"])))
 
     def _require(self, video_id: str) -> None:
         if video_id not in self._rows:
@@ -189,7 +205,7 @@ class FeatureCache:
 
     def _packed(self) -> h5py.File:
         if self._file is None or self._owner != os.getpid():
-            if self._stamp != _stamp(self.path):
+            if self._stamp != stamp(self.path):
                 raise EtadError(f"{self.path}: was replaced while it was in use. Start again.")
             self._file = open_file(self.path)
             self._owner = os.getpid()
@@ -198,27 +214,62 @@ class FeatureCache:
     def _packed_header(self, video_id: str) -> Header:
         return read_header(self.path, video_group(self.path, self._packed(), video_id), video_id)
 
-    def _read_stored(self, file: h5py.File, video_id: str, start: int, stop: int) -> np.ndarray:
+    def _read_stored(self, file: h5py.File, path: Path, video_id: str, start: int, stop: int) -> np.ndarray:
+        number = self._numbers[video_id]
+        if not self._tested[number]:
+            stored = self._test(file, path, video_id, start, stop)
+            self._tested[number] = 1
+            return stored
         # Below h5py's comfort, which costs six times the read itself.
         dataset = h5py.h5d.open(file.id, f"videos/{escape(video_id)}/features".encode())
+        return _snippets(dataset, start, stop)
+
+    def _test(self, file: h5py.File, path: Path, video_id: str, start: int, stop: int) -> np.ndarray:
+        """Read snippets start .. stop - 1 as they are stored, and everything else of the video for its digest."""
+        try_video(path, video_id)
+        group = member(member(file, "videos"), escape(video_id))
+        dataset = member(group, "features") if isinstance(group, h5py.Group) else None
+        if not isinstance(dataset, h5py.Dataset):
+            raise EtadError("it has no features in the file")
         if dataset.shape != (self.lengths[video_id], self.channels) or dataset.dtype.name != self.kind.store_dtype:
             raise EtadError(
                 f"its features are {dataset.dtype.name} {list(dataset.shape)}, the index says "
                 f"{self.kind.store_dtype} {[self.lengths[video_id], self.channels]}"
             )
-        out = np.empty((stop - start, self.channels), dtype=dataset.dtype.newbyteorder("="))
-        space = dataset.get_space()
-        space.select_hyperslab((start, 0), out.shape)
-        dataset.read(h5py.h5s.create_simple(out.shape), space, out)
-        return out
+        require_whole(dataset)
+        length, most = len(dataset), max(1, _PIECE_BYTES // (self.channels * dataset.dtype.itemsize))
+        if (start, stop) == (0, length) or length <= most:
+            whole = _snippets(dataset.id, 0, length)
+            found, stored = digest([whole]), whole[start:stop]
+        else:
+            found = digest(_snippets(dataset.id, at, min(at + most, length)) for at in range(0, length, most))
+            stored = _snippets(dataset.id, start, stop)
+        if found != self._rows[video_id]["features_sha256"].decode("ascii", "replace"):
+            raise EtadError("its features differ from their recorded digest: the file is damaged")
+        return stored
 
+
+def _snippets(dataset: h5py.h5d.DatasetID, start: int, stop: int) -> np.ndarray:
+    out = np.empty((stop - start, dataset.shape[1]), dtype=dataset.dtype.newbyteorder("="))
+    space = dataset.get_space()
+    space.select_hyperslab((start, 0), out.shape)
+    dataset.read(h5py.h5s.create_simple(out.shape), space, out)
+    return out
+
+
+# Of longer videos, read in part, a piece at a time is digested.
+_PIECE_BYTES = 2**25
 
 _DIGESTED = ("length", "features_sha256", "duration_seconds", "fps", "first_center_seconds", "center_step_seconds")
 
 
-def _part_headers(cache: Path) -> dict[str, Header]:
+def _part_headers(cache: Path, stamps: dict[Path, tuple[int, ...]]) -> dict[str, Header]:
+    """Headers of a cache's parts by id; notes the stamps of their files."""
     headers = {}
-    for path in part_paths(cache):
+    paths = part_paths(cache)
+    try_parts(paths)
+    for path in paths:
+        stamps[path] = stamp(path)
         try:
             header = part_header(path)
         except EtadError:
@@ -242,11 +293,3 @@ def _widened(stored: np.ndarray) -> np.ndarray:
     for piece, source in zip(pieces, torch.from_numpy(stored).view(-1).split(_SERIAL_VALUES)):
         piece.copy_(source)
     return features
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return ()
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

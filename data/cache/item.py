@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
+from ..digest import digest_of, values_digest
 from ..errors import EtadError
+from ..files.hdf5 import FAULTS, member, new_hdf5, open_hdf5, require_whole
 from .meta import FeatureMeta, Kind
 from .names import escape, unescape
+from .probe import try_attributes, try_file, try_video
 
 FORMAT = "etad-features"
 VERSION = 1
 STORE_DTYPES = ("float16", "float32")
+# The last attribute that a writer sets, and the digest of all others.
+_COMPLETE, _SEAL = "complete", "attributes_sha256"
 # HDF5 holds 64 KiB in an attribute; longer lists of centres become a dataset of the same name.
 _LONGEST_ATTRIBUTE = 4096
-# What reading damaged HDF5 ends in.
-_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Header:
-    """What one video's group says of itself, its features unread."""
+    """What one video's group says of itself, its features unread.
+
+    `digest` is that of the features. `is_sealed`: the attributes were tested against a digest as well, which older
+    versions of etad did not write.
+    """
 
     video_id: str
     file: Path
@@ -35,6 +42,7 @@ class Header:
     store_dtype: str
     digest: str
     meta: FeatureMeta
+    is_sealed: bool = True
 
     @property
     def kind(self) -> Kind:
@@ -42,30 +50,31 @@ class Header:
 
 
 def create_file(path: Path) -> h5py.File:
-    """Start an empty feature file, for writing."""
-    file = h5py.File(path, "w")
-    file.attrs["format"] = FORMAT
-    file.attrs["version"] = VERSION
-    file.create_group("videos")
+    """Start an empty feature file on disk, for writing."""
+    file = new_hdf5(path)
+    start_file(file)
     return file
 
 
+def start_file(file: h5py.File) -> h5py.Group:
+    """Make an empty HDF5 file a feature file; returns the group of its videos."""
+    file.attrs["format"] = FORMAT
+    file.attrs["version"] = VERSION
+    return file.create_group("videos")
+
+
 def open_file(path: Path) -> h5py.File:
-    """Open a feature file for reading.
+    """Open a feature file for reading, which a child process has tried before.
 
     Raises
     ------
     EtadError
         It is missing, damaged, no HDF5, another format, or of a newer version.
     """
+    with naming_faults(path):
+        try_file(path)
     try:
-        try:
-            file = h5py.File(path, "r")
-        except OSError as error:
-            if "unable to lock file" not in str(error):
-                raise
-            # Some network disks have no locks. Files are replaced, never changed, so readers can do without.
-            file = h5py.File(path, "r", locking=False)
+        file = open_hdf5(path)
     except OSError as error:
         if not path.exists():
             raise EtadError(f"{path}: there is no such feature file. Run `etad extract` first.") from error
@@ -76,7 +85,7 @@ def open_file(path: Path) -> h5py.File:
     try:
         with naming_faults(path):
             form, version = file.attrs.get("format"), file.attrs.get("version")
-            has_videos = isinstance(file.get("videos"), h5py.Group)
+            has_videos = isinstance(member(file, "videos"), h5py.Group)
     except EtadError:
         file.close()
         raise
@@ -94,7 +103,7 @@ def naming_faults(path: Path, video_id: str | None = None) -> Iterator[None]:
     """Turn whatever damaged HDF5 raises, and our own findings, into one sentence with file, video and remedy."""
     try:
         yield
-    except (EtadError, *_FAULTS) as error:
+    except (EtadError, *FAULTS) as error:
         words = str(error) if isinstance(error, EtadError) else f"it cannot be read ({error})"
         about = str(path) if video_id is None else f"{path}: video '{video_id}'"
         again = "again" if video_id is None else "the video again"
@@ -114,17 +123,22 @@ def video_ids(path: Path, file: h5py.File) -> list[str]:
 
 
 def video_group(path: Path, file: h5py.File, video_id: str) -> h5py.Group:
-    """Group of one video.
+    """Group of one video, whose attributes a child process has read before.
 
     Raises
     ------
     EtadError
-        There is none, or the file is damaged.
+        There is none, it is a link or holds more than features, or the file is damaged.
     """
+    try_attributes(path, [video_id])
     with naming_faults(path, video_id):
-        group = file["videos"].get(escape(video_id))
+        try_video(path, video_id)
+        group = member(file["videos"], escape(video_id))
         if not isinstance(group, h5py.Group):
             raise EtadError("it is not in the file")
+        more = {str(name) for name in group} - {"features", "centers_seconds"}
+        if more:
+            raise EtadError(f"it holds '{min(more)}' beside its features, which etad never writes")
         return group
 
 
@@ -132,15 +146,16 @@ def write_item(videos: h5py.Group, video_id: str, features: np.ndarray, meta: Fe
     """Write one video's group; its mark of completeness comes last."""
     group = videos.create_group(escape(video_id))
     group.create_dataset("features", data=features)
-    for name, value in meta.to_attributes().items():
-        group.attrs[name] = value
+    attributes = meta.to_attributes() | {"features_sha256": digest([features])}
     centers = meta.timing.centers_seconds
+    attributes[_SEAL] = attributes_digest(attributes, centers, features)
+    for name, value in attributes.items():
+        group.attrs[name] = value
     if centers is not None and len(centers) <= _LONGEST_ATTRIBUTE:
         group.attrs["centers_seconds"] = np.asarray(centers, dtype=np.float64)
     elif centers is not None:
         group.create_dataset("centers_seconds", data=np.asarray(centers, dtype=np.float64))
-    group.attrs["features_sha256"] = digest(features)
-    group.attrs["complete"] = 1
+    group.attrs[_COMPLETE] = 1
 
 
 def copy_item(path: Path, file: h5py.File, video_id: str, videos: h5py.Group) -> None:
@@ -149,15 +164,18 @@ def copy_item(path: Path, file: h5py.File, video_id: str, videos: h5py.Group) ->
     Raises
     ------
     EtadError
-        The group is damaged.
+        The group is damaged, or leads out of its file.
     """
     name = escape(video_id).encode()
+    group = video_group(path, file, video_id)
     with naming_faults(path, video_id):
+        for each in group:
+            require_whole(member(group, each))
         h5py.h5o.copy(file["videos"].id, name, videos.id, name)
 
 
 def is_complete(group: h5py.Group) -> bool:
-    return bool(group.attrs.get("complete", 0) == 1)
+    return bool(group.attrs.get(_COMPLETE, 0) == 1)
 
 
 def read_header(path: Path, group: h5py.Group, video_id: str) -> Header:
@@ -171,24 +189,30 @@ def read_header(path: Path, group: h5py.Group, video_id: str) -> Header:
     with naming_faults(path, video_id):
         if not is_complete(group):
             raise EtadError("it is not complete: its writer did not finish")
-        features = group.get("features")
+        features = member(group, "features")
         if not isinstance(features, h5py.Dataset):
             raise EtadError("it has no dataset 'features'")
         if len(features.shape or ()) != 2 or 0 in features.shape:
             raise EtadError(f"its features have shape {features.shape}, expected [T, C] with at least one snippet")
         if features.dtype.name not in STORE_DTYPES:
             raise EtadError(f"its features are {features.dtype.name}, expected {' or '.join(STORE_DTYPES)}")
+        require_whole(features)
         attributes = dict(group.attrs)
         centers = attributes.pop("centers_seconds", None)
-        if centers is None and "centers_seconds" in group:
-            centers = group["centers_seconds"][()]
+        listed = member(group, "centers_seconds")
+        if centers is None and isinstance(listed, h5py.Dataset):
+            require_whole(listed)
+            centers = listed[()]
         meta = FeatureMeta.from_attributes(attributes, None if centers is None else np.asarray(centers, np.float64))
-        meta.check(features.shape[0])
         if "features_sha256" not in attributes:
             raise EtadError("attribute 'features_sha256' is missing")
+        seal = attributes.get(_SEAL)
+        if seal is not None and seal != attributes_digest(attributes, meta.timing.centers_seconds, features):
+            raise EtadError("its attributes differ from their recorded digest: the file is damaged")
+        meta.check(features.shape[0])
         recorded = str(attributes["features_sha256"])
         length, channels = features.shape
-        return Header(video_id, path, length, channels, features.dtype.name, recorded, meta)
+        return Header(video_id, path, length, channels, features.dtype.name, recorded, meta, seal is not None)
 
 
 def read_stored(path: Path, group: h5py.Group, header: Header) -> np.ndarray:
@@ -201,7 +225,7 @@ def read_stored(path: Path, group: h5py.Group, header: Header) -> np.ndarray:
     """
     with naming_faults(path, header.video_id):
         features = np.asarray(group["features"][()])
-        if digest(features) != header.digest:
+        if digest([features]) != header.digest:
             raise EtadError("its features differ from their recorded digest: the file is damaged")
         check_finite(features)
         return features
@@ -218,13 +242,33 @@ def check_finite(features: np.ndarray) -> None:
         )
 
 
-def digest(features: np.ndarray) -> str:
-    """SHA-256 of the features as they are stored: little-endian, row by row.
+def attributes_digest(
+    attributes: Mapping[str, Any], centers: Sequence[float] | None, features: np.ndarray | h5py.Dataset
+) -> str:
+    """SHA-256 of all that a group says of its features, and of their shape and type.
+
+    Which attributes there are does not matter, so that versions of etad may add some.
+    """
+    plain = {name: _plain(value) for name, value in attributes.items() if name not in (_COMPLETE, _SEAL)}
+    listed = None if centers is None else list(centers)
+    return values_digest(
+        {"attributes": plain, "centers": listed, "shape": features.shape, "dtype": features.dtype.name}
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
+def digest(pieces: Iterable[np.ndarray]) -> str:
+    """SHA-256 of features as they are stored, whole or in pieces: little-endian, row by row.
 
     Examples
     --------
-    >>> digest(np.zeros((1, 2), dtype=np.float16))[:8]
+    >>> digest([np.zeros((1, 2), dtype=np.float16)])[:8]
     'df3f6198'
     """
-    little = np.ascontiguousarray(features, dtype=features.dtype.newbyteorder("<"))
-    return hashlib.sha256(little.tobytes()).hexdigest()
+    little = (np.ascontiguousarray(piece, dtype=piece.dtype.newbyteorder("<")) for piece in pieces)
+    return digest_of(piece.reshape(-1).view(np.uint8).data for piece in little)

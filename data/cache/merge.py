@@ -19,6 +19,7 @@ from .item import (
     copy_item,
     create_file,
     is_complete,
+    naming_faults,
     open_file,
     read_header,
     read_stored,
@@ -27,6 +28,7 @@ from .item import (
 )
 from .meta import check_same_kind
 from .parts import part_header, part_paths, parts_folder
+from .probe import trust, try_attributes, try_parts
 
 _logger = logging.getLogger(__name__)
 
@@ -89,7 +91,7 @@ def merge(cache: Path, sources: Sequence[Path] = ()) -> Path:
 def write_packed(path: Path, headers: Iterable[Header]) -> None:
     """Write the packed file of these videos, whole or not at all; the caller holds the lock.
 
-    A part is tested against its digest on the way, since it will be removed; packed videos are copied as they are.
+    Every video is tested against its digest on the way: what is packed then has its place for good.
 
     Raises
     ------
@@ -103,6 +105,7 @@ def write_packed(path: Path, headers: Iterable[Header]) -> None:
         for source, of_source in itertools.groupby(sorted(ordered, key=_file), key=_file):
             _copy(source, list(of_source), packed["videos"])
         write_index(packed, ordered)
+    trust(path)
 
 
 def packed_headers(path: Path) -> list[Header]:
@@ -114,6 +117,8 @@ def packed_headers(path: Path) -> list[Header]:
         A video is damaged.
     """
     headers = []
+    with naming_faults(path):
+        try_attributes(path)
     with open_file(path) as file:
         for video_id in video_ids(path, file):
             group = video_group(path, file, video_id)
@@ -132,6 +137,7 @@ def _join(joined: dict[str, Header], source: Path, *, may_be_missing: bool) -> N
         raise EtadError(f"{source}: there is no feature cache, neither packed nor in parts. Run `etad extract` first.")
     own = {header.video_id: header for header in packed_headers(source)} if source.exists() else {}
     # Within a cache a part is newer than what is packed.
+    try_parts(paths)
     own |= {header.video_id: header for header in map(part_header, paths)}
     for video_id, header in own.items():
         other = joined.setdefault(video_id, header)
@@ -145,8 +151,7 @@ def _join(joined: dict[str, Header], source: Path, *, may_be_missing: bool) -> N
 def _copy(source: Path, headers: list[Header], videos: h5py.Group) -> None:
     with open_file(source) as file:
         for header in headers:
-            if len(headers) == 1:
-                read_stored(source, video_group(source, file, header.video_id), header)
+            read_stored(source, video_group(source, file, header.video_id), header)
             copy_item(source, file, header.video_id, videos)
 
 

@@ -72,7 +72,7 @@ class FeatureMeta:
         Raises
         ------
         EtadError
-            A time is not finite, a count not positive, or the centres are too many or too few.
+            A time is not finite, a count not positive, or the centres are too many, too few or far outside the video.
         """
         timing = self.timing
         for name in _TIMING_FLOATS:
@@ -87,6 +87,14 @@ class FeatureMeta:
                 raise EtadError(f"{listed} listed for {counted(num_snippets, 'snippet')}")
             if not np.isfinite(timing.centers_seconds).all():
                 raise EtadError("a listed snippet centre is not finite")
+        # A clip may reach over either end of its video, its centre by no more than a clip.
+        clip_seconds = timing.clip_frames * timing.frame_step / timing.fps
+        centers = timing.centers(num_snippets)
+        if centers.min() < -clip_seconds or centers.max() > timing.duration_seconds + clip_seconds:
+            raise EtadError(
+                f"its snippets stand between {centers.min():.3f} s and {centers.max():.3f} s, but the video lasts "
+                f"{timing.duration_seconds:.3f} s"
+            )
 
     def to_attributes(self) -> dict[str, Any]:
         """All but the listed centres, as attributes of an HDF5 group."""

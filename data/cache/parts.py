@@ -9,22 +9,24 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EtadError
-from ..files.atomic import is_temporary, replacing
+from ..files.atomic import is_temporary, write_bytes
+from ..files.hdf5 import hdf5_in_memory, image_of
 from .index import read_index
 from .item import (
     STORE_DTYPES,
     Header,
     check_finite,
-    create_file,
     open_file,
     read_header,
     read_stored,
+    start_file,
     video_group,
     video_ids,
     write_item,
 )
 from .meta import FeatureMeta, Kind, check_same_kind
 from .names import id_of_part, part_name
+from .probe import trust
 
 
 def parts_folder(cache: Path) -> Path:
@@ -68,8 +70,11 @@ def write_part(
     other = any_header(cache, besides=video_id)
     if other is not None:
         check_same_kind(cache, other.video_id, other.kind, video_id, kind)
-    with replacing(path) as temporary, create_file(temporary) as file:
-        write_item(file["videos"], video_id, stored, meta)
+    with hdf5_in_memory() as file:
+        write_item(start_file(file), video_id, stored, meta)
+        content = image_of(file)
+    write_bytes(path, content)
+    trust(path)
     return path
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import h5py
 
-from ..errors import EtadError
+from ..errors import EtadError, counted, listing
 from ..files.atomic import TEMPORARY_PREFIX
 from .index import read_index
-from .item import Header, open_file, read_header, read_stored, video_group, video_ids
+from .item import Header, naming_faults, open_file, read_header, read_stored, video_group, video_ids
 from .meta import check_same_kind
 from .parts import part_features, part_header, part_id, part_paths, parts_folder
+from .probe import try_attributes, try_parts
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Problem:
         Whose features it hurts; None where it is the whole file.
     kind
         `damaged` (unreadable, wrong digest, shape or number, incomplete), `index` (disagrees with the groups),
-        `mixed` (another kind of features than the rest), `leftover` (of a killed writer).
+        `mixed` (another kind of features than the rest), `leftover` (of a killed writer), `unsealed` (a note: written
+        by an older version, so that attributes have no digest that they could be tested against).
     detail
         What was found, as a sentence.
     moved_to
@@ -43,12 +45,19 @@ class Problem:
     detail: str
     moved_to: Path | None = None
 
+    @property
+    def is_note(self) -> bool:
+        """Whether nothing is wrong, as far as could be seen."""
+        return self.kind == "unsealed"
+
 
 def packed_problems(cache: Path) -> tuple[list[Header], list[Problem]]:
     """Read every video of the packed file; returns the good ones, and what is wrong."""
     good: list[Header] = []
     problems: list[Problem] = []
     try:
+        with naming_faults(cache):
+            try_attributes(cache)
         file = open_file(cache)
     except EtadError as error:
         return [], [Problem(cache, None, "damaged", str(error))]
@@ -74,7 +83,9 @@ def part_problems(cache: Path) -> tuple[list[Header], list[Problem]]:
     """Read every part; returns the good ones, and what is wrong."""
     good: list[Header] = []
     problems: list[Problem] = []
-    for path in part_paths(cache):
+    paths = part_paths(cache)
+    try_parts(paths)
+    for path in paths:
         video_id = None
         with contextlib.suppress(EtadError):
             video_id = part_id(path)
@@ -103,6 +114,16 @@ def mixed_problems(headers: list[Header]) -> list[Problem]:
     return problems
 
 
+def unsealed_notes(cache: Path, headers: list[Header]) -> list[Problem]:
+    """Say how many videos, and of which first, have no digest of their attributes."""
+    ids = sorted(header.video_id for header in headers if not header.is_sealed)
+    detail = (
+        f"{counted(len(ids), 'video')} ({listing(ids, 3)}) of an older version of etad: features agree with their "
+        f"digest, but times and names have none and were tested for sense alone"
+    )
+    return [Problem(cache, None, "unsealed", detail)] if ids else []
+
+
 def leftover_problems(cache: Path) -> list[Problem]:
     """List unfinished files among the parts."""
     found = sorted(parts_folder(cache).glob(TEMPORARY_PREFIX + "*"))
@@ -112,7 +133,7 @@ def leftover_problems(cache: Path) -> list[Problem]:
 
 def _index_problems(cache: Path, file: h5py.File, headers: list[Header], ids: list[str]) -> list[Problem]:
     try:
-        rows = read_index(cache, file)
+        rows = read_index(cache, file, is_tested=False)
     except EtadError as error:
         return [Problem(cache, None, "index", str(error))]
     problems = []
@@ -136,6 +157,11 @@ def _index_problems(cache: Path, file: h5py.File, headers: list[Header], ids: li
                 problems.append(Problem(cache, None, "index", detail))
     lost = sorted(set(rows) - set(ids))
     problems += [Problem(cache, None, "index", f"video '{id}' is in the index, but not in the file") for id in lost]
+    if not problems:
+        try:
+            read_index(cache, file)
+        except EtadError as error:
+            return [Problem(cache, None, "index", str(error))]
     return problems
 
 

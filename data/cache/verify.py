@@ -15,7 +15,7 @@ from .item import Header, copy_item, create_file, open_file
 from .merge import lock_path, write_packed
 from .names import part_name
 from .parts import parts_folder
-from .problems import Problem, leftover_problems, mixed_problems, packed_problems, part_problems
+from .problems import Problem, leftover_problems, mixed_problems, packed_problems, part_problems, unsealed_notes
 
 
 def verify(path: Path | str, repair: bool = False) -> list[Problem]:
@@ -51,7 +51,7 @@ def verify(path: Path | str, repair: bool = False) -> list[Problem]:
             in_packed = _repair_packed(cache, good, in_packed)
             for folder in (cache.parent, parts_folder(cache)):
                 remove_leftovers(folder)
-    return in_packed + in_parts + leftovers
+    return in_packed + in_parts + leftovers + unsealed_notes(cache, [*packed, *parts])
 
 
 def bad_folder(cache: Path) -> Path:

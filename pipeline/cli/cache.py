@@ -28,22 +28,24 @@ def verify(cache: Path, repair: bool, as_json: bool) -> int:
     from ...data.errors import counted
     from ..show.report import table
 
-    problems = find_problems(cache, repair=repair)
+    found = find_problems(cache, repair=repair)
+    problems, notes = [each for each in found if not each.is_note], [each for each in found if each.is_note]
     rows = [
         (problem.kind, problem.video_id or "-", problem.detail, str(problem.moved_to or "-")) for problem in problems
     ]
     if as_json:
         names = ("kind", "video", "detail", "moved_to")
-        click.echo(json.dumps({"problems": [dict(zip(names, row)) for row in rows]}))
+        notes_only = {"notes": [note.detail for note in notes]} if notes else {}
+        click.echo(json.dumps({"problems": [dict(zip(names, row)) for row in rows], **notes_only}))
     elif rows:
         click.echo(table(rows, heads=("problem", "video", "what was found", "moved to")))
         hint = "" if repair else "; `--repair` moves what is bad aside"
         click.echo(f"{counted(len(rows), 'problem')} in {cache}{hint}")
     else:
-        found = FeatureCache(cache)
-        click.echo(f"{cache}: {counted(len(found), 'video')}, all sound")
-        for note in found.reading_notes():
-            click.echo(note)
+        cached = FeatureCache(cache)
+        click.echo(f"{cache}: {counted(len(cached), 'video')}, all sound")
+        for line in (*(note.detail for note in notes), *cached.reading_notes()):
+            click.echo(line)
     return 1 if problems else 0
 
 

@@ -76,7 +76,7 @@ def build(path: Path, *, videos: int, snippets: int, channels: int) -> None:
     """Write a packed cache at once, as packing would."""
     rng = np.random.default_rng(0)
     features = rng.standard_normal((snippets, channels)).astype(np.float16)
-    meta, recorded = make_meta(snippets), digest(features)
+    meta, recorded = make_meta(snippets), digest([features])
     headers = []
     with create_file(path) as file:
         for number in range(videos):

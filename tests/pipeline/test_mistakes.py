@@ -15,6 +15,7 @@ from etad.data.cache.cache import write_part
 from etad.data.errors import EtadError
 from etad.pipeline.cli import main as cli
 from etad.pipeline.config import load_config
+from reference.feature_samples import reseal
 
 
 @pytest.fixture
@@ -183,6 +184,7 @@ def test_features_of_other_weights_do_not_pass_for_those_trained_on(
     with h5py.File(data / "features.h5", "r+") as file:
         for group in file["videos"].values():
             group.attrs["weights_sha256"] = "1" * 64
+        reseal(file)
     assert "comes from another config, other annotations or other features" in complaint(detect(data), capsys)
 
 

@@ -23,7 +23,7 @@ LISTED_ATTRIBUTES = {
     *("duration_seconds", "fps", "num_frames", "clip_frames", "frame_step", "first_center_seconds"),
     *("center_step_seconds", "encoder", "weights_sha256", "transform", "source_name", "source_bytes"),
     *("source_sha256", "features_sha256", "compute_dtype", "etad_version", "complete"),
-    *("reading_rules", "lost_frames", "source_modified_ns"),
+    *("reading_rules", "lost_frames", "source_modified_ns", "attributes_sha256"),
 }
 HOSTILE_IDS = [
     *(
@@ -135,6 +135,7 @@ def test_hostile_ids_stay_in_their_place_and_come_back(tmp_path: Path) -> None:
         assert set(reader.ids) == set(HOSTILE_IDS) == finished_ids(cache)
         for number, video_id in enumerate(HOSTILE_IDS):
             np.testing.assert_array_equal(reader.read(video_id), make_features(seed=number))
+        reader.close()
         pack(cache)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
         *("deep", "deep/run", "deep/run/features.h5")
@@ -264,7 +265,7 @@ def test_replaced_file_is_noticed_not_misread(tmp_path: Path) -> None:
     write_part(cache, "v_a", make_features(), make_meta())
     part_reader = FeatureCache(cache)
     pack(cache)
-    with pytest.raises(EtadError, match="was packed or removed while it was in use"):
+    with pytest.raises(EtadError, match="was packed, removed or replaced while it was in use"):
         part_reader.read("v_a")
     reader = FeatureCache(cache)
     reader.close()

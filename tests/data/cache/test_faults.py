@@ -14,7 +14,7 @@ from etad.data.cache.cache import FeatureCache, finished_ids, pack, write_part
 from etad.data.cache.parts import parts_folder
 from etad.data.errors import EtadError
 from etad.data.files.atomic import is_temporary
-from reference.feature_samples import make_features, make_meta
+from reference.feature_samples import make_features, make_meta, reseal
 
 
 def test_absent_and_empty_caches_say_so(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_other_hdf5_files_are_told_apart(tmp_path: Path) -> None:
 def test_truncated_file_is_one_sentence(tmp_path: Path) -> None:
     cache = tmp_path / "features.h5"
     for number in range(3):
-        write_part(cache, f"v_{number}", make_features(50, 20), make_meta())
+        write_part(cache, f"v_{number}", make_features(50, 20), make_meta(50))
     whole = pack(cache).read_bytes()
     for length in range(0, len(whole) - 1, 997):
         cache.write_bytes(whole[:length])
@@ -71,6 +71,7 @@ def test_bad_content_of_a_packed_file_names_file_and_video(tmp_path: Path) -> No
     pack(cache)
     with h5py.File(cache, "r+") as file:
         file["videos/v_a/features"][2, 1] = np.nan
+        reseal(file)
     with pytest.raises(EtadError, match=r"features\.h5: video 'v_a': 1 of its 12 .* snippet 2, channel 1"):
         FeatureCache(cache).read("v_a")
     for data, message in [
@@ -81,6 +82,7 @@ def test_bad_content_of_a_packed_file_names_file_and_video(tmp_path: Path) -> No
         with h5py.File(cache, "r+") as file:
             del file["videos/v_a/features"]
             file["videos/v_a/features"] = data
+            reseal(file)
         with pytest.raises(EtadError, match=r"features\.h5: video 'v_a': " + message):
             FeatureCache(cache).read("v_a")
 
@@ -102,6 +104,7 @@ def test_incomplete_video_does_not_count(tmp_path: Path) -> None:
         table = file["index"][()]
         table["complete"][0] = 0
         file["index"][...] = table
+        del file["index"].attrs["sha256"]
     assert FeatureCache(cache).ids == ("v_b",) and finished_ids(cache) == {"v_b"}
 
 
@@ -112,13 +115,11 @@ def test_killed_writer_leaves_only_a_temporary_file(tmp_path: Path) -> None:
         "import os, signal, sys; from pathlib import Path\n"
         "from etad.data.cache import parts\n"
         "from reference.feature_samples import make_features, make_meta\n"
-        "write = parts.write_item\n"
-        "def write_and_die(*a):\n"
-        "    write(*a); a[0].file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
-        "parts.write_item = write_and_die\n"
+        "os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)\n"
         "parts.write_part(Path(sys.argv[1]), 'v_b', make_features(), make_meta())\n"
     )
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     ran = subprocess.run([sys.executable, "-c", script, str(cache)], check=False, cwd=tmp_path, env=env)
     assert ran.returncode == -signal.SIGKILL
     left = [path for path in parts_folder(cache).iterdir() if is_temporary(path)]
