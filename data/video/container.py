@@ -21,6 +21,7 @@ from .frame_index import (
     FrameIndex,
     PacketTime,
     PacketTimes,
+    first_key,
     has_distinct_times,
     index_by_order,
     index_by_packets,
@@ -34,6 +35,8 @@ from .reader import LONGEST_GAP_SECONDS, Undecodable, decoding_breaks
 
 # Decoders that can pass over the frames on which no other depends, and pass over nothing else.
 _PASSES_OVER_UNREFERENCED = frozenset({"h264"})
+# Recordings of what is sent begin where they begin; in any other file, frames before the first key frame are a loss.
+_BEGIN_ANYWHERE = frozenset({"mpeg", "mpegts", "mpegvideo", "h264", "hevc"})
 _VP8_KEY_FRAME = b"\x9d\x01\x2a"
 # No picture begins so long after the sound and is shorter still: such a clock is broken.
 _LONGEST_DELAY_SECONDS = 60.0
@@ -126,7 +129,10 @@ class VideoFile:
             rules.add("its clock restarts")
         zero_tick = self._zero_tick(index)
         if zero_tick is not None:
-            rules.add("begins later than its sound")
+            rules.add("begins later than its clock")
+        if self.format_name not in _BEGIN_ANYWHERE and not index.in_order:
+            first = first_key(packets)
+            index = replace(index, unshown_ticks=tuple(packet.pts for packet in packets[:first]))
         index = replace(index, zero_tick=zero_tick, states_length=not promise.is_silent, rules=tuple(sorted(rules)))
         self.use(index)
         return index
@@ -293,12 +299,14 @@ class VideoFile:
         return found
 
     def _zero_tick(self, index: FrameIndex) -> int | None:
-        """Zero of the file's clock, where the picture begins later than a sound or another picture; else None."""
+        """Zero of the file's clock, where the picture appears later than a sound or another picture begins; else None.
+
+        So it is too where the picture's own first frames cannot be shown.
+        """
         starts = [
             float(stream.start_time * (stream.time_base or 0))
             for stream in self._container.streams
             if stream.type in ("audio", "video")
-            and stream.index != self._stream.index
             and stream.start_time is not None
             and not stream.disposition & Disposition.attached_pic
         ]

@@ -79,6 +79,8 @@ class FrameIndex:
         decoding always starts at the first one.
     zero_tick
         Zero of the clock, where it is before the first frame: until it appears, the first frame stands in.
+    unshown_ticks
+        When frames were due, before the first one, that are there and cannot be decoded: their key frame is lost.
     shifts
         What the file's own ticks are moved by, up to each restart of its clock; a file whose clock runs on has one.
     states_length
@@ -93,6 +95,7 @@ class FrameIndex:
     last_ticks: int
     in_order: bool = False
     zero_tick: int | None = None
+    unshown_ticks: tuple[int, ...] = ()
     shifts: tuple[int, ...] = (0,)
     states_length: bool = True
     rules: tuple[str, ...] = ()
@@ -180,7 +183,7 @@ def index_by_packets(
     """
     pts, durations, is_key = _columns(packets)
     # Frames that hang on a key frame before the file's beginning cannot be decoded.
-    first = _first_key(is_key)
+    first = first_key(packets)
     pts, durations, is_key = pts[first:], durations[first:], is_key[first:]
     ticks, keys = np.unique(pts), np.unique(pts[is_key])
     last_ticks = _last_ticks(ticks, int(durations[pts.argmax()]), tick_seconds, usual_fps)
@@ -216,7 +219,7 @@ def index_by_order(stamps: Sequence[int | None], *, tick_seconds: Fraction, usua
 
 def has_distinct_times(packets: Sequence[PacketTime], index: FrameIndex) -> bool:
     """Whether no two packets of an index are shown at one time."""
-    return index.num_frames == len(packets) - _first_key(_columns(packets)[2])
+    return index.num_frames == len(packets) - first_key(packets)
 
 
 def needs_a_look(packets: Sequence[PacketTime]) -> bool:
@@ -224,8 +227,7 @@ def needs_a_look(packets: Sequence[PacketTime]) -> bool:
 
     So it is where packets come before the first key frame, or hang on frames before it and are shown before it.
     """
-    pts, _, is_key = _columns(packets)
-    first = _first_key(is_key)
+    first, (pts, *_) = first_key(packets), _columns(packets)
     return first > 0 or bool((pts < pts[first]).any())
 
 
@@ -273,9 +275,9 @@ def _columns(packets: Sequence[PacketTime]) -> tuple[np.ndarray, np.ndarray, np.
     return (packets if isinstance(packets, PacketTimes) else PacketTimes(packets)).columns
 
 
-def _first_key(is_key: np.ndarray) -> int:
+def first_key(packets: Sequence[PacketTime]) -> int:
     """Number of the first key frame; 0 where there is none."""
-    return int(is_key.argmax())
+    return int(_columns(packets)[2].argmax())
 
 
 def _last_ticks(ticks: np.ndarray, stated: int, tick_seconds: Fraction, usual_fps: Fraction | None) -> int:

@@ -154,7 +154,7 @@ class Video:
         lost = self._source.lost_ticks | self._stood_in
         if self._index.in_order:
             return frozenset(lost)
-        return frozenset(tick for tick in lost if self._is_shown_at(tick))
+        return frozenset(self._index.unshown_ticks) | {tick for tick in lost if self._is_shown_at(tick)}
 
     @property
     def rules(self) -> tuple[str, ...]:

@@ -223,7 +223,7 @@ def test_encoded_videos_say_what_was_noticed(tmp_path: Path, encoder: Encoder) -
     items = clip_batches({"a": path}, ClipPlan(**CLIPS.model_dump()), batch_clips=4, workers=0)
     (video,) = encode_batches(encoder.eval(), items, device=torch.device("cpu"), dtype=torch.float32)
     assert isinstance(video, EncodedVideo) and video.reading.lost_ticks == frozenset()
-    assert video.reading.rules == ("begins later than its sound",) and video.reading.states_its_length
+    assert video.reading.rules == ("begins later than its clock",) and video.reading.states_its_length
 
 
 @pytest.mark.parametrize("bad", [{37}, {50, 51}, {12}, {5, 29, 61, 90}])

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -96,21 +97,37 @@ def test_a_clock_that_runs_on_over_a_pause_is_no_restart(tmp_path: Path) -> None
         assert [number(frame) for _, frame in video.read([0.5, 2.0, 4.7], resize=None)] == [12, 19, 19]
 
 
+@pytest.mark.parametrize("place", ["at a key frame", "between key frames"])
 @pytest.mark.parametrize("container", ["mkv", "mp4", "flv", "ts", "hevc.mkv", "mpeg2.mkv", "closed.mkv"])
-def test_leading_pictures_that_cannot_be_decoded_do_not_count(tmp_path: Path, container: str) -> None:
+def test_leading_pictures_that_cannot_be_decoded_do_not_count(tmp_path: Path, container: str, place: str) -> None:
     kinds = {
         "hevc.mkv": {"codec": "libx265", "x265-params": "open-gop=1:bframes=3:keyint=15:min-keyint=15:log-level=none"},
         "mpeg2.mkv": {"codec": "mpeg2video", "bf": "2"},
         "closed.mkv": B_FRAMES,
     }
     suffix = container.rpartition(".")[2]
-    chosen = kinds.get(container, OPEN_GROUPS)
-    whole = write(tmp_path / f"whole.{'ts' if suffix == 'ts' else 'mkv'}", range(60), **({"gop": 15} | chosen))
-    path = remux(whole, tmp_path / f"cut.{suffix}", first_packet=20)
+    chosen = {"gop": 15, **kinds.get(container, OPEN_GROUPS)}
+    whole = write(tmp_path / f"whole.{'ts' if suffix == 'ts' else 'mp4'}", range(60), **chosen)
+    with av.open(str(whole)) as opened:
+        keys = [place for place, packet in enumerate(opened.demux(video=0)) if packet.is_keyframe]
+    is_at_key = place == "at a key frame"
+    path = remux(whole, tmp_path / f"cut.{suffix}", first_packet=keys[1] if is_at_key else keys[1] + 5)
     plain = decoded_numbers(path)
-    assert plain[-1] == 59 and len(plain) < 40
+    assert plain[-1] == 59 and len(plain) < 50
+    with open_video(path) as video:
+        starts_seconds = (video._index.ticks - video._index.first_tick) * float(video._index.tick_seconds)
+        assert [number(frame) for _, frame in video.read(starts_seconds, resize=None)] == plain
+        # Only recordings of what is sent may begin anywhere: in other files, what cannot be shown is a loss.
+        assert bool(video.lost_ticks) == (not is_at_key and suffix != "ts")
+        assert video.info.duration_seconds - len(plain) / FPS < (0.13 if is_at_key else 0.6)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "flv"])
+def test_a_bad_first_key_frame_moves_no_later_frame(tmp_path: Path, container: str) -> None:
+    whole = write(tmp_path / "whole.mp4", range(60), **B_FRAMES)
+    path = remux(whole, tmp_path / f"bad.{container}", change={0: zeroed})
     numbers, lost = shown(path)
-    assert numbers == plain and lost == 0
+    assert len(numbers) == 60 and numbers[12:] == list(range(12, 60)) and lost >= 8
 
 
 def test_a_stretch_that_begins_inside_a_group_shows_nothing_of_the_one_before(tmp_path: Path) -> None:
@@ -128,7 +145,7 @@ def test_a_picture_later_than_the_sound_keeps_the_sounds_clock(tmp_path: Path, c
     late = write(tmp_path / f"late.{container}", range(50), first=50, sound_seconds=(0.0, 4.0), **chosen)
     with open_video(late) as video:
         assert video.info.duration_seconds == pytest.approx(4.0, abs=0.03) and video.info.num_frames == 50
-        assert video.rules == ("begins later than its sound",)
+        assert video.rules == ("begins later than its clock",)
         times_seconds = [0, 1.0, 2.06, 3.06, 9]
         assert [number(frame) for _, frame in video.read(times_seconds, resize=None)] == [0, 0, 1, 26, 49]
     for name, changes in {
