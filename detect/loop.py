@@ -16,7 +16,7 @@ from ..data.checkpoint import load_checkpoint, save_checkpoint
 from ..data.errors import EtadError, counted
 from ..data.files.atomic import remove_leftovers
 from ..data.ranks import ALONE, Ranks
-from .run_state import Progress, Provenance, TrainState, epoch_order, log_epoch
+from .run_state import Progress, Provenance, TrainingFiles, TrainState, epoch_order, log_epoch
 
 
 class Training(Protocol):
@@ -96,7 +96,7 @@ class EpochTraining(ABC):
         ranks: Ranks = ALONE,
     ) -> None:
         self.ranks = ranks
-        self.folder, self.optimizer, self.rates = folder, optimizer, dict(rates)
+        self.files, self.optimizer, self.rates = TrainingFiles(folder), optimizer, dict(rates)
         self.origin, self.seed = origin, origin.seed
         self.epochs, self.decay_after, self.clip_norm = epochs, decay_after, clip_norm
         self.num_windows, self.batch = num_windows, batch
@@ -107,7 +107,7 @@ class EpochTraining(ABC):
 
     @property
     def last(self) -> Path:
-        return self.folder / "checkpoints" / "last.pt"
+        return self.files.last
 
     @property
     def position(self) -> int:
@@ -168,13 +168,13 @@ class EpochTraining(ABC):
         line = {"epoch": self.state.epoch + 1, **rates, "train": train, "val_loss": val_loss}
         line |= {"seconds": round(seconds, 3)} | self._log(seconds=seconds, steps=steps)
         if self.ranks.is_first:
-            log_epoch(self.folder / "log.jsonl", line)
+            log_epoch(self.files.log, line)
         measured, measured_of = (train["loss"], "training") if val_loss is None else (val_loss, "validation")
         best = self.state.best_loss if self.state.best_of == measured_of else math.inf
         better = measured < best
         self.state = TrainState(epoch=self.state.epoch + 1, best_loss=min(measured, best), best_of=measured_of)
         if better and self.ranks.is_first:
-            save_checkpoint(self.last.with_name("best.pt"), self._checkpoint())
+            save_checkpoint(self.files.checkpoint("best"), self._checkpoint())
         self.save()
 
     def save(self) -> None:

@@ -49,6 +49,27 @@ class TrainState:
     sums: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class TrainingFiles:
+    """Where a training run's files lie, below a folder of its own."""
+
+    folder: Path
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from."""
+        return self.checkpoint("last")
+
+    @property
+    def log(self) -> Path:
+        """A line of JSON an epoch."""
+        return self.folder / "log.jsonl"
+
+    def checkpoint(self, name: str) -> Path:
+        """The checkpoint `last` or `best`."""
+        return self.folder / "checkpoints" / f"{name}.pt"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
     """What a detector is trained for and from, which goes into each of its checkpoints.

@@ -17,6 +17,7 @@ from ..data.files.atomic import write_text
 from ..data.files.lock import holding
 from ..data.ranks import current_ranks
 from ..data.settings import Mark, marks, rename_keys
+from ..detect.run_state import TrainingFiles
 from .config import Config, differences, load_config
 
 # Groups of settings that each stage's results depend on. Within them, the marks of the settings models decide.
@@ -48,6 +49,43 @@ _NOT_NOTED_AT_FIRST = {
 
 # Binding takes milliseconds, for each of many shards that start at once.
 _MOST_BINDING_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class StageFolder(TrainingFiles):
+    """Where the files of a stage that trains, infers and measures lie."""
+
+    @property
+    def raw(self) -> Path:
+        """Raw predictions."""
+        return self.folder / "raw.h5"
+
+    @property
+    def classifier(self) -> Path:
+        return self.folder / "classifier.pt"
+
+    @property
+    def classifier_digest(self) -> Path:
+        """What the classifier was trained on."""
+        return self.folder / "classifier.digest"
+
+    @property
+    def detections(self) -> Path:
+        return self.folder / "detections.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def inference(self) -> Path:
+        """What the detections of end-to-end training were made from."""
+        return self.folder / "inference.json"
+
+    @property
+    def encoder(self) -> Path:
+        """The tuned encoder, as weights that extraction takes."""
+        return self.folder / "encoder.pt"
 
 
 @dataclass(frozen=True)
@@ -84,6 +122,14 @@ class RunFolder:
     @property
     def plots(self) -> Path:
         return self.path / "plots"
+
+    def curves(self, stage: str) -> Path:
+        """Picture of a stage's losses."""
+        return self.plots / ("curves.png" if stage == "detect" else f"{stage}_curves.png")
+
+    def files(self, stage: str) -> StageFolder:
+        """The files of `detect` or `e2e`."""
+        return StageFolder(self.path / stage)
 
     @contextlib.contextmanager
     def bind(self, stage: str, config: Config) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,7 @@ _TINY = 1e-300
 
 
 @dataclass(frozen=True)
-class Kept:
+class Survivors:
     """What soft-NMS keeps of one video, by falling decayed score.
 
     Parameters
@@ -109,7 +109,7 @@ def soft_nms(
     sigma: float,
     most_kept: int,
     lose_last: bool = False,
-) -> list[Kept]:
+) -> list[Survivors]:
     """Keep the best proposal, decay all others by exp(-IoU^2 / sigma), and so on: of many videos at once (A.4).
 
     Of equal scores the first row is kept first. Computed in float64; segments are not clipped. It stops as soon as
@@ -135,7 +135,7 @@ def soft_nms(
     """
     assert sigma >= 0.01, f"sigma is {sigma}: below 0.01 the decay of equal segments is no number above 0"
 
-    def thin(videos: list[int]) -> list[Kept]:
+    def suppress(videos: list[int]) -> list[Survivors]:
         sizes = [len(scores[video]) for video in videos]
         wanted = [min(most_kept, size - 1 if lose_last and size > 1 else size) for size in sizes]
         start, end = np.zeros((2, len(videos), max(sizes)))
@@ -146,11 +146,11 @@ def soft_nms(
             _check(start[row, :size], end[row, :size], score[row, :size])
         run = _soft_nms_of_one if len(videos) == 1 else _soft_nms_side_by_side
         index, decayed = run(start, end, score, sigma=sigma, most_kept=max(wanted))
-        return [Kept(index[row, :count], decayed[row, :count]) for row, count in enumerate(wanted)]
+        return [Survivors(index[row, :count], decayed[row, :count]) for row, count in enumerate(wanted)]
 
-    kept = [Kept(np.empty(0, dtype=np.int64), np.empty(0)) for _ in scores]
+    kept = [Survivors(np.empty(0, dtype=np.int64), np.empty(0)) for _ in scores]
     groups = _side_by_side([len(own) for own in scores])
-    for videos, of_group in zip(groups, map_parallel(thin, groups)):
+    for videos, of_group in zip(groups, map_parallel(suppress, groups)):
         for video, own in zip(videos, of_group):
             kept[video] = own
     return kept

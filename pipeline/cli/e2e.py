@@ -65,7 +65,7 @@ def e2e(
     )
     status = print_result(result, describe_missing(sources), result.summary)
     if is_first_rank():
-        plot_curves(run.e2e / "log.jsonl", run.plots / "e2e_curves.png")
+        plot_curves(run.files("e2e").log, run.curves("e2e"))
     click.echo(f"encoder, checkpoints, detections and metrics -> {run.e2e}, curves -> {run.plots}")
     return status
 

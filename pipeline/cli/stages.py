@@ -144,7 +144,7 @@ def detect(
     if not is_first_rank():
         return status
     if train:
-        curves = plot_curves(run.detect / "log.jsonl", run.plots / "curves.png")
+        curves = plot_curves(run.files("detect").log, run.curves("detect"))
         click.echo(f"detections, metrics and checkpoints -> {run.detect}, curves -> {curves}")
     else:
         click.echo(f"detections and metrics -> {run.detect}")

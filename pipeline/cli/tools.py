@@ -73,11 +73,11 @@ def plot(common: Common, kind: str, results: Path | None, annotations: Path | No
 
     run = RunFolder(common.run_folder())
     if kind == "curves":
-        path = plot_curves(run.detect / "log.jsonl", run.plots / "curves.png")
+        path = plot_curves(run.files("detect").log, run.curves("detect"))
     else:
         config = common.load(default=str(run.config) if run.config.exists() else None)
         read = read_data(config, annotations)
-        found = read_detections(results or run.detect / "detections.json")
+        found = read_detections(results or run.files("detect").detections)
         path = plot_qualitative(qualitative_strips(read, found, videos=videos), run.plots / "qualitative.png")
     click.echo(f"wrote {path}")
     return 0

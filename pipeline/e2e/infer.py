@@ -74,7 +74,7 @@ def infer_tuned(
             config, notes, files, encoder=encoder, weights=weights, cache=cache, device=device, ranks=ranks
         )
         name = "" if features is None else features.digest
-    made_from = values_digest(
+    provenance = values_digest(
         {
             "features": name,
             "detector": tensors_digest(trained.state["model"]),
@@ -85,9 +85,9 @@ def infer_tuned(
             "labels": [[video.id, [action.label for action in video.actions]] for video in learned],
         }
     )
-    stamp, results = notes.folder / "inference.json", notes.folder / "detections.json"
-    done = ranks.broadcast(_read_stamp(stamp) if results.exists() else {})
-    if done.get("made_from") == made_from:
+    provenance_file, results = notes.files.inference, notes.files.detections
+    done = ranks.broadcast(_read_provenance(provenance_file) if results.exists() else {})
+    if done.get("made_from") == provenance:
         notes.lines.append("inference skipped: detections.json is up to date")
         notes.failed |= {row[0]: Failure.of_row(row) for row in done["failed"]}
         if not ranks.is_first:
@@ -102,7 +102,9 @@ def infer_tuned(
         notes.lines.append(f"no inference: none of {counted(len(tested), 'test video')} could be encoded")
         return None
     if ranks.is_first:
-        stamp.unlink(missing_ok=True)  # or, stopped on the way, it would vouch for detections that are not its own
+        provenance_file.unlink(
+            missing_ok=True
+        )  # or, stopped on the way, it would vouch for detections that are not its own
     evaluation = infer_and_evaluate(
         config,
         notes,
@@ -116,7 +118,7 @@ def infer_tuned(
         ranks=ranks,
     )
     if ranks.is_first:
-        write_json(stamp, {"made_from": made_from, "failed": [failure.as_row() for failure in failed]})
+        write_json(provenance_file, {"made_from": provenance, "failed": [failure.as_row() for failure in failed]})
     return evaluation
 
 
@@ -153,5 +155,5 @@ def _cached(
     return features
 
 
-def _read_stamp(path: Path) -> dict[str, Any]:
+def _read_provenance(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

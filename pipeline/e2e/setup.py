@@ -101,7 +101,7 @@ class E2eSetup:
             colour_jitter=ColourJitter(**settings.colour_jitter.model_dump()),
             per_video=settings.per_video,
         )
-        made_from = {
+        provenance = {
             "config": self.bound,
             "windows": windows_digest(windows),
             "encoder": tensors_digest(encoder.state_dict()),
@@ -137,7 +137,7 @@ class E2eSetup:
                 in_channels=encoder.channels,
                 classes=classes,
                 source={"encoder": config.encoder.name, "weights_sha256": weights_sha256, "clips": clips},
-                config_digest=values_digest(made_from),
+                config_digest=values_digest(provenance),
                 seed=config.seed,
             ),
             folder=self.notes.folder,
@@ -183,7 +183,7 @@ def find_detector(config: Config, run: RunFolder, named: Path | None) -> tuple[P
     """The detector to start from: the one named, else the run's own; none: a fresh one."""
     if named is not None:
         return named, load_detector(named)
-    path = run.detect / "checkpoints" / f"{config.detect.inference.checkpoint}.pt"
+    path = run.files("detect").checkpoint(config.detect.inference.checkpoint)
     if config.e2e.start == "scratch" or not path.exists():
         return None
     found = load_detector(path)

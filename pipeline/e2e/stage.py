@@ -68,7 +68,7 @@ def run_e2e(
     check_clips(config)
     check_files(config, annotations, sources.files)
     validation_videos(config, annotations)
-    tuned = run.e2e / "encoder.pt"
+    tuned = run.files("e2e").encoder
     if features is not None:
         check_features_place(features, tuned)
     notes = StageNotes(run.e2e)
@@ -92,7 +92,7 @@ def run_e2e(
             taken = trainer.peak_bytes + setup.plan.frames
             notes.lines.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
         notes.failed |= trainer.failed
-        chosen = trainer.last.with_name(f"{config.detect.inference.checkpoint}.pt")
+        chosen = trainer.files.checkpoint(config.detect.inference.checkpoint)
         _write_encoder(tuned, load_checkpoint(chosen), encoder, config, ranks)
         evaluation = infer_tuned(
             config,

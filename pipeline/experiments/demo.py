@@ -89,15 +89,15 @@ def demo(config: Config, folder: Path, *, report: Callable[[str], None]) -> Demo
         found.evaluations["the same, then trained end to end"] = _measured(tuned)
 
     with _part("draw the pictures", found, report):
-        detections = read_detections(run.e2e / "detections.json")
+        detections = read_detections(run.files("e2e").detections)
         tested = Annotations(
             annotations.source, {video.id: video for video in annotations.subset(config.data.test_subset)}
         )
         average = {name: evaluation.average_mAP for name, evaluation in found.evaluations.items()}
         found.pictures = [
             plot_qualitative(qualitative_strips(tested, detections), run.plots / "qualitative.png"),
-            plot_curves(run.detect / "log.jsonl", run.plots / "curves.png"),
-            plot_curves(run.e2e / "log.jsonl", run.plots / "e2e_curves.png"),
+            plot_curves(run.files("detect").log, run.curves("detect")),
+            plot_curves(run.files("e2e").log, run.curves("e2e")),
             plot_baselines(average, run.plots / "baselines.png", title="The same detector on the same videos"),
         ]
     write_json(folder / "demo.json", {name: e.as_json() for name, e in found.evaluations.items()}, indent=1)

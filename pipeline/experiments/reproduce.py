@@ -150,7 +150,7 @@ def _arm(job: Job, arm: Arm) -> list[StageResult]:
         job.run,
         sources=find_sources(config, annotations, None),
         annotations=annotations,
-        init_detector=base.detect / "checkpoints" / f"{config.detect.inference.checkpoint}.pt",
+        init_detector=base.files("detect").checkpoint(config.detect.inference.checkpoint),
         weights=job.weights or base.encoder,
         device=choose_device(config.device),
     )

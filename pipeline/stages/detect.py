@@ -21,7 +21,7 @@ from ...detect.model.build import Trained, check_channels, load_detector
 from ...detect.train import Trainer
 from ...detect.windows import Window, make_windows, training_classes, windows_digest
 from ..config import Config
-from ..run_folder import RunFolder
+from ..run_folder import RunFolder, StageFolder
 from .infer import NO_SCORES, infer_and_evaluate, note_windows, require_windows
 from .inputs import validation_videos
 from .result import StageNotes, StageResult
@@ -109,7 +109,7 @@ def detect(
             held.enter_context(run.hold("detect"))
             if ranks.is_first:
                 run.save_config(config)
-            checkpoint_classifier = checkpoint.parent.parent / "classifier.pt"
+            checkpoint_classifier = StageFolder(checkpoint.parent.parent).classifier
         trained = load_detector(checkpoint)
         _check_features(trained, cache, checkpoint)
         evaluation = infer_and_evaluate(
@@ -206,4 +206,4 @@ def _train(
         ranks=ranks,
     )
     train_on(trainer, notes, title=title)
-    return trainer.last.with_name(f"{settings.inference.checkpoint}.pt")
+    return trainer.files.checkpoint(settings.inference.checkpoint)

@@ -52,14 +52,14 @@ class Evaluation:
     outside: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        told = {"actions_outside_their_video": self.outside} if self.outside else {}
+        outside = {"actions_outside_their_video": self.outside} if self.outside else {}
         return {
             "mAP": {f"{tiou:g}": value for tiou, value in zip(self.tious, self.mAP)},
             "average_mAP": self.average_mAP,
             "AR@AN": self.recall,
             "videos": {"asked": self.asked, "found": self.found, "missing": list(self.missing)},
             "per_class": self.per_class,
-            **told,
+            **outside,
         }
 
     def text(self) -> str:

@@ -89,13 +89,12 @@ def infer_and_evaluate(
         Processes that infer together; the first one does all that comes after.
     """
     settings = inference_settings(trained, config, scores)
-    folder = notes.folder
 
     # 1. Raw predictions of every test window.
     tested = annotations.subset(config.data.test_subset)
     windows, report = make_windows(tested, features, settings=settings, classes=trained.classes, training=False)
     note_windows(notes, config.data.test_subset, report)
-    raw = folder / "raw.h5"
+    raw = notes.files.raw
     model_digest = _model_digest(trained, features, windows, settings)
     if ranks.broadcast(predictions_digest(raw) == model_digest):
         notes.lines.append("inference skipped: raw.h5 is up to date")
@@ -130,11 +129,11 @@ def infer_and_evaluate(
             videos=[window.video_id for window in windows],
             classes=trained.classes,
             scores=scores,
-            folder=folder,
+            files=notes.files,
             checkpoint_classifier=checkpoint_classifier,
         )
     found = _detections(raw, settings, source, trained.classes)
-    write_detections(folder / "detections.json", found)
+    write_detections(notes.files.detections, found)
 
     # 3. Evaluation.
     return measure(config, notes, annotations, found, tious=settings.tious)
@@ -148,9 +147,9 @@ def measure(
     if not any(video.actions for video in annotations.subset(subset)):
         notes.lines.append(f"no evaluation: no video of subset '{subset}' has an action")
         return None
-    source = str(notes.folder / "detections.json")
+    source = str(notes.files.detections)
     evaluation = evaluate(annotations, subset, found, tious=tious, source=source)
-    write_json(notes.folder / "metrics.json", evaluation.as_json(), indent=1)
+    write_json(notes.files.metrics, evaluation.as_json(), indent=1)
     return evaluation
 
 

@@ -17,6 +17,7 @@ from ...data.progress import progress_bar
 from ...detect.results.classify import VideoClassifier, load_classifier, pool, save_classifier, train_classifier
 from ...detect.results.postprocess import VideoScores
 from ...detect.settings import DetectSettings
+from ..run_folder import StageFolder
 
 
 def video_scores(
@@ -28,7 +29,7 @@ def video_scores(
     videos: Sequence[str],
     classes: Sequence[str],
     scores: Path | None,
-    folder: Path,
+    files: StageFolder,
     checkpoint_classifier: Path | None,
 ) -> VideoScores:
     """Find every video's class scores.
@@ -37,7 +38,7 @@ def video_scores(
     ----------
     scores
         File of video-level class scores.
-    folder
+    files
         Where a classifier of the run's own is kept.
     checkpoint_classifier
         The classifier of a checkpoint that came from elsewhere.
@@ -55,7 +56,7 @@ def video_scores(
         annotations,
         train_subset=train_subset,
         classes=classes,
-        folder=folder,
+        files=files,
         checkpoint_classifier=checkpoint_classifier,
     )
     matches = match_ids(list(dict.fromkeys(videos)), cache.ids, where=str(cache.path))
@@ -68,7 +69,7 @@ def _classifier(
     *,
     train_subset: str,
     classes: Sequence[str],
-    folder: Path,
+    files: StageFolder,
     checkpoint_classifier: Path | None,
 ) -> VideoClassifier:
     """Load the classifier that belongs to a given checkpoint, or the run's own, trained anew where the data changed."""
@@ -84,13 +85,13 @@ def _classifier(
     videos = [video for video in videos if video.id in matches]
     number_of = {label: number for number, label in enumerate(classes)}
     shown = [[number_of[action.label] for action in video.actions] for video in videos]
-    stamp = values_digest({"cache": cache.digest, "videos": [video.id for video in videos], "shown": shown})
-    path, stamp_path = folder / "classifier.pt", folder / "classifier.digest"
-    if path.exists() and stamp_path.exists() and stamp_path.read_text(encoding="utf-8") == stamp:
+    provenance = values_digest({"cache": cache.digest, "videos": [video.id for video in videos], "shown": shown})
+    path, provenance_file = files.classifier, files.classifier_digest
+    if path.exists() and provenance_file.exists() and provenance_file.read_text(encoding="utf-8") == provenance:
         return load_classifier(path)
     bar = progress_bar("classify: pool", videos, unit="video")
     pooled = np.stack([pool(cache.read(matches[video.id])) for video in bar])
     classifier = train_classifier(pooled, shown, labels=classes)
     save_classifier(path, classifier)
-    write_text(stamp_path, stamp)
+    write_text(provenance_file, provenance)
     return classifier

@@ -142,7 +142,7 @@ def train(
         The loss is not finite, or the folder's state was made with other settings, weights or clips.
     """
     trainer = _Trainer(settings, encoder, num_classes=len(source.labels), seed=seed, device=device)
-    made_with = {
+    provenance = {
         "encoder": encoder_name,
         "origin": origin,
         "labels": list(source.labels),
@@ -151,18 +151,18 @@ def train(
     }
     final, last = out / "encoder.pt", out / "last.pt"
     if final.exists():
-        saved = _load(final, made_with)
+        saved = _load(final, provenance)
         encoder.load_state_dict(saved["encoder"])
         accuracy, chance = saved["accuracy"], saved["chance"]
         return PretrainReport(final, source.labels, accuracy, chance, steps=0, failed=())
     if last.exists():
-        trainer.load(_load(last, made_with)["trainer"])
+        trainer.load(_load(last, provenance)["trainer"])
 
     # 1. Train, saving the state now and then.
     first = trainer.position
     trainer.read = lambda: _ahead(source.batch, trainer.position, settings.steps, settings.batch_clips, workers)
     trainer.write = lambda: save_checkpoint(
-        last, {"format": FORMAT, "made_with": made_with, "trainer": trainer.state()}
+        last, {"format": FORMAT, "made_with": provenance, "trainer": trainer.state()}
     )
     with (
         threads_for(encoder),
@@ -182,7 +182,7 @@ def train(
         "head": trainer.head.state_dict(),
         "accuracy": accuracy,
         "chance": chance,
-        "made_with": made_with,
+        "made_with": provenance,
         "config": settings.model_dump(mode="json"),
         "version": __version__,
     }
@@ -344,9 +344,9 @@ def _ahead(
     yield from in_order(parts, ((number,) for number in range(first, stop)), workers=workers, ahead=1)
 
 
-def _load(path: Path, made_with: dict[str, Any]) -> dict[str, Any]:
+def _load(path: Path, provenance: dict[str, Any]) -> dict[str, Any]:
     saved = load_checkpoint(path)
-    if saved.get("format") != FORMAT or saved.get("made_with") != made_with:
+    if saved.get("format") != FORMAT or saved.get("made_with") != provenance:
         raise EtadError(
             f"{path}: this encoder was pretrained with other settings, weights or clips than those asked for. "
             "Choose another run folder with -o, or remove it."

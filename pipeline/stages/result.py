@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...data.errors import EtadError
 from ...extract.clips import Failure
+from ..run_folder import StageFolder
 from .evaluate import Evaluation
 
 
@@ -77,6 +78,10 @@ class StageNotes:
     lines: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     failed: dict[str, Failure] = field(default_factory=dict)
+
+    @property
+    def files(self) -> StageFolder:
+        return StageFolder(self.folder)
 
     def result(self, evaluation: Evaluation | None) -> StageResult:
         return StageResult(

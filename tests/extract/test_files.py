@@ -207,7 +207,7 @@ def _make_old(cache: Path) -> None:
     """Take out of a packed file what versions before the rules did not write."""
     with h5py.File(cache, "r+") as file:
         for group in file["videos"].values():
-            for name in ("reading_rules", "lost_frames", "source_modified_ns"):
+            for name in ("reading_rules", "lost_frames", "source_modified_ns", "attributes_sha256"):
                 del group.attrs[name]
         rows = file["index"][()]
         names = [name for name in rows.dtype.names if name not in ("reading_rules", "lost_frames")]

@@ -61,6 +61,8 @@ def test_an_old_cache_is_named_at_each_use_and_extract_brings_it_up_to_date(
         rows = file["index"][()]
         rows["reading_rules"] = np.int64(1)
         file["index"][...] = rows
+        # Versions that read by those rules had no such digests.
+        del file["videos/a"].attrs["attributes_sha256"], file["index"].attrs["sha256"]
     capsys.readouterr()
     for command in (["verify", str(out / "features.h5")], ["merge", "--into", str(out / "features.h5")]):
         assert run(command) == 0
