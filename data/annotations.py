@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import EtadError, counted, listing
+from .errors import EtadError, counted, listing, shown
 from .files.json_file import read_json, refuse_repeats, repeated_keys, without_collector
 
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
 _SUBSET_ALIASES = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
 
 
@@ -57,7 +59,7 @@ class Stray:
         return not self.subset.strip() or bool(self.nearest)
 
     def __str__(self) -> str:
-        stated = f"subset '{self.subset}'" if self.subset else "no subset stated"
+        stated = f"subset {shown(self.subset)}" if self.subset else "no subset stated"
         hint = f", did you mean '{self.nearest}'?" if self.nearest else ""
         return f"{counted(len(self.ids), 'video')} in none of the subsets: {stated}{hint} ({listing(self.ids)})"
 
@@ -141,6 +143,19 @@ def read_annotations(
         return _annotations(path, read_json(path, what="annotations", find_repeats=True), leave_out)
 
 
+def check_ids(source: Path, ids: Iterable[str]) -> None:
+    """Refuse ids that no terminal should be shown.
+
+    Raises
+    ------
+    EtadError
+        One of them holds a control character.
+    """
+    for id in ids:
+        if _CONTROL.search(id):
+            raise EtadError(f"{source}: the id {shown(id)} holds a control character. Give the video another one.")
+
+
 def match_ids(wanted: Iterable[str], known: Collection[str], *, where: str) -> dict[str, str]:
     """Match ids exactly first, then with or without a leading `v_`.
 
@@ -206,6 +221,7 @@ def _annotations(path: Path, root: Any, leave_out: Callable[[Collection[str]], C
         raise EtadError(f'{path}: no "database" of videos by id. Expected ActivityNet\'s JSON form.')
     refuse_repeats(str(path), root, {"database"})
     left_out = set(leave_out(database))
+    check_ids(path, database)
     videos: dict[str, Video] = {}
     faults: dict[str, str] = {}
     for id, entry in database.items():
@@ -243,17 +259,19 @@ def _read_video(id: str, entry: Any) -> Video:
         except EtadError as error:
             raise EtadError(f", annotation {number}{error}") from error
     subset = entry.get("subset")
-    return Video(id, "" if subset is None else str(subset), duration, tuple(actions))
+    return Video(
+        id, "" if subset is None else subset if isinstance(subset, str) else shown(subset), duration, tuple(actions)
+    )
 
 
 def _read_action(item: Any) -> Action:
     segment = item.get("segment") if isinstance(item, dict) else None
     if not isinstance(segment, list) or len(segment) != 2:
-        raise EtadError(f': expected "segment": [start, end] in seconds, found {segment!r}.')
+        raise EtadError(f': expected "segment": [start, end] in seconds, found {shown(segment)}.')
     refuse_repeats("", item, {"segment", "label"})
     label = item.get("label")
     if not isinstance(label, str) or not label:
-        raise EtadError(f': expected "label": a name, found {label!r}.')
+        raise EtadError(f': expected "label": a name, found {shown(label)}.')
     start, end = _number(segment[0], "segment"), _number(segment[1], "segment")
     if end < start:
         raise EtadError(f": segment ends at {end:g} s before it starts at {start:g} s. Swap or remove it.")
@@ -282,7 +300,7 @@ def _number(value: Any, what: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise EtadError(f": {what}: expected a number of seconds, found {value!r}.") from error
+        raise EtadError(f": {what}: expected a number of seconds, found {shown(value)}.") from error
     if isinstance(value, bool) or not math.isfinite(number):
-        raise EtadError(f": {what}: expected a finite number of seconds, found {value!r}.")
+        raise EtadError(f": {what}: expected a finite number of seconds, found {shown(value)}.")
     return number

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .annotations import match_ids
-from .errors import EtadError, counted, listing, nearest
+from .annotations import check_ids, match_ids
+from .errors import EtadError, counted, listing, nearest, shown
 from .files.atomic import write_json
 from .files.json_file import read_json, refuse_repeats, warn_of_repeats
 
@@ -134,7 +134,7 @@ def _read_json(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
             refuse_repeats(str(path), content, {labels_key, scores_key})
             break
     else:
-        found = f"keys {listing(map(repr, content))}" if isinstance(content, dict) else f"a {type(content).__name__}"
+        found = f"keys {listing(map(shown, content))}" if isinstance(content, dict) else f"a {type(content).__name__}"
         raise EtadError(f"{path}: has {found}, expected 'labels' and 'scores', or 'class' and 'results'.")
     if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
         raise EtadError(f"{path}: '{labels_key}' is no list of label names.")
@@ -143,6 +143,7 @@ def _read_json(path: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
         raise EtadError(f"{path}: label '{twice}' stands twice in '{labels_key}'. Keep one of them.")
     if not isinstance(rows, dict):
         raise EtadError(f"{path}: '{scores_key}' is a {type(rows).__name__}, expected scores by video id.")
+    check_ids(path, rows)
     warn_of_repeats(path, rows)
     return tuple(labels), rows
 
@@ -165,7 +166,7 @@ def _read_thumos(path: Path) -> dict[str, Any]:
 def _checked(path: Path, video_id: str, row: Any, labels: Sequence[str]) -> np.ndarray:
     try:
         scores = np.array(row, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise EtadError(f"{path}: scores of video '{video_id}' are no list of numbers.") from error
     if scores.shape != (len(labels),):
         raise EtadError(

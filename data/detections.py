@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .errors import EtadError
+from .annotations import check_ids
+from .errors import EtadError, shown
 from .files.json_file import loads, read_bytes, refuse_repeats, warn_of_repeats, without_collector, write_large_json
 from .files.json_parts import CannotSplit, split
 
@@ -95,10 +96,13 @@ def read_detections(path: Path | str) -> Detections:
     content = read_bytes(path, what="detections")
     with without_collector():
         try:
-            return _read_in_parts(content)
+            found = _read_in_parts(content)
+            check_ids(path, found.video_ids)
+            return found
         except _Unfit:
             pass  # Whatever it is, the whole file tells more of it.
         results = _results(path, loads(path, content, what="detections"))
+        check_ids(path, results)
         found = _read_whole(path, results)
         if content.count(b'"segment"') > len(found):
             _look_for_repeats(path, loads(path, content, what="detections", find_repeats=True))
@@ -289,16 +293,16 @@ def _fault(entry: Any, unlabelled: bool) -> str:
             return f"it has no {key}"
     segment = entry["segment"]
     if not isinstance(segment, list) or len(segment) != 2 or not all(map(_is_number, segment)):
-        return f"its segment is {segment!r}, expected two finite numbers, start and end in seconds"
+        return f"its segment is {shown(segment)}, expected two finite numbers, start and end in seconds"
     if not _is_number(entry["score"]):
-        return f"its score is {entry['score']!r}, expected a finite number"
+        return f"its score is {shown(entry['score'])}, expected a finite number"
     if not unlabelled and not isinstance(entry["label"], str):
-        return f"its label is {entry['label']!r}, expected text"
+        return f"its label is {shown(entry['label'])}, expected text"
     return ""
 
 
 def _is_number(value: Any) -> bool:
     try:
         return bool(np.isfinite(np.array(value, dtype=np.float64))) and np.ndim(value) == 0
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return False

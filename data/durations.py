@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .annotations import Action, Video
-from .errors import counted, listing
+from .errors import counted, listing, printable
 
 # Real annotations end up to 0.85 s after their video does: measured durations differ by the container's rounding.
 CLAMP_SECONDS = 1.0
@@ -61,7 +61,7 @@ def clean(video: Video, duration_seconds: float) -> tuple[Video, list[Repair]]:
     kept: dict[Action, None] = {}
     repairs: list[Repair] = []
     for action in video.actions:
-        where = f"{action.label} {action.start_seconds:g}-{action.end_seconds:g} s"
+        where = f"{printable(action.label)} {action.start_seconds:g}-{action.end_seconds:g} s"
         start, end = max(action.start_seconds, 0.0), min(action.end_seconds, duration_seconds)
         is_outside = lies_outside(action, duration_seconds)
         if is_outside and end <= start:

@@ -1,14 +1,36 @@
 """The one error that a user can fix, and the words it is made of."""
 
 import difflib
+import re
+import reprlib
 from collections.abc import Iterable
+
+# Control characters but for new lines and tabs, and halves of characters.
+_UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 class EtadError(Exception):
     """A user's mistake or a file's fault: what was found, what was expected, what to do.
 
-    The command line prints the message alone and exits with status 2.
+    The command line prints the message alone and exits with status 2. Control characters in it, which a file's names
+    may hold, are escaped: a terminal would obey them.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would obey, and halves of characters, which nothing can write.
+
+    Examples
+    --------
+    >>> printable("a\\x1b[2J")
+    'a\\\\x1b[2J'
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -25,6 +47,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     match = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean '{match[0]}'?" if match else ""
+
+
+def shown(value: object) -> str:
+    """Show a value that a file holds, whatever its size and depth, within a message.
+
+    Examples
+    --------
+    >>> shown("soon"), shown(list(range(99)))
+    ("'soon'", '[0, 1, 2, 3, 4, 5, ...]')
+    """
+    return _SHORT.repr(value)
 
 
 def counted(count: int, noun: str) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from ..errors import EtadError, counted, listing
 from .atomic import write_bytes
 
 _logger = logging.getLogger(__name__)
+
+_HALF, _HALF_ESCAPE = re.compile("[\ud800-\udfff]"), re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class RepeatingObject(dict[str, Any]):
@@ -104,6 +107,8 @@ def loads(path: Path, content: bytes, *, what: str, find_repeats: bool = False) 
     try:
         with without_collector():
             return _loads(content, find_repeats)
+    except EtadError as error:
+        raise EtadError(f"{path}: {error}") from error
     except json.JSONDecodeError as error:
         raise EtadError(
             f"{path}: is no JSON from line {error.lineno}, column {error.colno} on ({error.msg}), expected {what}. "
@@ -133,13 +138,34 @@ def without_collector() -> Iterator[None]:
 
 
 def _loads(content: bytes, find_repeats: bool) -> Any:
-    if find_repeats:
-        return json.loads(content, object_pairs_hook=_object)
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
+    if not find_repeats:
         # Broken, or no strict JSON: the standard library takes NaN and UTF-16, and says best where it stopped.
-        return json.loads(content)
+        with contextlib.suppress(orjson.JSONDecodeError):
+            return orjson.loads(content)
+    text = content.decode(json.detect_encoding(content))
+    found = json.loads(text, object_pairs_hook=_object if find_repeats else None, parse_int=_integer)
+    if _HALF_ESCAPE.search(text):
+        _refuse_halves(found)
+    return found
+
+
+def _integer(digits: str) -> int | float:
+    """Read a whole number; one of more than 64 bits as a float, which may be infinite, as orjson does."""
+    return int(digits) if len(digits) < 19 else float(digits)
+
+
+def _refuse_halves(found: Any) -> None:
+    """Refuse half a character, which can be neither written nor printed, and say where it stands."""
+    left: list[tuple[Any, tuple[object, ...]]] = [(found, ())]
+    while left:
+        value, place = left.pop()
+        if isinstance(value, dict):
+            left += [(key, (*place, key)) for key in value] + [(each, (*place, key)) for key, each in value.items()]
+        elif isinstance(value, list):
+            left += [(each, (*place, number)) for number, each in enumerate(value)]
+        elif isinstance(value, str) and _HALF.search(value):
+            where = " / ".join(str(part) for part in place) or "its text"
+            raise EtadError(f"half a character (a lone surrogate) stands at {where}. Write it whole, or remove it.")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ def write(path: Path, database: object) -> Path:
 
 def entry(**changes: object) -> dict[str, object]:
     return {"subset": "training", "duration": 10, "annotations": [{"segment": [1, 2], "label": "Run"}], **changes}
+
+
+def nested(depth: int) -> list:
+    found: list = []
+    for _ in range(depth):
+        found = [found]
+    return found
 
 
 def test_numbers_may_arrive_as_strings_and_durations_may_be_absent(shared: Path) -> None:
@@ -36,19 +44,43 @@ def test_numbers_may_arrive_as_strings_and_durations_may_be_absent(shared: Path)
         ({"annotations": [{"segment": [3], "label": "Run"}]}, r"expected \"segment\": \[start, end\]"),
         ({"annotations": [{"segment": [1, 2]}]}, 'expected "label": a name, found None'),
         ({"annotations": {}}, '"annotations" is no list'),
+        ({"annotations": [{"segment": 10**5000, "label": "Run"}]}, r"expected \"segment\": .* found inf\."),
+        ({"duration": 10**5000}, "duration: expected a finite number of seconds, found inf"),
+        ({"duration": "9" * 5000}, r"expected a finite number of seconds, found '9+\.\.\.9+'\."),
+        ({"annotations": [{"segment": [1, nested(900)], "label": "Run"}]}, r"found \[+\.\.\.\]+\."),
+        ({"annotations": [{"segment": [1, 2], "label": list(range(10**5))}]}, r"found \[0, 1, 2, 3, 4, 5, \.\.\.\]"),
     ],
 )
 def test_a_bad_entry_gets_a_sentence(tmp_path: Path, changes: dict[str, object], message: str) -> None:
-    path = write(tmp_path / "a.json", {"x": entry(**changes)})
+    sys.set_int_max_str_digits(0)  # to write what is to be read
+    try:
+        path = write(tmp_path / "a.json", {"x": entry(**changes)})
+    finally:
+        sys.set_int_max_str_digits(sys.int_info.default_max_str_digits)
     with pytest.raises(EtadError, match=message) as error:
         read_annotations(path)
-    assert str(path) in str(error.value)
+    assert str(path) in str(error.value) and len(str(error.value)) < len(str(path)) + 250
 
 
 def test_segments_past_the_end_of_their_video_are_read_as_annotated(tmp_path: Path) -> None:
     items = [{"segment": [11, 12], "label": "Run"}, {"segment": [1, 11.5], "label": "Run"}]
     annotations = read_annotations(write(tmp_path / "a.json", {"x": entry(annotations=items)}))
     assert annotations.videos["x"].actions == (Action(11, 12, "Run"), Action(1, 11.5, "Run"))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"database": ' * 100_000, '{"database": {"x": ' + "[" * 3000])
+def test_deeply_nested_files_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(EtadError, match=r"a\.json: is nested too deeply for a file of annotations"):
+        read_annotations(tmp_path / "a.json")
+
+
+def test_ids_that_a_terminal_would_obey_are_refused_without_being_shown(tmp_path: Path) -> None:
+    with pytest.raises(EtadError, match=r"the id 'x\\x1b\[2J' holds a control character") as error:
+        read_annotations(write(tmp_path / "a.json", {"x\x1b[2J": entry()}))
+    assert "\x1b" not in str(error.value)
+    annotations = read_annotations(write(tmp_path / "a.json", {"ビデオ　1": entry(subset="\x1b[2J")}))
+    assert "\x1b" not in str(annotations.strays(["training"])[0])
 
 
 def test_all_videos_with_bad_entries_are_counted_at_once(tmp_path: Path) -> None:

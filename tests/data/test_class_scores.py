@@ -135,3 +135,16 @@ def test_ids_that_stand_twice_are_told_and_the_last_one_counts(
     path.write_text('{"labels": ["a", "b"], "scores": {"x": [0, 1]}, "scores": {}}')
     with pytest.raises(EtadError, match='"scores" stands twice'):
         read_class_scores(path)
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "1" * 5000, "[" * 900 + "]" * 900, '{"a": 1}', "null", '"\\ud800"'])
+def test_scores_that_no_array_holds_get_a_sentence(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "s.json"
+    path.write_text(f'{{"labels": ["a", "b"], "scores": {{"x": [0.5, {value}]}}}}')
+    with pytest.raises(
+        EtadError, match=r"s\.json: (video 'x' has score|scores of video 'x' are no list|half a char|is n)"
+    ):
+        read_class_scores(path)
+    path.write_text('{"labels": ["a", "b"], "scores": {"x\\u0007": [0.5, 0.5]}}')
+    with pytest.raises(EtadError, match=r"the id 'x\\x07' holds a control character"):
+        read_class_scores(path)

@@ -90,6 +90,9 @@ def test_unlabelled_proposals_are_read(tmp_path: Path) -> None:
         ("text", "it is a str, expected segment, label and score"),
         (None, "it is a NoneType"),
         ([1, 2], "it is a list"),
+        (entry(score=10**400), "its score is inf, expected a finite number"),
+        (entry(segment=[1, -(10**400)]), r"its segment is \[1, -inf\]"),
+        (entry(score=[[[[[[[[[]]]]]]]]]), r"its score is \[+\.\.\.\]+"),
     ],
 )
 @pytest.mark.parametrize("beside", [[entry()], []])
@@ -98,6 +101,14 @@ def test_malformed_entry_is_named(tmp_path: Path, bad: Any, message: str, beside
     words = rf"d\.json: video 'v_b', entry {len(beside)} \(counted from 0\): {message}"
     with pytest.raises(EtadError, match=words):
         read_detections(path)
+
+
+def test_ids_and_labels_that_nothing_can_show_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(EtadError, match=r"the id 'v\\x1b\[2J' holds a control character"):
+        read_detections(write(tmp_path / "d.json", {"v\x1b[2J": [entry()]}))
+    for results in ({"v\ud800": [entry()]}, {"v": [entry(label="a\udfff")]}):
+        with pytest.raises(EtadError, match=r"d\.json: half a character .* stands at results / v"):
+            read_detections(write(tmp_path / "d.json", results))
 
 
 def test_ids_that_stand_twice_are_told_and_the_last_one_counts(

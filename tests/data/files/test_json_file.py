@@ -17,9 +17,8 @@ from etad.data.files.json_file import read_json, repeated_keys, without_collecto
         b'{"a": [1, 2.5, -0.0, 1e-7, 0.1, 123456789.123456789], "b": null, "a\\u00e9": true}',
         '{"a": "é", "a": 2}'.encode("utf-16"),
         '{"a": 1}'.encode("utf-8-sig"),
-        b'"\\ud800"',
     ],
-    ids=["numbers", "UTF-16", "byte order mark", "half a character"],
+    ids=["numbers", "UTF-16", "byte order mark"],
 )
 def test_content_is_what_the_standard_library_reads(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
@@ -32,6 +31,33 @@ def test_numbers_that_are_none_are_read_for_the_message_that_names_them(tmp_path
     path.write_text('{"score": [NaN, -Infinity]}')
     found = read_json(path, what="things")["score"]
     assert math.isnan(found[0]) and found[1] == -math.inf
+
+
+def test_whole_numbers_of_any_length_are_read_for_the_message_that_names_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(f'{{"a": {"1" * 25}, "b": {"1" * 400}, "c": -{"1" * 20000}, "d": 123456789012345678}}')
+    for find_repeats in (False, True):
+        found = read_json(path, what="things", find_repeats=find_repeats)
+        assert found == {"a": float("1" * 25), "b": math.inf, "c": -math.inf, "d": 123456789012345678}
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (r'"\ud800"', "its text"),
+        (r'{"a": [1, {"b": "x\udfff"}]}', "a / 1 / b"),
+        (r'{"a": {"\udc00\ud800": 1}}', r"a / \\udc00\\ud800"),
+    ],
+)
+def test_half_a_character_is_refused_where_it_stands(tmp_path: Path, content: str, place: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    for find_repeats in (False, True):
+        with pytest.raises(EtadError, match=rf"a\.json: half a character \(a lone surrogate\) stands at {place}\."):
+            read_json(path, what="things", find_repeats=find_repeats)
+    path.write_text(r'"\ud83d\ude00 \\ud800"')
+    for find_repeats in (False, True):
+        assert read_json(path, what="things", find_repeats=find_repeats) == "\U0001f600 \\ud800"
 
 
 @pytest.mark.parametrize(
