@@ -33,6 +33,10 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+class UnwritableError(EtadError):
+    """A place that nothing can be written to, such as a full disk: no fault of what was to be written there."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Word a hint at the known name that `name` was probably meant to be.
 

@@ -5,12 +5,13 @@ import json
 import os
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import EtadError
+from ..errors import EtadError, UnwritableError
 
 TEMPORARY_PREFIX = ".writing-"
 ABANDONED_SECONDS = 24 * 3600.0
@@ -27,7 +28,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     Raises
     ------
     EtadError
-        The place cannot be written: no right, no room, a folder of that name.
+        The place cannot be written: no right, no room (`UnwritableError`), a folder of that name.
 
     Examples
     --------
@@ -39,14 +40,15 @@ def replacing(path: Path | str) -> Iterator[Path]:
     ['note.txt']
     """
     shown = Path(path)
-    # Through a link, so that a link to a larger disk stays one.
-    place = Path(os.path.realpath(shown))
+    # Through links to folders, so that one to a larger disk stays one. A link to a file is replaced: whoever put it
+    # there does not choose which file of ours it empties.
+    place = Path(os.path.realpath(shown.parent)) / shown.name
     # The name says who writes, and is short: the final name may already be as long as the file system allows.
     name = f"{TEMPORARY_PREFIX}{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = place.parent / name
-    if place.exists() and not place.is_file():
-        raise EtadError(f"{shown}: this is no regular file, so nothing can be written there. Name another place.")
     try:
+        if os.path.lexists(place) and not (stat.S_ISREG(kind := place.lstat().st_mode) or stat.S_ISLNK(kind)):
+            raise EtadError(f"{shown}: this is no regular file, so nothing can be written there. Name another place.")
         place.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as file:
@@ -58,11 +60,31 @@ def replacing(path: Path | str) -> Iterator[Path]:
         about = {str(temporary), str(place), str(place.parent)}
         if error.filename is not None and os.fspath(error.filename) not in about:
             raise  # the block stumbled over another file
-        reason = error.strerror or str(error)
-        raise EtadError(f"{shown}: this file cannot be written ({reason}). Free the place or name another.") from error
+        reason = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+        raise UnwritableError(
+            f"{shown}: this file cannot be written ({reason}). Free the place or name another."
+        ) from error
     except BaseException:
         _discard(temporary)
         raise
+
+
+@contextlib.contextmanager
+def naming_access(path: Path) -> Iterator[None]:
+    """Say in a sentence that the system refuses something about `path` or what lies beside it.
+
+    Raises
+    ------
+    UnwritableError
+        The block met an OSError: no right, a disk that can only be read, no room.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else path
+        raise UnwritableError(
+            f"{where}: cannot be used ({error.strerror or error}). Check its rights, its folder's, and the disk's room."
+        ) from error
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:

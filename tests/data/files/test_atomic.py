@@ -1,5 +1,6 @@
 """A reader finds the old file or the whole new one."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from etad.data.errors import EtadError
+from etad.data.errors import EtadError, UnwritableError
 from etad.data.files.atomic import (
     TEMPORARY_PREFIX,
     is_temporary,
+    naming_access,
     process_is_alive,
     remove_leftovers,
     replacing,
@@ -57,12 +59,31 @@ def test_name_of_greatest_length_can_be_written(tmp_path: Path) -> None:
     assert (tmp_path / ("x" * 255)).read_text() == "long"
 
 
-def test_link_stays_a_link(tmp_path: Path) -> None:
+def test_link_to_a_folder_is_followed_and_one_to_a_file_replaced(tmp_path: Path) -> None:
     (tmp_path / "large_disk").mkdir()
-    (tmp_path / "features.h5").symlink_to(tmp_path / "large_disk" / "features.h5")
-    write_text(tmp_path / "features.h5", "content")
-    assert (tmp_path / "features.h5").is_symlink()
-    assert (tmp_path / "large_disk" / "features.h5").read_text() == "content"
+    (tmp_path / "precious").write_text("old")
+    (tmp_path / "run").symlink_to(tmp_path / "large_disk")
+    for name, target in (("a.txt", "precious"), ("b.txt", "nowhere"), ("c.txt", "/dev/null")):
+        (tmp_path / "large_disk" / name).symlink_to(tmp_path / target)
+        write_text(tmp_path / "run" / name, "new")
+        written = tmp_path / "large_disk" / name
+        assert not written.is_symlink() and written.read_text() == "new"
+    assert (tmp_path / "run").is_symlink() and (tmp_path / "precious").read_text() == "old"
+    assert not (tmp_path / "nowhere").exists() and Path("/dev/null").is_char_device()
+
+
+def test_what_the_system_refuses_is_a_sentence_and_tells_itself_from_other_mistakes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UnwritableError, match=r"a\.txt: this file cannot be written \(No space left on device\)"):
+        write_text(tmp_path / "a.txt", "new")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UnwritableError, match=r"b: cannot be used \(No such file"), naming_access(tmp_path):
+        (tmp_path / "b").stat()
 
 
 def test_new_file_has_the_usual_rights(tmp_path: Path) -> None:

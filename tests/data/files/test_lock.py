@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from etad.data.errors import EtadError
+from etad.data.errors import EtadError, UnwritableError
 from etad.data.files.lock import holding
 
 
@@ -93,3 +93,50 @@ def test_unreadable_lock_of_nobody_is_taken(tmp_path: Path, content: str) -> Non
     with holding(lock, "packing"):
         pass
     assert not lock.exists()
+
+
+def test_link_in_the_place_of_a_lock_is_refused_and_not_followed(tmp_path: Path) -> None:
+    precious, lock = tmp_path / "precious", tmp_path / "features.h5.lock"
+    precious.write_text("old")
+    lock.symlink_to(precious)
+    with pytest.raises(EtadError, match="this is a link, and a lock is a file of its own"), holding(lock, "packing"):
+        pytest.fail("held a link")
+    lock.unlink()
+    lock.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(EtadError, match="this is a link"), holding(lock, "packing"):
+        pytest.fail("held a link")
+    lock.unlink()
+    os.link(precious, lock)  # a second name is no link that could be told: the file is never written to
+    with holding(lock, "packing"):
+        assert lock.read_text() != "old"
+    assert precious.read_text() == "old" and not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_place_where_no_lock_can_be_made_is_named(tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    words = rf"features\.h5\.lock: cannot be used \({os.strerror(code)}\)"
+    with pytest.raises(UnwritableError, match=words), holding(tmp_path / "features.h5.lock", "packing"):
+        pytest.fail("held nothing")
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_processes_that_start_at_once_take_turns(tmp_path: Path, has_locks: bool) -> None:
+    script = (
+        "import errno, fcntl, sys; from pathlib import Path; from etad.data.files.lock import holding\n"
+        "def fail(*_): raise OSError(errno.ENOLCK, 'No locks available')\n"
+        "if sys.argv[2] == 'False': fcntl.flock = fail\n"
+        "count = Path(sys.argv[1]) / 'count'\n"
+        "for _ in range(20):\n"
+        "    with holding(Path(sys.argv[1]) / 'lock', 'counting', wait_seconds=60):\n"
+        "        number = int(count.read_text())\n"
+        "        count.write_text(str(number + 1))\n"
+    )
+    (tmp_path / "count").write_text("0")
+    words = [sys.executable, "-c", script, str(tmp_path), str(has_locks)]
+    workers = [subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [worker.communicate()[1] for worker in workers] == [""] * 3
+    assert (tmp_path / "count").read_text() == "60" and [path.name for path in tmp_path.iterdir()] == ["count"]
