@@ -15,7 +15,7 @@ from ..data.cache.meta import Kind, check_same_kind
 from ..data.cache.parts import part_id, part_paths
 from ..data.cache.rules import reading_notes, rewrite_meta
 from ..data.digest import file_sha256
-from ..data.errors import EtadError, counted, listing
+from ..data.errors import EtadError, UnwritableError, counted, listing
 from ..data.precision import choose_dtype
 from ..data.progress import progress_bar
 from ..data.ranks import ALONE, Ranks
@@ -304,11 +304,14 @@ def _still_right(found: _Found, cache: Path, plan: ClipPlan, *, settings: Extrac
         path, meta = found.older[video_id]
         if video_id in differs or stamp is None or _has_changed(path, stamp):
             continue
-        with contextlib.suppress(EtadError):  # damaged features are made again
-            rewrite_meta(
-                cache, video_id, replace(meta, reading_rules=READING_RULES, source_modified_ns=stamp.modified_ns)
-            )
+        now = replace(meta, reading_rules=READING_RULES, source_modified_ns=stamp.modified_ns)
+        try:
+            rewrite_meta(cache, video_id, now)
             kept.add(video_id)
+        except UnwritableError:
+            raise
+        except EtadError:
+            continue  # damaged features are made again
     return kept
 
 
@@ -336,6 +339,8 @@ def _store(video: EncodedVideo, cache: Path, template: FeatureMeta, store_dtype:
             source_modified_ns=stamp.modified_ns,
         )
         write_part(cache, video.video_id, video.features, meta, store_dtype)
+    except UnwritableError:
+        raise  # a full disk is no fault of this video, and the next one would not fare better
     except (EtadError, OSError) as error:
         return Failure(video.video_id, video.path, str(error), stamp)
     return None

@@ -15,6 +15,7 @@ import torch
 
 from ..digest import digest_of
 from ..errors import EtadError, nearest
+from ..files.atomic import naming_access
 from ..files.hdf5 import member, require_whole
 from ..timeline import Timing
 from .index import index_rows, read_index, row_timing
@@ -68,7 +69,11 @@ class FeatureCache:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        with naming_access(path := Path(path)):
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        self.path = path
         self._part_stamps: dict[Path, tuple[int, ...]] = {}
         self._parts = _part_headers(self.path, self._part_stamps)
         self._file: h5py.File | None = None

@@ -23,6 +23,8 @@ VERSION = 1
 STORE_DTYPES = ("float16", "float32")
 # The last attribute that a writer sets, and the digest of all others.
 _COMPLETE, _SEAL = "complete", "attributes_sha256"
+# What HDF5 takes for a group beside its values and texts, and its row in the index; at most, measured generously.
+_ITEM_BYTES = 6144
 # HDF5 holds 64 KiB in an attribute; longer lists of centres become a dataset of the same name.
 _LONGEST_ATTRIBUTE = 4096
 
@@ -49,11 +51,18 @@ class Header:
         return Kind.of(self.meta, store_dtype=self.store_dtype, channels=self.channels)
 
 
-def create_file(path: Path) -> h5py.File:
-    """Start an empty feature file on disk, for writing."""
-    file = new_hdf5(path)
-    start_file(file)
-    return file
+@contextlib.contextmanager
+def create_file(path: Path, headers: Iterable[Header] = ()) -> Iterator[h5py.File]:
+    """Start an empty feature file on disk, for writing, with room for those videos.
+
+    Raises
+    ------
+    OSError
+        The disk has no such room.
+    """
+    with new_hdf5(path, room_bytes=sum(map(_room_bytes, headers))) as file:
+        start_file(file)
+        yield file
 
 
 def start_file(file: h5py.File) -> h5py.Group:
@@ -172,6 +181,13 @@ def copy_item(path: Path, file: h5py.File, video_id: str, videos: h5py.Group) ->
         for each in group:
             require_whole(member(group, each))
         h5py.h5o.copy(file["videos"].id, name, videos.id, name)
+
+
+def _room_bytes(header: Header) -> int:
+    values = header.length * header.channels * np.dtype(header.store_dtype).itemsize
+    centers = 8 * len(header.meta.timing.centers_seconds or ())
+    texts = sum(len(str(value)) for value in header.meta.to_attributes().values()) + 4 * len(escape(header.video_id))
+    return values + centers + texts + _ITEM_BYTES
 
 
 def is_complete(group: h5py.Group) -> bool:

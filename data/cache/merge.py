@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 
 from ..errors import EtadError
-from ..files.atomic import remove_leftovers, replacing
+from ..files.atomic import naming_access, remove_leftovers, replacing
 from ..files.lock import holding
 from .index import write_index
 from .item import (
@@ -67,7 +67,7 @@ def merge(cache: Path, sources: Sequence[Path] = ()) -> Path:
         A source is missing or damaged, the features are of different kinds, two caches hold different features of one
         video, or another process is packing this cache.
     """
-    with holding(lock_path(cache), "packing"):
+    with naming_access(cache), holding(lock_path(cache), "packing"):
         remove_leftovers(cache.parent)
         remove_leftovers(parts_folder(cache))
         # Stats first: a part that is replaced while we read must not be removed afterwards.
@@ -101,7 +101,7 @@ def write_packed(path: Path, headers: Iterable[Header]) -> None:
     ordered = sorted(headers, key=lambda header: header.video_id)
     for header in ordered[1:]:
         check_same_kind(path, ordered[0].video_id, ordered[0].kind, header.video_id, header.kind)
-    with replacing(path) as temporary, create_file(temporary) as packed:
+    with replacing(path) as temporary, create_file(temporary, ordered) as packed:
         for source, of_source in itertools.groupby(sorted(ordered, key=_file), key=_file):
             _copy(source, list(of_source), packed["videos"])
         write_index(packed, ordered)

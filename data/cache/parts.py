@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EtadError
-from ..files.atomic import is_temporary, write_bytes
+from ..files.atomic import is_temporary, naming_access, write_bytes
 from ..files.hdf5 import hdf5_in_memory, image_of
 from .index import read_index
 from .item import (
@@ -70,6 +70,17 @@ def write_part(
     other = any_header(cache, besides=video_id)
     if other is not None:
         check_same_kind(cache, other.video_id, other.kind, video_id, kind)
+    return write_item_file(path, video_id, stored, meta)
+
+
+def write_item_file(path: Path, video_id: str, stored: np.ndarray, meta: FeatureMeta) -> Path:
+    """Write a file of one video, whole or not at all: made in memory, so that a full disk is met by us and not by HDF5.
+
+    Raises
+    ------
+    UnwritableError
+        The file cannot be written.
+    """
     with hdf5_in_memory() as file:
         write_item(start_file(file), video_id, stored, meta)
         content = image_of(file)
@@ -80,11 +91,12 @@ def write_part(
 
 def finished_ids(cache: Path) -> set[str]:
     """Ids of the videos that a cache has whole, packed or as parts; empty where there is no cache yet."""
-    ids = {part_id(path) for path in part_paths(cache)}
-    if cache.exists():
-        with open_file(cache) as file:
-            ids |= read_index(cache, file).keys()
-    return ids
+    with naming_access(cache):
+        ids = {part_id(path) for path in part_paths(cache)}
+        if cache.exists():
+            with open_file(cache) as file:
+                ids |= read_index(cache, file).keys()
+        return ids
 
 
 def part_paths(cache: Path) -> list[Path]:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import counted, listing
-from ..files.atomic import replacing
 from ..timeline import READING_RULES
-from .item import create_file, open_file, read_header, read_stored, video_group, write_item
+from .item import open_file, read_header, read_stored, video_group
 from .meta import FeatureMeta
 from .names import part_name
-from .parts import parts_folder
+from .parts import parts_folder, write_item_file
 
 # What each version of the rules reads otherwise than the one before it.
 _CHANGES = {
@@ -59,5 +58,4 @@ def rewrite_meta(cache: Path, video_id: str, meta: FeatureMeta) -> None:
     with open_file(source) as file:
         group = video_group(source, file, video_id)
         features = read_stored(source, group, read_header(source, group, video_id))
-    with replacing(part) as temporary, create_file(temporary) as file:
-        write_item(file["videos"], video_id, features, meta)
+    write_item_file(part, video_id, features, meta)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import EtadError
-from ..files.atomic import remove_leftovers, replacing
+from ..files.atomic import naming_access, remove_leftovers, replacing
 from ..files.lock import holding
 from .item import Header, copy_item, create_file, open_file
 from .merge import lock_path, write_packed
@@ -34,7 +34,16 @@ def verify(path: Path | str, repair: bool = False) -> list[Problem]:
     EtadError
         There is no such cache; or, in repair, another process is packing it.
     """
-    cache = Path(path)
+    with naming_access(cache := Path(path)):
+        return _verify(cache, repair)
+
+
+def bad_folder(cache: Path) -> Path:
+    """Folder that repair moves bad files into."""
+    return cache.with_name(cache.name + ".bad")
+
+
+def _verify(cache: Path, repair: bool) -> list[Problem]:
     if not cache.exists() and not parts_folder(cache).is_dir():
         raise EtadError(f"{cache}: there is no feature cache to verify, neither this file nor its parts.")
     with holding(lock_path(cache), "repairing") if repair else contextlib.nullcontext():
@@ -52,11 +61,6 @@ def verify(path: Path | str, repair: bool = False) -> list[Problem]:
             for folder in (cache.parent, parts_folder(cache)):
                 remove_leftovers(folder)
     return in_packed + in_parts + leftovers + unsealed_notes(cache, [*packed, *parts])
-
-
-def bad_folder(cache: Path) -> Path:
-    """Folder that repair moves bad files into."""
-    return cache.with_name(cache.name + ".bad")
 
 
 def _move_part(cache: Path, problem: Problem) -> Problem:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,10 +39,39 @@ def open_hdf5(path: Path) -> h5py.File:
             return h5py.File(path, "r")  # somebody else in this process has it open, in HDF5's usual way
 
 
-def new_hdf5(path: Path) -> h5py.File:
-    """Start an empty file on disk, for writing; the caller keeps others away from it."""
+@contextlib.contextmanager
+def new_hdf5(path: Path, *, room_bytes: int = 0) -> Iterator[h5py.File]:
+    """Start an empty file on disk, for writing; the caller keeps others away from it.
+
+    HDF5 loses its bearings where a disk is full, up to a crash. So blocks are set aside before it writes: `room_bytes`
+    at once, more by `make_room`; what is too much goes back at the end.
+
+    Raises
+    ------
+    OSError
+        The disk has no such room.
+    """
+    with hdf5_in_memory() as empty:
+        path.write_bytes(image_of(empty))
+    _set_aside(path, room_bytes)
     with _naming_locks(path):
-        return h5py.File(path, "w", locking=False)
+        file = h5py.File(path, "r+", locking=False)
+    with file:
+        yield file
+        file.flush()
+        size = file.id.get_filesize()
+    os.truncate(path, size)
+
+
+def make_room(file: h5py.File, more_bytes: int) -> None:
+    """Set blocks aside for what is to be written to a file of `new_hdf5` next.
+
+    Raises
+    ------
+    OSError
+        The disk has no such room.
+    """
+    _set_aside(Path(file.filename), file.id.get_filesize() + more_bytes)
 
 
 @contextlib.contextmanager
@@ -91,6 +122,19 @@ def require_whole(dataset: h5py.Dataset) -> None:
             f"its '{name}' claims {dataset.dtype.name} {list(dataset.shape)}, {dataset.nbytes} bytes, and the file "
             f"holds {found} of them"
         )
+
+
+def _set_aside(path: Path, total_bytes: int) -> None:
+    if not total_bytes or not hasattr(os, "posix_fallocate"):
+        return
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.posix_fallocate(handle, 0, total_bytes)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # a disk that cannot set aside
+            raise
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

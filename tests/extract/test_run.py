@@ -12,7 +12,7 @@ import torch
 
 from etad.data.cache.cache import FeatureCache, merge, parts_folder
 from etad.data.digest import file_sha256
-from etad.data.errors import EtadError
+from etad.data.errors import EtadError, UnwritableError
 from etad.data.precision import choose_dtype
 from etad.data.video.video import write_video
 from etad.extract import run as run_module
@@ -242,3 +242,24 @@ def test_a_gpu_gives_the_same_features(films: dict[str, Path], tmp_path: Path, e
     assert list(found) == list(reference)
     for video_id, features in found.items():
         assert np.linalg.norm(features - reference[video_id]) < 0.01 * np.linalg.norm(reference[video_id])
+
+
+def test_full_disk_ends_the_extraction_at_once_and_loses_nothing(
+    films: dict[str, Path], tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_part, tried = run_module.write_part, []
+
+    def full(cache: Path, video_id: str, *rest: Any) -> Path:
+        tried.append(video_id)
+        if len(tried) > 2:
+            raise UnwritableError(f"{cache}: this file cannot be written (No space left on device).")
+        return write_part(cache, video_id, *rest)
+
+    monkeypatch.setattr(run_module, "write_part", full)
+    cache = tmp_path / "features.h5"
+    with pytest.raises(UnwritableError, match="No space left"):
+        extract(films, cache, encoder)
+    assert tried == ["a", "b", "c"] and list(contents(cache)) == ["a", "b"]
+    monkeypatch.setattr(run_module, "write_part", write_part)
+    report = extract(films, cache, encoder)
+    assert report.done == ("c", "d") and report.skipped == ("a", "b")

@@ -1,6 +1,7 @@
 """Caches that are absent, damaged, half-written or no caches at all: one sentence, and what is whole still counts."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,9 +11,9 @@ import h5py
 import numpy as np
 import pytest
 
-from etad.data.cache.cache import FeatureCache, finished_ids, pack, write_part
+from etad.data.cache.cache import FeatureCache, finished_ids, pack, verify, write_part
 from etad.data.cache.parts import parts_folder
-from etad.data.errors import EtadError
+from etad.data.errors import EtadError, UnwritableError
 from etad.data.files.atomic import is_temporary
 from reference.feature_samples import make_features, make_meta, reseal
 
@@ -127,3 +128,33 @@ def test_killed_writer_leaves_only_a_temporary_file(tmp_path: Path) -> None:
     assert FeatureCache(cache).ids == ("v_a",) and finished_ids(cache) == {"v_a"}
     pack(cache)
     assert not parts_folder(cache).exists()
+
+
+@pytest.mark.parametrize("limit", [3000, 20_000, 60_000])
+def test_disk_that_fills_up_is_one_sentence_and_nothing_is_lost(tmp_path: Path, limit: int) -> None:
+    cache = tmp_path / "features.h5"
+    for number in range(8):
+        write_part(cache, f"v_{number}", make_features(40, 16), make_meta(40))
+    pid = os.fork()
+    if pid == 0:  # a limit of file sizes stands for the disk's
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        try:
+            pack(cache)
+            write_part(cache, "v_9", make_features(4000, 16), make_meta(4000))
+        except UnwritableError:
+            os._exit(3)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    assert len(FeatureCache(cache)) == 8 and verify(cache) == []
+    assert not any(is_temporary(path) for path in tmp_path.rglob("*"))
+
+
+def test_places_that_cannot_be_read_or_written_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    cache = tmp_path / "file" / "features.h5"
+    with pytest.raises(EtadError, match=r"/file.*(cannot be|there is no feature cache)"):
+        write_part(cache, "v_a", make_features(), make_meta())
+    for use in (pack, FeatureCache, verify):
+        with pytest.raises(EtadError, match=r"/file.*(cannot be|there is no feature cache)"):
+            use(cache)

@@ -1,6 +1,8 @@
 """What an HDF5 file claims lies in it, or is refused before memory is taken for it."""
 
+import errno
 import fcntl
+import os
 from pathlib import Path
 
 import h5py
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from etad.data.errors import EtadError
-from etad.data.files.hdf5 import hdf5_in_memory, image_of, member, new_hdf5, open_hdf5, require_whole
+from etad.data.files.hdf5 import hdf5_in_memory, image_of, make_room, member, new_hdf5, open_hdf5, require_whole
 
 
 def test_links_are_refused_and_members_are_found(tmp_path: Path) -> None:
@@ -63,3 +65,27 @@ def test_file_in_memory_is_the_file_on_disk(tmp_path: Path) -> None:
         (tmp_path / "a.h5").write_bytes(image_of(file))
     with open_hdf5(tmp_path / "a.h5") as file:
         assert file["x"][()].tolist() == list(range(1000))
+
+
+def test_room_is_set_aside_before_anything_is_written_and_goes_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with new_hdf5(path, room_bytes=2**20) as file:
+        assert path.stat().st_size >= 2**20
+        file["x"] = np.arange(10)
+        make_room(file, 2**19)
+        assert path.stat().st_size >= 2**19
+        file["y"] = np.arange(10)
+    assert path.stat().st_size < 2**14
+    with open_hdf5(path) as file:
+        assert file["x"][()].tolist() == file["y"][()].tolist() == list(range(10))
+
+
+def test_disk_without_room_is_met_before_hdf5_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"), new_hdf5(tmp_path / "a.h5", room_bytes=10):
+        pytest.fail("it was opened")
+    with pytest.raises(OSError, match="No space left"), new_hdf5(tmp_path / "a.h5") as file:
+        make_room(file, 10)
