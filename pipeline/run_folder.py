@@ -99,6 +99,11 @@ class RunFolder:
         return self.path / "config.toml"
 
     @property
+    def manifest(self) -> Path:
+        """What each stage was done with."""
+        return self.path / "manifest.json"
+
+    @property
     def cache(self) -> Path:
         return self.path / "features.h5"
 

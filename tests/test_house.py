@@ -35,7 +35,7 @@ _PLAIN = {
 }
 _RECORDS = {"data.annotations", "data.detections", "data.predictions", "data.class_scores", "data.checkpoint"}
 _PIPELINE = {"data", "extract", "detect", "pipeline.config", "pipeline.settings", "pipeline.run_folder"}
-_PIPELINE |= {"pipeline.device"}
+_PIPELINE |= {"pipeline.device", "pipeline.manifest"}
 ARROWS: dict[str, set[str]] = {
     "data.errors": set(),
     "data.settings": {"data.errors"},
@@ -80,6 +80,7 @@ ARROWS: dict[str, set[str]] = {
     "pipeline.config": {"data", "extract", "detect", "pipeline.settings"},
     "pipeline.device": {"data", "extract", "detect", "pipeline.config"},
     "pipeline.run_folder": {"data", "extract", "detect", "pipeline.config", "pipeline.settings"},
+    "pipeline.manifest": {"data", "pipeline.config", "pipeline.settings", "pipeline.run_folder"},
     "pipeline/show": _PIPELINE,
     "pipeline/stages": _PIPELINE,
     "pipeline/e2e": _PIPELINE | {"pipeline/stages"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -62,9 +63,15 @@ def merge(sources: tuple[Path, ...], cache: Path) -> int:
     from ...data.cache.cache import FeatureCache
     from ...data.cache.cache import merge as join
     from ...data.errors import counted
+    from ..manifest import note_merge
+    from ..run_folder import RunFolder
 
+    begun = datetime.now(UTC)
     path = join(cache, sources)
     joined = FeatureCache(path)
+    run = RunFolder(path.parent)
+    if path == run.cache and run.config.exists():
+        note_merge(run, begun, joined.digest)
     click.echo(f"wrote {path}: {counted(len(joined), 'video')}")
     for note in joined.reading_notes():
         click.echo(note)

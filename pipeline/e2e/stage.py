@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ...data.annotations import Annotations
+from ...data.cache.cache import FeatureCache
 from ...data.checkpoint import load_checkpoint, save_checkpoint
 from ...data.files.atomic import remove_leftovers
 from ...data.ranks import Ranks, current_ranks
@@ -18,6 +19,7 @@ from ...extract.encoders.encoder import Encoder
 from ...extract.weights.load import encoder_checkpoint
 from ..config import Config
 from ..device import threads_for
+from ..manifest import noting
 from ..run_folder import RunFolder
 from ..stages.detect import train_on
 from ..stages.extract import Sources, load_encoder
@@ -77,11 +79,17 @@ def run_e2e(
     notes.lines.append(f"encoder: {text}")
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
     check_channels(config.detect, encoder.channels, config.encoder.name)
-    with run.bind("e2e", config) as bound:
+    start = find_detector(config, run, init_detector)
+    inputs = {"annotations": annotations.source, "scores": scores, "detector": None if start is None else start[0]}
+    digests = {"weights": weights_sha256}
+    with (
+        run.bind("e2e", config) as bound,
+        noting(run, "e2e", config, device=device, files=inputs, digests=digests) as entry,
+    ):
         if ranks.is_first:
             remove_leftovers(run.e2e)
         setup = E2eSetup(config, run, sources, annotations, device, notes, bound, ranks)
-        trainer = setup.trainer(encoder, weights_sha256, find_detector(config, run, init_detector))
+        trainer = setup.trainer(encoder, weights_sha256, start)
         if setup.plan is not None:
             if ranks.is_first:
                 report(setup.plan.text())
@@ -107,6 +115,9 @@ def run_e2e(
             device=device,
             ranks=ranks,
         )
+        entry["failed"] = len(notes.failed)
+        if features is not None and ranks.is_first and features.exists():
+            entry["made"]["cache"] = FeatureCache(features).digest
     return notes.result(evaluation)
 
 

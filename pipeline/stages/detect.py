@@ -21,6 +21,7 @@ from ...detect.model.build import Trained, check_channels, load_detector
 from ...detect.train import Trainer
 from ...detect.windows import Window, make_windows, training_classes, windows_digest
 from ..config import Config
+from ..manifest import noting
 from ..run_folder import RunFolder, StageFolder
 from .infer import NO_SCORES, infer_and_evaluate, note_windows, require_windows
 from .inputs import validation_videos
@@ -91,10 +92,13 @@ def detect(
         raise EtadError(NO_SCORES)
     if scores is not None:
         _check_scores(scores, annotations, config)
+    inputs = {"annotations": annotations.source, "scores": scores, "checkpoint": checkpoint}
+    digests = {"cache": cache.digest, "weights": cache.meta(cache.ids[0]).weights_sha256}
     with contextlib.ExitStack() as held:
         checkpoint_classifier = None
         if checkpoint is None:
             bound = held.enter_context(run.bind("detect", config))
+            held.enter_context(noting(run, "detect", config, device=device, files=inputs, digests=digests))
             checkpoint = _train(
                 config,
                 notes,
@@ -109,6 +113,7 @@ def detect(
             held.enter_context(run.hold("detect"))
             if ranks.is_first:
                 run.save_config(config)
+            held.enter_context(noting(run, "detect", config, device=device, files=inputs, digests=digests))
             checkpoint_classifier = StageFolder(checkpoint.parent.parent).classifier
         trained = load_detector(checkpoint)
         _check_features(trained, cache, checkpoint)

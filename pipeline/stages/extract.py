@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ...data.annotations import Annotations, match_ids
+from ...data.cache.cache import FeatureCache
 from ...data.errors import EtadError, counted, listing
 from ...data.ranks import ALONE, Ranks, current_ranks
 from ...data.video.video import find_videos
@@ -17,6 +18,7 @@ from ...extract.run import ExtractReport
 from ...extract.run import run as run_extraction
 from ...extract.weights.load import load_weights
 from ..config import Config
+from ..manifest import noting
 from ..run_folder import RunFolder
 from .result import StageResult
 
@@ -123,17 +125,22 @@ def extract(
     encoder, sha256, text = load_encoder(config, run, weights)
     with run.bind("extract", config):
         pass  # shards extract side by side
-    report = extract_with(
-        encoder,
-        sha256,
-        config=config,
-        files=sources.files,
-        cache=run.cache,
-        shard=shard,
-        device=device,
-        stated_seconds=sources.stated_seconds,
-        ranks=current_ranks(),
-    )
+    inputs = {"annotations": config.data.annotations}
+    with noting(run, "extract", config, device=device, files=inputs, digests={"weights": sha256}, shard=shard) as entry:
+        report = extract_with(
+            encoder,
+            sha256,
+            config=config,
+            files=sources.files,
+            cache=run.cache,
+            shard=shard,
+            device=device,
+            stated_seconds=sources.stated_seconds,
+            ranks=current_ranks(),
+        )
+        entry["failed"] = len(report.failed)
+        if shard is None and current_ranks().is_first and (report.done or report.skipped):
+            entry["made"]["cache"] = FeatureCache(run.cache).digest
     made = f"{counted(len(report.done), 'video')} extracted"
     counts = f"{made}, {len(report.skipped)} there already, {len(report.failed)} failed"
     if report.flawed:

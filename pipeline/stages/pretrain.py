@@ -28,6 +28,7 @@ from ...extract.settings import PretrainSettings
 from ...extract.weights.load import encoder_checkpoint, load_weights
 from ..config import Config
 from ..device import threads_for
+from ..manifest import noting
 from ..run_folder import RunFolder
 from .extract import find_sources, packaged_weights
 from .inputs import read_data
@@ -92,7 +93,12 @@ def pretrain(config: Config, run: RunFolder, *, device: torch.device, weights: P
             f"{encoder_spec(config.encoder.name).weights_wanted()} "
             "To pretrain from scratch all the same, set encoder.init=random."
         )
-    with run.bind("pretrain", config):
+    inputs = {"annotations": config.data.annotations if config.pretrain.source == "videos" else None}
+    digests = {"weights": str(origin["weights"])} if "weights" in origin else {}
+    with (
+        run.bind("pretrain", config),
+        noting(run, "pretrain", config, device=device, files=inputs, digests=digests) as entry,
+    ):
         report = train(
             config.pretrain,
             encoder=encoder,
@@ -105,6 +111,7 @@ def pretrain(config: Config, run: RunFolder, *, device: torch.device, weights: P
             workers=config.workers,
             origin=values_digest(origin),
         )
+        entry["failed"] = len(report.failed)
     return StageResult(report.path, failed=report.failed, summary=report.text())
 
 
