@@ -119,7 +119,7 @@ def predictions_digest(path: Path) -> str | None:
 
 
 def _try(path: Path) -> None:
-    """Refuse a file that is not as it was written; one of an older version, without a digest, is read by a child first."""
+    """Refuse a file that differs from its digest; one of an older version, without any, a child reads first."""
     is_whole = agrees_with_seal(path)
     if is_whole is False:
         raise EtadError("it differs from its digest: the file is damaged")
