@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..data.checkpoint import load_checkpoint, save_checkpoint
 from ..data.errors import EtadError, counted
 from ..data.files.atomic import remove_leftovers
+from ..data.interrupts import deferring_signals, received_signal
 from ..data.ranks import ALONE, Ranks
 from .run_state import Progress, Provenance, TrainingFiles, TrainState, epoch_order, log_epoch
 
@@ -27,6 +28,10 @@ class Training(Protocol):
     @property
     def position(self) -> int:
         """Steps taken so far, those before a resume included."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last epoch has ended, which is later than its last step."""
 
     def epoch_batches(self) -> Iterator[Any]:
         """Begin or go on with an epoch: set rates and modes, and yield the batches that are left of it."""
@@ -42,17 +47,39 @@ class Training(Protocol):
 
 
 def run_training(training: Training, *, checkpoint_seconds: float, progress: Progress) -> None:
-    """Take all steps that are left, saving the state now and then."""
+    """Take all steps that are left, saving the state now and then, and before a signal ends it."""
     saved_at = time.monotonic()
-    while training.position < training.num_steps:
-        started, first = time.monotonic(), training.position
-        for batch in training.epoch_batches():
-            loss = training.step(batch)
-            progress(training.position, training.num_steps, loss)
-            if time.monotonic() - saved_at > checkpoint_seconds:
+    with deferring_signals() as is_asked_to_end:
+        while not training.is_done:
+            started, first = time.monotonic(), training.position
+            for batch in _saved_if_asked(training):
+                loss = training.step(batch)
+                progress(training.position, training.num_steps, loss)
+                if is_asked_to_end():
+                    training.save()
+                    raise KeyboardInterrupt
+                if time.monotonic() - saved_at > checkpoint_seconds:
+                    training.save()
+                    saved_at = time.monotonic()
+            training.end_epoch(seconds=time.monotonic() - started, steps=training.position - first)
+
+
+def _saved_if_asked(training: Training) -> Iterator[Any]:
+    """Batches of an epoch. A signal that comes while one is read finds the state between two steps.
+
+    Reading may fail just then, since a signal to the whole job ends the processes that read ahead, too.
+    """
+    batches = training.epoch_batches()
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except (Exception, KeyboardInterrupt):
+            if received_signal() is not None:
                 training.save()
-                saved_at = time.monotonic()
-        training.end_epoch(seconds=time.monotonic() - started, steps=training.position - first)
+            raise
+        yield batch
 
 
 class EpochTraining(ABC):
@@ -113,6 +140,10 @@ class EpochTraining(ABC):
     def position(self) -> int:
         return self.state.epoch * self.steps_per_epoch + self.state.step
 
+    @property
+    def is_done(self) -> bool:
+        return self.state.epoch >= self.epochs
+
     def resume(self) -> bool:
         """Go on from the last checkpoint, if there is one.
 
@@ -161,9 +192,13 @@ class EpochTraining(ABC):
 
     def end_epoch(self, *, seconds: float, steps: int) -> None:
         # Steps that learned from nothing are not counted; where each one counts, nobody notes it.
-        counted = self.state.sums.pop("steps", float(self.steps_per_epoch))
-        val_loss = self._validation_loss()
-        train = {name: total / counted for name, total in self.state.sums.items()}
+        counted = self.state.sums.get("steps", float(self.steps_per_epoch))
+        try:
+            val_loss = self._validation_loss()
+        except KeyboardInterrupt:
+            self.save()  # all steps of the epoch; its end comes again
+            raise
+        train = {name: total / counted for name, total in self.state.sums.items() if name != "steps"}
         rates = {name: group["lr"] for name, group in zip(self.rates, self.optimizer.param_groups)}
         line = {"epoch": self.state.epoch + 1, **rates, "train": train, "val_loss": val_loss}
         line |= {"seconds": round(seconds, 3)} | self._log(seconds=seconds, steps=steps)

@@ -13,7 +13,7 @@ import tomli_w
 
 from ..data.cache.cache import parts_folder
 from ..data.errors import EtadError
-from ..data.files.atomic import write_text
+from ..data.files.atomic import remove_if_empty, remove_leftovers, write_text
 from ..data.files.lock import holding
 from ..data.ranks import current_ranks
 from ..data.settings import Mark, marks, rename_keys
@@ -170,7 +170,18 @@ class RunFolder:
             return
         self._make()
         with holding(self.path / f".{stage}.lock", f"running `{stage}`", wait_seconds=wait_seconds):
+            self._tidy(stage)
             yield
+
+    def _tidy(self, stage: str) -> None:
+        """Remove what a run that was killed had begun to write."""
+        folders = [self.path, self.path / stage, self.path / stage / "checkpoints", self.plots]
+        folders += [parts_folder(self.cache)] if stage == "extract" else []
+        for folder in folders:
+            with contextlib.suppress(OSError):  # read-only: writing complains
+                remove_leftovers(folder)
+        if stage == "extract":
+            remove_if_empty(parts_folder(self.cache))
 
     def _bound(self, stage: str, config: Config) -> dict[str, Any]:
         noted = self.path / f".{stage}.toml"

@@ -32,6 +32,7 @@ _PLAIN = {
     "data.digest",
     "data.progress",
     "data.ranks",
+    "data.interrupts",
 }
 _RECORDS = {"data.annotations", "data.detections", "data.predictions", "data.class_scores", "data.checkpoint"}
 _PIPELINE = {"data", "extract", "detect", "pipeline.config", "pipeline.settings", "pipeline.run_folder"}
@@ -44,6 +45,7 @@ ARROWS: dict[str, set[str]] = {
     "data.digest": {"data.errors"},
     "data.progress": set(),
     "data.ranks": {"data.errors"},
+    "data.interrupts": set(),
     "data/files": _PLAIN,
     **{record: _PLAIN | _RECORDS | {"data/files"} for record in _RECORDS},
     "data.durations": _PLAIN | _RECORDS,

@@ -74,7 +74,7 @@ def test_the_installed_command_finds_its_presets_and_lists_of_weights(wheel: Pat
     assert int(presets) == len(list((ROOT / "pipeline" / "configs").glob("*.toml"))) > 0
     assert int(manifests) == len(list((ROOT / "extract" / "weights" / "manifests").glob("*.json"))) > 0
     (entry_points,) = tmp_path.glob("etad-*.dist-info/entry_points.txt")
-    assert "etad = etad.pipeline.cli.main:main" in entry_points.read_text(encoding="utf-8")
+    assert "etad = etad.__main__:main" in entry_points.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

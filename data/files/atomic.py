@@ -15,6 +15,7 @@ from ..errors import EtadError, UnwritableError
 
 TEMPORARY_PREFIX = ".writing-"
 ABANDONED_SECONDS = 24 * 3600.0
+_FRESH_SECONDS = 10.0
 
 
 @contextlib.contextmanager
@@ -119,7 +120,7 @@ def remove_leftovers(folder: Path) -> list[Path]:
     """Remove what killed writers left in a folder, and nothing of those still at work; returns what went.
 
     A writer on this machine is dead if its process is gone. One on another machine is given up after a day without
-    a write.
+    a write; so is one whose process number somebody else has by now.
     """
     gone = []
     for path in sorted(folder.glob(TEMPORARY_PREFIX + "*")):
@@ -128,6 +129,13 @@ def remove_leftovers(folder: Path) -> list[Path]:
                 path.unlink()
                 gone.append(path)
     return gone
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder that holds nothing, unless a writer may have made it just now and be about to use it."""
+    with contextlib.suppress(OSError):
+        if time.time() - folder.stat().st_mtime > _FRESH_SECONDS:
+            folder.rmdir()
 
 
 def process_is_alive(pid: int) -> bool:
@@ -143,8 +151,8 @@ def process_is_alive(pid: int) -> bool:
 
 def _is_abandoned(path: Path) -> bool:
     host, _, rest = path.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0].rpartition("-")
-    if host == socket.gethostname()[:64] and rest.isdecimal():
-        return not process_is_alive(int(rest))
+    if host == socket.gethostname()[:64] and rest.isdecimal() and not process_is_alive(int(rest)):
+        return True
     return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -18,6 +19,7 @@ import click
 
 from ... import __version__
 from ...data.errors import EtadError, nearest
+from ...data.interrupts import received_signal, watching_signals
 from .options import Common, common_options, is_first_rank
 
 # Threads that wait for each other sleep, and do not spin: on a machine with anything else to do, spinning makes small
@@ -27,7 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # The profiler, which tells how much memory a step takes, announces itself on the screen otherwise.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
-DONE, WITH_FAILURES, USER_MISTAKE, OUR_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
+DONE, WITH_FAILURES, USER_MISTAKE, OUR_ERROR, INTERRUPTED, TERMINATED = 0, 1, 2, 70, 130, 143
 
 # Command -> the module that defines it, in the order in which help lists them.
 _COMMANDS = {
@@ -86,7 +88,14 @@ def _worst(statuses: Sequence[int | None], **_: Any) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
-    sys.exit(run(arguments))
+    status = run(arguments)
+    if status in (INTERRUPTED, TERMINATED):
+        # Python would end itself by the signal, without a status, where it came in the middle of some imports; and a
+        # second signal, while threads are waited for, would leave a traceback.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 @contextlib.contextmanager
@@ -101,30 +110,70 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; every way out gets its own status and, where something is wrong, one sentence."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
-        with contextlib.nullcontext() if is_first_rank() else _silence():
+        with watching_signals(), contextlib.nullcontext() if is_first_rank() else _silence():
             status = cli.main(
                 args=None if arguments is None else list(arguments), prog_name="etad", standalone_mode=False
             )
+            sys.stdout.flush()
         return status if isinstance(status, int) else DONE
-    except EtadError as error:
-        click.echo(f"etad: {error}", err=True)
-        return USER_MISTAKE
-    except click.UsageError as error:
-        error.show()
-        return USER_MISTAKE
-    except click.ClickException as error:
-        error.show()
-        return USER_MISTAKE
     except (KeyboardInterrupt, click.Abort):
-        click.echo("etad: interrupted; the same command goes on from here.", err=True)
-        return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return DONE
+        return _interrupted()
     except Exception as error:
-        from .crash import write_crash_log
+        return _failed(error)
 
-        click.echo(
-            f"etad: our own error ({type(error).__name__}: {error}). Please report {write_crash_log()}.", err=True
-        )
-        return OUR_ERROR
+
+def _interrupted() -> int:
+    """Say how to go on; SIGTERM, a batch system's warning, leaves as SIGINT does."""
+    is_terminated = received_signal() == signal.SIGTERM
+    _say(f"etad: {'terminated' if is_terminated else 'interrupted'}; the same command goes on from here.")
+    return TERMINATED if is_terminated else INTERRUPTED
+
+
+def _failed(error: Exception) -> int:
+    """Say what was wrong, and whose mistake it was."""
+    if isinstance(error, EtadError):
+        _say(f"etad: {error}")
+    elif isinstance(error, click.ClickException):
+        with contextlib.suppress(OSError):
+            error.show()
+    elif received_signal() is None and isinstance(error, BrokenPipeError):
+        _discard_output()
+        return DONE
+    elif received_signal() is None and (reason := _output_fault()):
+        _discard_output()
+        _say(f"etad: the output cannot be written ({reason}). Free the place, or send it elsewhere; then repeat.")
+    elif received_signal() is None:
+        return _report_our_error(error)
+    # What fails once a signal has come fails because of it: others of the job are gone already, or an import is half
+    # done.
+    return USER_MISTAKE if received_signal() is None else _interrupted()
+
+
+def _report_our_error(error: Exception) -> int:
+    from .crash import write_crash_log
+
+    _say(f"etad: our own error ({type(error).__name__}: {error}). Please report {write_crash_log()}.")
+    return OUR_ERROR
+
+
+def _say(text: str) -> None:
+    """Print to stderr, where that is possible."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _output_fault() -> str | None:
+    """Why stdout cannot be written, if it cannot."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _discard_output() -> None:
+    """Let the interpreter's last flush of stdout go nowhere, instead of complaining."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -267,6 +267,10 @@ class _Trainer:
         # Running means over about fifty steps, for the progress bar.
         self.loss, self.accuracy = math.log(num_classes), 1 / num_classes
 
+    @property
+    def is_done(self) -> bool:
+        return self.position >= self.num_steps
+
     def epoch_batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """All the clips that are left: pretraining is one long epoch."""
         self.encoder.train()
