@@ -125,7 +125,8 @@ def run(
     skipped, notes = ranks.broadcast(
         _look_up_all(chosen, cache, kind, plan, settings=settings, progress=progress) if ranks.is_first else None
     )
-    missing = {video_id: path for video_id, path in chosen.items() if video_id not in set(skipped)}
+    there = set(skipped)
+    missing = {video_id: path for video_id, path in chosen.items() if video_id not in there}
     if ranks.size > 1:
         dealt = ranks.deal({id: path.stat().st_size if path.exists() else 0 for id, path in missing.items()})
         missing = {id: path for id, path in missing.items() if id in dealt}
