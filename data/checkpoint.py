@@ -1,9 +1,9 @@
 """Checkpoints: tensors and plain values in one file, which loading can never make run code."""
 
 import collections
+import contextlib
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from .errors import EtadError, nearest
+from .files.archive import damage_of
 from .files.atomic import replacing
 
 # What `weights_only=True` lets back in. Exact types: numpy's float64 passes for a float and is refused on loading.
@@ -18,6 +19,15 @@ _PLAIN_TYPES = {type(None), bool, int, float, complex, str, bytes, torch.Size, t
 _MAPPING_TYPES = {dict, collections.OrderedDict}
 _SEQUENCE_TYPES = {list, tuple, set}
 _TENSOR_TYPES = {torch.Tensor, torch.nn.Parameter}
+
+# No checkpoint of etad comes near: a tenth of this depth, a tenth of that many values.
+_MOST_DEPTH, _MOST_VALUES = 100, 500_000
+
+_ADVICE = "It is damaged or of another version of etad: name one that is whole, or train again."
+
+# Forms of parts of checkpoints, for `require_form`.
+TENSORS: Mapping[Any, Any] = {str: torch.Tensor}
+OPTIMIZER: Mapping[Any, Any] = {"state": dict, "param_groups": [dict]}
 
 
 def save_checkpoint(path: Path | str, state: Mapping[str, Any]) -> Path:
@@ -62,7 +72,9 @@ def load_checkpoint(path: Path | str, *, device: torch.device | str = "cpu") -> 
     path = Path(path)
     if not path.is_file():
         raise EtadError(_absence(path))
-    _check_sums(path)
+    damage = damage_of(path)
+    if damage is not None:
+        raise EtadError(f"{path}: this checkpoint is damaged ({damage}). Copy it again, or train again.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols that other kinds of file have
@@ -81,7 +93,50 @@ def load_checkpoint(path: Path | str, *, device: torch.device | str = "cpu") -> 
         ) from error
     if not isinstance(state, dict):
         raise EtadError(f"{path}: holds a {type(state).__name__}, a checkpoint is a dict. Name a file that etad wrote.")
+    _check_contents(path, state)
     return state
+
+
+def require_form(path: Path | str, state: Mapping[str, Any], form: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint in which a key is missing or holds another type.
+
+    Parameters
+    ----------
+    form
+        The type of each key that must be there: a type, `[type]` for a list of such, a dict for a dict with those keys,
+        `{str: type}` for one with any keys. A float may be an int.
+
+    Raises
+    ------
+    EtadError
+        Something does not fit; the message names it.
+
+    Examples
+    --------
+    >>> require_form("last.pt", {"epoch": 3, "classes": ["run"]}, {"epoch": int, "classes": [str]})
+    """
+    misfit = _misfit(state, form, "the checkpoint")
+    if misfit is not None:
+        raise EtadError(f"{path}: {misfit}. {_ADVICE}")
+
+
+@contextlib.contextmanager
+def naming_contents(path: Path | str) -> Iterator[None]:
+    """Say in a sentence that what a checkpoint holds does not fit what it is put into.
+
+    Raises
+    ------
+    EtadError
+        The block failed as code does that is given values of another kind.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, NotImplementedError):
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
+        reason = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) and error.args else str(error)
+        words = " ".join(reason.split())
+        raise EtadError(f"{path}: what this checkpoint holds does not fit ({words[:300]}). {_ADVICE}") from error
 
 
 def _unexpected(value: Any, where: str) -> Iterator[tuple[str, Any]]:
@@ -106,14 +161,50 @@ def _absence(path: Path) -> str:
     return f"{path}: there is no such checkpoint.{nearest(path.name, beside)} Train first, or name another file."
 
 
-def _check_sums(path: Path) -> None:
-    # torch reads its zip archive without testing the checksums in it, so a flipped bit would pass for a weight.
-    try:
-        if not zipfile.is_zipfile(path):
-            return
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
-        raise EtadError(f"{path}: this checkpoint is damaged ({error}). Copy it again, or train again.") from error
-    if damaged is not None:
-        raise EtadError(f"{path}: this checkpoint is damaged (in its part '{damaged}'). Copy it again, or train again.")
+def _check_contents(path: Path, state: Any) -> None:
+    """Refuse values that are small in the file and endless in use: nested, shared over and over, or repeated."""
+    left, count = [(state, 0)], 0
+    while left:
+        value, depth = left.pop()
+        count += 1
+        if depth > _MOST_DEPTH or count > _MOST_VALUES:
+            raise EtadError(
+                f"{path}: holds values nested more than {_MOST_DEPTH} deep or more than {_MOST_VALUES} of them, no "
+                f"checkpoint of etad does. Name a file that etad wrote."
+            )
+        if isinstance(value, Mapping):
+            left += [(each, depth + 1) for item in value.items() for each in item]
+        elif type(value) in _SEQUENCE_TYPES:
+            left += [(each, depth + 1) for each in value]
+        elif isinstance(value, torch.Tensor) and not value.is_sparse:
+            claimed, held = value.numel() * value.element_size(), value.untyped_storage().nbytes()
+            if claimed > held:
+                raise EtadError(
+                    f"{path}: a tensor of shape {list(value.shape)} has {held} of its {claimed} bytes. "
+                    f"Name a file that etad wrote."
+                )
+
+
+def _misfit(value: Any, form: Any, where: str) -> str | None:
+    """Where a value is not of a form, as a clause; see `require_form`."""
+    if isinstance(form, Mapping):
+        if not isinstance(value, Mapping):
+            return f"{where} is a {type(value).__name__}, expected dict"
+        if str in form:
+            pairs = [(name, form[str]) for name in value]
+        else:
+            absent = [name for name in form if name not in value]
+            if absent:
+                return f"'{absent[0]}' is missing from {where}"
+            pairs = list(form.items())
+        found = (_misfit(value[name], each, f"'{name}' of {where}") for name, each in pairs)
+    elif isinstance(form, list):
+        if not isinstance(value, (list, tuple)):
+            return f"{where} is a {type(value).__name__}, expected list"
+        found = (_misfit(each, form[0], f"entry {number} of {where}") for number, each in enumerate(value))
+    else:
+        kinds = (int, float) if form is float else (form,)
+        if isinstance(value, kinds) and not (isinstance(value, bool) and form is not bool):
+            return None
+        return f"{where} is a {type(value).__name__}, expected {form.__name__}"
+    return next(filter(None, found), None)

@@ -152,15 +152,23 @@ def _read_thumos(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise EtadError(f"{path}: there is no such file of class scores. Check the path.")
     try:
-        table = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise EtadError(f"{path}: cannot be read as an array of numbers ({error}). Copy it again.") from error
+        # Mapped, so that a header may promise what it likes: the file must have as many bytes.
+        table = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError, OverflowError, MemoryError, SyntaxError, TypeError) as error:
+        words = " ".join(str(error).split())
+        raise EtadError(f"{path}: cannot be read as an array of numbers ({words}). Copy it again.") from error
+    if not isinstance(table, np.ndarray):
+        names = listing(table.files, 3)
+        table.close()
+        raise EtadError(
+            f"{path}: is an archive of arrays (.npz: {names}), expected one array. Save it alone with numpy.save."
+        )
     if table.ndim != 2 or table.shape[1] != len(UCF101_LABELS) or table.dtype.kind not in "fiu":
         raise EtadError(
             f"{path}: is an array {list(table.shape)} of {table.dtype}, expected numbers with a row for each THUMOS-14 "
             f"test video and {len(UCF101_LABELS)} columns, the UCF101 classes. For other data write JSON."
         )
-    return {f"video_test_{number + 1:07d}": row for number, row in enumerate(table)}
+    return {f"video_test_{number + 1:07d}": row for number, row in enumerate(np.asarray(table))}
 
 
 def _checked(path: Path, video_id: str, row: Any, labels: Sequence[str]) -> np.ndarray:

@@ -12,12 +12,20 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..data.checkpoint import load_checkpoint, save_checkpoint
+from ..data.checkpoint import OPTIMIZER, TENSORS, load_checkpoint, naming_contents, require_form, save_checkpoint
 from ..data.errors import EtadError, counted
 from ..data.files.atomic import remove_leftovers
 from ..data.interrupts import deferring_signals, received_signal
 from ..data.ranks import ALONE, Ranks
 from .run_state import Progress, Provenance, TrainingFiles, TrainState, epoch_order, log_epoch
+
+# What a checkpoint must have for training to go on from it.
+_FORM = {
+    "config_digest": str,
+    "position": {"epoch": int, "step": int, "best_loss": float, "best_of": str, "sums": {str: float}},
+    "model": TENSORS,
+    "optimizer": OPTIMIZER,
+}
 
 
 class Training(Protocol):
@@ -157,11 +165,13 @@ class EpochTraining(ABC):
         if not self.ranks.broadcast(self.last.exists()):
             return False
         saved = load_checkpoint(self.last)
+        require_form(self.last, saved, _FORM)
         if saved["config_digest"] != self.origin.config_digest:
             raise EtadError(
                 f"{self.last}: this checkpoint comes from {self.depends_on}. Choose another run folder, or remove it."
             )
-        state = self._restore(saved)
+        with naming_contents(self.last):
+            state = self._restore(saved)
         begun = state.epoch + (state.step > 0)
         if begun > self.epochs:
             raise EtadError(

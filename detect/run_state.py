@@ -146,7 +146,41 @@ def detector_checkpoint(
 def restore_training_state(
     saved: Mapping[str, Any], detector: Detector, optimizer: torch.optim.Optimizer
 ) -> TrainState:
-    """Put weights and optimiser back to where a checkpoint was written, and tell where that was."""
+    """Put weights and optimiser back to where a checkpoint was written, and tell where that was.
+
+    Raises
+    ------
+    ValueError
+        The checkpoint is of another network or training.
+    """
     detector.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    return TrainState(**saved["position"])
+    restore_optimizer(optimizer, saved["optimizer"])
+    position = TrainState(**saved["position"])
+    if position.epoch < 0 or position.step < 0:
+        raise ValueError(f"epoch {position.epoch}, step {position.step}")
+    return position
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Put an optimiser back, whose moments must be of the weights' shapes: PyTorch tests their number alone.
+
+    Raises
+    ------
+    ValueError
+        They are not, or a setting is of another type.
+    """
+    before = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, expected in zip(optimizer.param_groups, before):
+        for name, value in expected.items():
+            if name not in group or (value is not None and not isinstance(group[name], _types_like(value))):
+                raise ValueError(f"the optimiser's {name} is {group.get(name)!r}, expected {value!r} or the like")
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape not in (weight.shape, torch.Size([])):
+                shapes = f"{list(value.shape)}, the weight is {list(weight.shape)}"
+                raise ValueError(f"the optimiser's {name} has shape {shapes}")
+
+
+def _types_like(value: Any) -> tuple[type, ...]:
+    return (int, float) if isinstance(value, float) else (type(value),)

@@ -9,12 +9,23 @@ from typing import Any
 
 import torch
 
-from ...data.checkpoint import load_checkpoint
+from ...data.checkpoint import TENSORS, load_checkpoint, naming_contents, require_form
 from ...data.errors import EtadError, counted
 from ..settings import DetectSettings
 from .detector import Detector
 
 FORMAT = "etad-detector"
+
+# What every detector's checkpoint has, for `require_form`.
+_FORM = {
+    "settings": dict,
+    "classes": [str],
+    "in_channels": int,
+    "source": dict,
+    "config_digest": str,
+    "position": {"epoch": int, "step": int},
+    "model": TENSORS,
+}
 
 
 @dataclass(frozen=True)
@@ -69,9 +80,11 @@ def load_detector(path: Path) -> Trained:
             f"{path}: expected a detector checkpoint of `etad detect` or `etad e2e`, found "
             f"format {state.get('format')!r}."
         )
-    settings = DetectSettings.model_validate(state["settings"])
+    require_form(path, state, _FORM)
     classes = tuple(state["classes"])
-    detector = build_detector(settings, in_channels=state["in_channels"], num_classes=len(classes), seed=0)
+    with naming_contents(path):
+        settings = DetectSettings.model_validate(state["settings"])
+        detector = build_detector(settings, in_channels=state["in_channels"], num_classes=len(classes), seed=0)
     try:
         detector.load_state_dict(state["model"])
     except RuntimeError as error:

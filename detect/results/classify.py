@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...data.checkpoint import load_checkpoint, save_checkpoint
-from ...data.errors import EtadError
+from ...data.checkpoint import load_checkpoint, require_form, save_checkpoint
+from ...data.errors import EtadError, counted
 
 FORMAT = "etad-video-classifier"
+_ARRAYS = ("mean", "scale", "weights", "bias")
 
 # Weights of the loss against the penalty that are tried on a held-out fifth of the videos.
 LOSS_WEIGHTS = (1e-3, 1e-2, 1e-1, 1.0)
@@ -121,7 +122,7 @@ def train_classifier(pooled: np.ndarray, classes: Sequence[Sequence[int]], *, la
 
 def save_classifier(path: Path | str, classifier: VideoClassifier) -> Path:
     """Write a classifier, whole or not at all."""
-    arrays = {name: torch.from_numpy(getattr(classifier, name)) for name in ("mean", "scale", "weights", "bias")}
+    arrays = {name: torch.from_numpy(getattr(classifier, name)) for name in _ARRAYS}
     return save_checkpoint(path, {"format": FORMAT, "labels": list(classifier.labels), **arrays})
 
 
@@ -136,7 +137,16 @@ def load_classifier(path: Path | str) -> VideoClassifier:
     state = load_checkpoint(path)
     if state.get("format") != FORMAT:
         raise EtadError(f"{path}: this is no video classifier. Name one, or remove the file to train it again.")
-    arrays = {name: state[name].numpy() for name in ("mean", "scale", "weights", "bias")}
+    require_form(path, state, {"labels": [str], **dict.fromkeys(_ARRAYS, torch.Tensor)})
+    arrays = {name: state[name].numpy() for name in _ARRAYS}
+    classes, inputs = len(state["labels"]), arrays["mean"].shape
+    shapes = {"mean": inputs, "scale": inputs, "weights": (classes, *inputs), "bias": (classes,)}
+    for name, shape in shapes.items():
+        if len(inputs) != 1 or arrays[name].shape != shape:
+            raise EtadError(
+                f"{path}: '{name}' has shape {list(arrays[name].shape)}, expected {list(shape)} for "
+                f"{counted(classes, 'class')}. Remove the file to train it again."
+            )
     return VideoClassifier(labels=tuple(state["labels"]), **arrays)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ...data.digest import file_sha256
 from ...data.errors import EtadError, nearest
+from ...data.files.archive import damage_of
 
 # Under which of these a checkpoint keeps its weights, beside an optimiser, arguments and the like.
 _INNER_NAMES = ("encoder", "state_dict", "model_state_dict", "model")
@@ -97,11 +97,9 @@ def _check_kind(path: Path) -> None:
 def _load(path: Path) -> Any:
     damaged = f"{path}: this file is damaged or cut short, or no checkpoint of PyTorch at all. Get it again."
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                # torch reads the archive without testing its sums, so a flipped bit would pass for a weight.
-                if archive.testzip() is not None:
-                    raise EtadError(damaged)
+        damage = damage_of(path)
+        if damage is not None:
+            raise EtadError(f"{path}: this file is damaged or cut short ({damage}). Get it again.")
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # of the protocols that other kinds of file have
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -11,7 +11,7 @@ import torch
 
 from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache
-from ...data.checkpoint import load_checkpoint, save_checkpoint
+from ...data.checkpoint import TENSORS, load_checkpoint, naming_contents, require_form, save_checkpoint
 from ...data.files.atomic import remove_leftovers
 from ...data.ranks import Ranks, current_ranks
 from ...detect.model.build import check_channels
@@ -101,7 +101,11 @@ def run_e2e(
             notes.lines.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
         notes.failed |= trainer.failed
         chosen = trainer.files.checkpoint(config.detect.inference.checkpoint)
-        _write_encoder(tuned, load_checkpoint(chosen), encoder, config, ranks)
+        saved = load_checkpoint(chosen)
+        require_form(chosen, saved, {"encoder": TENSORS, "version": str})
+        with naming_contents(chosen):
+            encoder.load_state_dict(saved["encoder"])
+        _write_encoder(tuned, saved, encoder, config, ranks)
         evaluation = infer_tuned(
             config,
             notes,
@@ -122,8 +126,7 @@ def run_e2e(
 
 
 def _write_encoder(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config, ranks: Ranks) -> None:
-    """Load the chosen checkpoint's encoder, and write it as weights that extraction takes."""
-    encoder.load_state_dict(chosen["encoder"])
+    """Write the encoder, which is that of the chosen checkpoint, as weights that extraction takes."""
     if ranks.is_first:
         _write_weights(path, chosen, encoder, config)
     ranks.wait()
@@ -132,7 +135,7 @@ def _write_encoder(path: Path, chosen: Mapping[str, Any], encoder: Encoder, conf
 def _write_weights(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config) -> None:
     if path.exists():
         written = load_checkpoint(path).get("encoder", {})
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(KeyError, TypeError):  # other names, or no tensors: it is written anew
             if all(torch.equal(tensor, written[name]) for name, tensor in chosen["encoder"].items()):
                 return
     content = {"format": ENCODER_FORMAT, "clip_frames": config.clips.clip_frames, "version": chosen["version"]}

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ... import __version__
-from ...data.checkpoint import load_checkpoint, save_checkpoint
+from ...data.checkpoint import OPTIMIZER, TENSORS, load_checkpoint, naming_contents, require_form, save_checkpoint
 from ...data.digest import values_digest
 from ...data.errors import EtadError, counted
 from ...data.files.atomic import write_json
 from ...data.progress import step_bar
 from ...data.synthetic.dataset import SyntheticSpec
 from ...detect.loop import build_optimizer, check_finite, run_training, update
+from ...detect.run_state import restore_optimizer
 from ...extract.clips import ClipPlan, Failure
 from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
 from ...extract.prefetch import in_order
@@ -36,6 +37,14 @@ from .pretrain_clips import AnnotatedClips, ClipSource, DrawnClips
 from .result import StageResult
 
 FORMAT = "etad-encoder"
+
+# What pretraining goes on from, in a checkpoint.
+_TRAINER = {
+    "encoder": TENSORS,
+    "head": TENSORS,
+    "optimizer": OPTIMIZER,
+    "position": {"step": int, "loss": float, "accuracy": float},
+}
 # A shorter memory of squared gradients than AdamW's usual 0.999: random weights then leave their plateau sooner.
 _BETAS = (0.9, 0.95)
 
@@ -159,11 +168,16 @@ def train(
     final, last = out / "encoder.pt", out / "last.pt"
     if final.exists():
         saved = _load(final, provenance)
-        encoder.load_state_dict(saved["encoder"])
-        accuracy, chance = saved["accuracy"], saved["chance"]
+        require_form(final, saved, {"encoder": TENSORS})
+        with naming_contents(final):
+            encoder.load_state_dict(saved["encoder"])
+            accuracy, chance = (None if saved[name] is None else float(saved[name]) for name in ("accuracy", "chance"))
         return PretrainReport(final, source.labels, accuracy, chance, steps=0, failed=())
     if last.exists():
-        trainer.load(_load(last, provenance)["trainer"])
+        saved = _load(last, provenance)
+        require_form(last, saved, {"trainer": _TRAINER})
+        with naming_contents(last):
+            trainer.load(saved["trainer"])
 
     # 1. Train, saving the state now and then.
     first = trainer.position
@@ -318,7 +332,7 @@ class _Trainer:
     def load(self, state: dict[str, Any]) -> None:
         self.encoder.load_state_dict(state["encoder"])
         self.head.load_state_dict(state["head"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore_optimizer(self.optimizer, state["optimizer"])
         position = state["position"]
         self.position, self.loss, self.accuracy = position["step"], position["loss"], position["accuracy"]
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from etad.data.checkpoint import load_checkpoint, save_checkpoint
+from etad.data.checkpoint import TENSORS, load_checkpoint, naming_contents, require_form, save_checkpoint
 from etad.data.errors import EtadError
 
 
@@ -123,3 +124,71 @@ def test_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
     assert "said: " in ran.stderr and "cannot be written" in ran.stderr, ran.stderr
     assert load_checkpoint(tmp_path / "last.pt") == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+
+
+def repack(path: Path, pickled: bytes | None = None, **options: Any) -> Path:
+    """Write a checkpoint's archive anew, with other content or compressed."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, pickled if pickled and name.endswith("data.pkl") else content)
+    return path
+
+
+def test_file_that_would_unpack_to_more_than_it_is_is_refused_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_checkpoint(tmp_path / "last.pt", {"weight": torch.zeros(100_000)})
+    repack(path, compression=zipfile.ZIP_DEFLATED)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(EtadError, match=r"last\.pt: .* would unpack to \d+, and a checkpoint is not compressed"):
+        load_checkpoint(path)
+
+
+def test_tensor_that_repeats_a_few_values_without_end_is_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1).expand(10**12)}, tmp_path / "last.pt")
+    with pytest.raises(EtadError, match=r"a tensor of shape \[1000000000000\] has 4 of its 4000000000000 bytes"):
+        load_checkpoint(tmp_path / "last.pt")
+
+
+def test_values_nested_without_end_are_refused(tmp_path: Path) -> None:
+    deep = b"\x80\x02}X\x01\x00\x00\x00a" + b"]" * 20_000 + b"a" * 19_999 + b"s."
+    doubled = b"".join(b"](h%ch%ceq%c" % (k, k, k + 1) for k in range(1, 60))
+    shared = b"\x80\x02]q\x01" + doubled + b"}X\x01\x00\x00\x00ah\x3cs."
+    for pickled in (deep, shared):
+        path = repack(save_checkpoint(tmp_path / "last.pt", {}), pickled)
+        with pytest.raises(EtadError, match="holds values nested more than 100 deep or more than"):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epoch": "3"}, "'epoch' of the checkpoint is a str, expected int"),
+        ({"epoch": True}, "'epoch' of the checkpoint is a bool, expected int"),
+        ({"rates": {"lr": None}}, "'lr' of 'rates' of the checkpoint is a NoneType, expected float"),
+        ({"rates": {}}, "'lr' is missing from 'rates' of the checkpoint"),
+        ({"rates": [1.0]}, "'rates' of the checkpoint is a list, expected dict"),
+        ({"classes": "run"}, "'classes' of the checkpoint is a str, expected list"),
+        ({"classes": ["run", 2]}, "entry 1 of 'classes' of the checkpoint is a int, expected str"),
+        ({"model": {"weight": 1.0}}, "'weight' of 'model' of the checkpoint is a float, expected Tensor"),
+        ({"model": None}, "'model' of the checkpoint is a NoneType, expected dict"),
+    ],
+)
+def test_keys_of_another_type_are_named(change: dict[str, Any], message: str) -> None:
+    form = {"epoch": int, "rates": {"lr": float}, "classes": [str], "model": TENSORS}
+    sound = {"epoch": 3, "rates": {"lr": 1}, "classes": ("run",), "model": {"weight": torch.zeros(1)}, "more": 1}
+    require_form("last.pt", sound, form)
+    with pytest.raises(EtadError, match=f"^last.pt: {message}. It is damaged or of another version"):
+        require_form("last.pt", sound | change, form)
+
+
+def test_what_does_not_fit_is_one_sentence() -> None:
+    for error in (KeyError("weight"), RuntimeError("sizes\n\tdiffer"), ValueError("x"), AttributeError("y")):
+        words = r"last\.pt: what this checkpoint holds does not fit \([^\n]+\)"
+        with pytest.raises(EtadError, match=words), naming_contents("last.pt"):
+            raise error
+    with pytest.raises(torch.OutOfMemoryError), naming_contents("last.pt"):
+        raise torch.OutOfMemoryError

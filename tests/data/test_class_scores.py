@@ -148,3 +148,21 @@ def test_scores_that_no_array_holds_get_a_sentence(tmp_path: Path, value: str) -
     path.write_text('{"labels": ["a", "b"], "scores": {"x\\u0007": [0.5, 0.5]}}')
     with pytest.raises(EtadError, match=r"the id 'x\\x07' holds a control character"):
         read_class_scores(path)
+
+
+def test_archives_and_headers_that_promise_too_much_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.npy"
+    with path.open("wb") as file:
+        np.savez(file, scores=np.zeros((2, 101)))
+    with pytest.raises(EtadError, match=r"s\.npy: is an archive of arrays \(\.npz: scores\), expected one array"):
+        read_class_scores(path)
+    for shape in ("(1000000000000, 101)", "(-5, 101)", "(10**30, 101)", "(2.5, 101)", "'x'", "(" + "1, " * 80 + ")"):
+        header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+        path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(808))
+        with pytest.raises(EtadError, match=r"s\.npy: (cannot be read as|is) an array"):
+            read_class_scores(path)
+    whole = np.zeros((3, 101))
+    np.save(path, whole)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(EtadError, match="cannot be read as an array"):
+        read_class_scores(path)

@@ -1,3 +1,5 @@
+import random
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import torch
 
 from etad.data.annotations import read_annotations
 from etad.data.cache.cache import FeatureCache
-from etad.data.checkpoint import load_checkpoint
+from etad.data.checkpoint import load_checkpoint, save_checkpoint
 from etad.data.errors import EtadError
 from etad.detect.model.build import load_detector
 from etad.detect.settings import DetectSettings
@@ -130,3 +132,44 @@ def test_a_checkpoint_of_another_config_is_refused(data: tuple[Path, Path], tmp_
     other.origin = replace(other.origin, config_digest="1")
     with pytest.raises(EtadError, match="comes from another config, other annotations or other features"):
         other.resume()
+
+
+def mutated(state: object, generator: random.Random) -> object:
+    """A copy of a checkpoint with one value, anywhere in it, missing, of another type or of another shape."""
+    if isinstance(state, Mapping) and state and generator.random() < 0.85:
+        changed = dict(state)
+        name = generator.choice(list(changed))
+        if generator.random() < 0.3:
+            del changed[name]
+        else:
+            changed[name] = mutated(changed[name], generator)
+        return changed
+    if isinstance(state, (list, tuple)) and state and generator.random() < 0.7:
+        place = generator.randrange(len(state))
+        return [*state[:place], mutated(state[place], generator), *state[place + 1 :]]
+    others = [None, "text", -3, 2.5, [], {}, {"x": 1}, torch.zeros(2, 5), torch.zeros(()), [torch.zeros(1)], 10**30]
+    return generator.choice(others)
+
+
+def test_checkpoints_with_any_value_missing_or_of_another_kind_go_on_or_are_one_sentence(
+    data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    chosen = settings("detect.training.epochs=1")
+    trainer(data, tmp_path / "run", chosen).run()
+    path = tmp_path / "run" / "checkpoints" / "last.pt"
+    whole, refused = load_checkpoint(path), 0
+    longer = trainer(data, tmp_path / "run", settings("detect.training.epochs=2"))
+    for seed in range(24):
+        changed = mutated(whole, random.Random(seed)) if seed else whole
+        save_checkpoint(path, changed if isinstance(changed, dict) else {})
+        try:
+            load_detector(path)
+            longer.resume()
+            assert longer.state.epoch >= 0 and isinstance(longer.state.sums, dict), seed
+            for batch in longer.epoch_batches():
+                longer.step(batch)
+                break
+        except EtadError as error:
+            refused += 1
+            assert "last.pt: " in str(error) and seed, (seed, error)
+    assert refused > 10
