@@ -1,4 +1,4 @@
-"""The code cites docs/method.md by section: every section that is cited exists there."""
+"""What the docs name is there: sections that the code cites, functions, and the tests of what is promised."""
 
 import re
 
@@ -44,3 +44,16 @@ def test_every_function_that_the_architecture_names_is_where_it_says() -> None:
         )
     for path in re.findall(r"`((?:data|extract|detect|pipeline|tests)/[\w/.]+)`", text):
         assert (ROOT / path).exists(), path
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    promises = re.split(r"^(?=\*\*)", text, flags=re.MULTILINE)[1:]
+    assert len(promises) >= 20
+    for promise in promises:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", promise)
+        assert len(named) == len(re.findall(r"^- ", promise, re.MULTILINE)) > 0, promise
+        for path, name in named:
+            assert (ROOT / path).exists(), path
+            source = (ROOT / path).read_text(encoding="utf-8")
+            assert re.search(rf"^def {name}\(", source, re.MULTILINE), f"{path} has no {name}"
