@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -16,8 +17,9 @@ from etad.data.class_scores import write_class_scores
 from etad.data.synthetic.dataset import SyntheticSpec, make_dataset
 from etad.extract.encoders.encoder import build_encoder
 from etad.extract.weights.load import encoder_checkpoint
-from etad.pipeline.cli.main import run
+from etad.pipeline.cli.main import cli, run
 from etad.pipeline.config import preset_names
+from etad.pipeline.stages.extract import parse_shard
 
 # What shrinks the README's commands: defaults on the group, so that the commands' own options stand.
 SMALL = [
@@ -100,6 +102,21 @@ def test_every_command_of_readme_and_docs_does_what_it_says(folder: Path, capsys
     assert run([*small(line), "--set", "clips.crop=24"]) == 2
     assert "was extracted with clips.crop=32, the config says 24" in capsys.readouterr().err
     assert (folder / "runs/again/detect/metrics.json").exists()
+
+
+def test_commands_that_need_several_processes_or_machines_are_understood() -> None:
+    text = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+    calls = [call for block in blocks for call in re.findall(r"(?:^|-m |&& )etad (.+?)(?= &&|$)", block, re.MULTILINE)]
+    assert len(calls) >= 8
+    for call in calls:
+        name, *words = shlex.split(call.replace("$SLURM_ARRAY_TASK_ID", "3").replace("$SLURM_ARRAY_TASK_COUNT", "8"))
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None, call
+        read = command.make_context(name, words, parent=click.Context(cli)).params
+        assert not read.get("shard") or parse_shard(read["shard"]) == (3, 8)
+        preset = read.get("config")
+        assert preset is None or preset in preset_names()
 
 
 def test_the_readme_shows_every_preset_and_only_files_that_a_run_leaves() -> None:
