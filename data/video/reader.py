@@ -30,7 +30,7 @@ class VideoInfo:
     Parameters
     ----------
     duration_seconds
-        From the first frame's appearance to the last one's end.
+        From where a player begins, at the first sound or picture of the file, to the last frame's end.
     fps
         Measured from presentation times.
     num_frames

@@ -71,7 +71,7 @@ def read_frames(
     Parameters
     ----------
     times_seconds
-        Ascending seconds from the first frame's appearance. Before it and after the last frame, these are shown.
+        Ascending seconds from where a player begins. Before the first frame and after the last one, these are shown.
     resize
         Width and height, or the short side alone, or none to keep the size.
 
