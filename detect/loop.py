@@ -22,7 +22,7 @@ from .run_state import Progress, Provenance, TrainingFiles, TrainState, epoch_or
 # What a checkpoint must have for training to go on from it.
 _FORM = {
     "config_digest": str,
-    "position": {"epoch": int, "step": int, "best_loss": float, "best_of": str, "sums": {str: float}},
+    "position": {"epoch": int, "step": int, "best_loss": float, "sums": {str: float}},
     "model": TENSORS,
     "optimizer": OPTIMIZER,
 }

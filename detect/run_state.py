@@ -156,8 +156,8 @@ def restore_training_state(
     detector.load_state_dict(saved["model"])
     restore_optimizer(optimizer, saved["optimizer"])
     position = TrainState(**saved["position"])
-    if position.epoch < 0 or position.step < 0:
-        raise ValueError(f"epoch {position.epoch}, step {position.step}")
+    if position.epoch < 0 or position.step < 0 or not isinstance(position.best_of, str):
+        raise ValueError(f"epoch {position.epoch}, step {position.step}, best of {position.best_of!r}")
     return position
 
 
@@ -175,12 +175,18 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -
         for name, value in expected.items():
             if name not in group or (value is not None and not isinstance(group[name], _types_like(value))):
                 raise ValueError(f"the optimiser's {name} is {group.get(name)!r}, expected {value!r} or the like")
+    names = {name for state in optimizer.state.values() for name in state}
     for weight, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, torch.Tensor) and value.shape not in (weight.shape, torch.Size([])):
-                shapes = f"{list(value.shape)}, the weight is {list(weight.shape)}"
-                raise ValueError(f"the optimiser's {name} has shape {shapes}")
+        for name in sorted(names):
+            # A moment of another shape would crash the process: the fused kernels do not look.
+            shape = torch.Size([]) if name == "step" else weight.shape
+            found = state.get(name)
+            if not isinstance(found, torch.Tensor) or found.shape != shape:
+                kind = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+                raise ValueError(f"the optimiser's {name} of a weight is {kind}, expected {list(shape)}")
 
 
 def _types_like(value: Any) -> tuple[type, ...]:
+    if isinstance(value, bool):
+        return bool, type(None)  # PyTorch chooses
     return (int, float) if isinstance(value, float) else (type(value),)
