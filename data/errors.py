@@ -33,7 +33,11 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-class UnwritableError(EtadError):
+class DiskError(EtadError):
+    """The disk or the machine is at fault, not what lies on it: nothing is damaged, nothing is to be moved aside."""
+
+
+class UnwritableError(DiskError):
     """A place that nothing can be written to, such as a full disk: no fault of what was to be written there."""
 
 

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 
-from .errors import EtadError
+from .errors import DiskError, EtadError
 from .files.atomic import replacing
 from .files.child import fatal_steps
-from .files.hdf5 import FAULTS, make_room, member, new_hdf5, open_hdf5, require_whole
+from .files.hdf5 import FAULTS, make_room, member, new_hdf5, open_hdf5, raise_for_disk, require_whole
 from .files.seal import agrees_with_seal, seal_file
 
 FORMAT = "etad-raw-predictions"
@@ -165,6 +165,9 @@ def _member(group: h5py.Group, name: str, kind: type[_Kind]) -> _Kind:
 def _naming_faults(path: Path) -> Iterator[None]:
     try:
         yield
+    except DiskError:
+        raise
     except (EtadError, *FAULTS) as error:
+        raise_for_disk(path, error)
         words = str(error) if isinstance(error, EtadError) else f"they cannot be read ({error})"
         raise EtadError(f"{path}: raw predictions: {words}. `etad detect` makes the file again.") from error

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 
 from ..digest import digest_of, values_digest
-from ..errors import EtadError
-from ..files.hdf5 import FAULTS, member, new_hdf5, open_hdf5, require_whole
+from ..errors import DiskError, EtadError
+from ..files.hdf5 import FAULTS, member, new_hdf5, open_hdf5, raise_for_disk, require_whole
 from .meta import FeatureMeta, Kind
 from .names import escape, unescape
 from .probe import try_attributes, try_file, try_video
@@ -112,7 +112,10 @@ def naming_faults(path: Path, video_id: str | None = None) -> Iterator[None]:
     """Turn whatever damaged HDF5 raises, and our own findings, into one sentence with file, video and remedy."""
     try:
         yield
+    except DiskError:
+        raise
     except (EtadError, *FAULTS) as error:
+        raise_for_disk(path, error)
         words = str(error) if isinstance(error, EtadError) else f"it cannot be read ({error})"
         about = str(path) if video_id is None else f"{path}: video '{video_id}'"
         again = "again" if video_id is None else "the video again"

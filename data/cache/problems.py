@@ -10,7 +10,7 @@ from pathlib import Path
 
 import h5py
 
-from ..errors import EtadError, counted, listing
+from ..errors import DiskError, EtadError, counted, listing
 from ..files.atomic import TEMPORARY_PREFIX
 from .index import read_index
 from .item import Header, naming_faults, open_file, read_header, read_stored, video_group, video_ids
@@ -59,6 +59,8 @@ def packed_problems(cache: Path) -> tuple[list[Header], list[Problem]]:
         with naming_faults(cache):
             try_attributes(cache)
         file = open_file(cache)
+    except DiskError:
+        raise  # the file may well be sound: it is not to be moved aside
     except EtadError as error:
         return [], [Problem(cache, None, "damaged", str(error))]
     with file:
@@ -170,5 +172,7 @@ def _collect(
 ) -> None:
     try:
         good.append(read())
+    except DiskError:
+        raise
     except EtadError as error:
         problems.append(Problem(file, video_id, "damaged", str(error)))

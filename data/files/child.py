@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from ..errors import EtadError
+from ..errors import DiskError
 
 Steps = Callable[[], Iterable[tuple[str, Callable[[], object]]]]
 
@@ -50,7 +50,7 @@ def fatal_steps(steps: Steps, *, most: int = 4) -> dict[str, str]:
 
     Raises
     ------
-    EtadError
+    DiskError
         The child cannot be started, or its disk does not answer.
 
     Examples
@@ -79,7 +79,7 @@ def _run(steps: Steps, skipped: frozenset[str]) -> tuple[str, str | None]:
         try:
             pid = _fork()
         except OSError as error:
-            raise EtadError(f"no child process can be started ({error.strerror}). Free memory, then repeat.") from error
+            raise DiskError(f"no child process can be started ({error.strerror}). Free memory, then repeat.") from error
         if pid == 0:
             _live(steps, skipped, writer)
         os.close(writer)
@@ -170,7 +170,7 @@ def _last_line(reader: int) -> str:
     rest = b'""\n'
     while True:
         if not select.select([reader], [], [], _SILENCE_SECONDS)[0]:
-            raise EtadError(
+            raise DiskError(
                 f"reading has not gone on for {_SILENCE_SECONDS:.0f} s: the disk does not answer. Repeat when it does."
             )
         more = os.read(reader, 2**16)

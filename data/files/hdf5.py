@@ -11,10 +11,13 @@ from pathlib import Path
 
 import h5py
 
-from ..errors import EtadError
+from ..errors import DiskError, EtadError
 
 # What reading damaged HDF5 ends in.
 FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+
+# Errors that say nothing of what is in a file.
+_DISK_ERRORS = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -25,8 +28,8 @@ def open_hdf5(path: Path) -> h5py.File:
 
     Raises
     ------
-    EtadError
-        The environment insists on locks, and the disk has none.
+    DiskError
+        The environment insists on locks, and the disk has none; or the system refuses to read.
     OSError
         It is missing, damaged or no HDF5.
     """
@@ -87,6 +90,19 @@ def image_of(file: h5py.File) -> bytes:
     return bytes(file.id.get_file_image())
 
 
+def raise_for_disk(path: Path, error: BaseException) -> None:
+    """Raise where an error is the disk's or the system's: no right, a disk that fails, too many open files.
+
+    Raises
+    ------
+    DiskError
+        It is.
+    """
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        words = os.strerror(error.errno)
+        raise DiskError(f"{path}: cannot be read ({words}). Check its rights and its disk, then repeat.") from error
+
+
 def member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
     """Member of a group, which must lie in the group itself; None where there is none.
 
@@ -143,8 +159,9 @@ def _naming_locks(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if "lock file" not in str(error):
+            raise_for_disk(path, error)
             raise
-        raise EtadError(
+        raise DiskError(
             f"{path}: its disk has no locks for files, and HDF5_USE_FILE_LOCKING asks for them. Unset that variable: "
             f"etad needs none of HDF5's locks."
         ) from error

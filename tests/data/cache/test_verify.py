@@ -1,5 +1,7 @@
 """Everything that can be wrong with a cache is found, and repair deletes nothing of value."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from etad.data.cache.cache import FeatureCache
 from etad.data.cache.merge import lock_path, pack
 from etad.data.cache.parts import parts_folder, write_part
 from etad.data.cache.verify import bad_folder, verify
-from etad.data.errors import EtadError
+from etad.data.errors import DiskError, EtadError
 from etad.data.files.atomic import TEMPORARY_PREFIX
 from etad.data.files.lock import holding
 from reference.feature_samples import make_features, make_meta, reseal
@@ -189,3 +191,37 @@ def test_repair_waits_for_no_one_and_checking_needs_no_lock(tmp_path: Path) -> N
 def test_no_cache_is_an_error_not_a_clean_bill(tmp_path: Path) -> None:
     with pytest.raises(EtadError, match="there is no feature cache to verify"):
         verify(tmp_path / "features.h5")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_sound_file_that_the_system_does_not_give_is_not_moved_aside(
+    tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "features.h5"
+    path = two_videos(cache, packed=packed)
+    os.utime(path, (1, 1))  # as if another process had written it
+
+    def refusing(error: OSError) -> Callable[..., None]:
+        def refuse(*_: object, **__: object) -> None:
+            raise error
+
+        return refuse
+
+    for error in (
+        OSError(errno.EIO, "Can't read data (errno = 5)"),
+        PermissionError(errno.EACCES, "Unable to open file (errno = 13)"),
+        OSError(errno.ENOLCK, "Unable to open file (unable to lock file, errno = 37)"),
+    ):
+        monkeypatch.setattr(h5py, "File", refusing(error))
+        with pytest.raises(DiskError, match=r"cannot be read \((Input/output|Permission)|its disk has no locks"):
+            verify(cache, repair=True)
+        with pytest.raises(DiskError):
+            FeatureCache(cache)
+    monkeypatch.undo()
+    busy = OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    monkeypatch.setattr("etad.data.files.child._fork", refusing(busy))
+    monkeypatch.setattr("etad.data.cache.probe._tried", {})
+    with pytest.raises(DiskError, match="no child process can be started"):
+        verify(cache, repair=True)
+    monkeypatch.undo()
+    assert verify(cache) == [] and not bad_folder(cache).exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from etad.data.errors import EtadError
+from etad.data.errors import DiskError
 from etad.data.files import child
 from etad.data.files.child import fatal_steps
 
@@ -39,7 +39,7 @@ def test_slow_disk_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "_STEP_SECONDS", 0)  # of processor time; one second is the finest
     assert fatal_steps(lambda: [("slow", lambda: time.sleep(0.3))]) == {}
     monkeypatch.setattr(child, "_SILENCE_SECONDS", 0.1)
-    with pytest.raises(EtadError, match="the disk does not answer"):
+    with pytest.raises(DiskError, match="the disk does not answer"):
         fatal_steps(lambda: [("dead", lambda: time.sleep(60))])
 
 
