@@ -18,14 +18,14 @@ from ..errors import EtadError, nearest
 from ..files.atomic import naming_access
 from ..files.hdf5 import member, require_whole
 from ..timeline import Timing
-from .index import index_rows, read_index, row_timing
+from .index import index_rows, is_sealed, read_index, row_timing
 from .item import Header, check_finite, digest, naming_faults, open_file, read_header, video_group
 from .merge import merge, pack
 from .meta import FeatureMeta, Kind, check_same_kind
 from .names import escape
 from .parts import finished_ids, part_header, part_paths, parts_folder, write_part
 from .probe import stamp, try_attributes, try_parts, try_video
-from .problems import Problem
+from .problems import Problem, describe_unsealed
 from .rules import reading_notes
 from .verify import verify
 
@@ -80,12 +80,14 @@ class FeatureCache:
         self._owner = 0
         self._stamp: tuple[int, ...] = ()
         rows: dict[str, np.void] = {}
+        unsealed: set[str] = set()
         first: Header | None = None
         if self.path.exists():
             self._stamp = stamp(self.path)
             rows = read_index(self.path, self._packed())
             if rows:
                 first = self._packed_header(min(rows))
+            unsealed |= set() if is_sealed(self._packed()) else set(rows)
         elif not self._parts:
             raise EtadError(
                 f"{self.path}: there is no feature cache, neither this file nor {parts_folder(self.path).name}. "
@@ -102,6 +104,8 @@ class FeatureCache:
         self.lengths: dict[str, int] = dict(zip(self.ids, (int(rows[id]["length"]) for id in self.ids)))
         self.durations: dict[str, float] = {id: float(rows[id]["duration_seconds"]) for id in self.ids}
         self._rows = rows
+        unsealed -= self._parts.keys()
+        self._unsealed = sorted(unsealed | {id for id, header in self._parts.items() if not header.is_sealed})
         # One byte a video: its features were tested against their digest. Processes that are forked later share it.
         self._numbers = {id: number for number, id in enumerate(self.ids)}
         self._tested = mmap.mmap(-1, len(self.ids))
@@ -177,8 +181,9 @@ class FeatureCache:
         return features
 
     def reading_notes(self) -> list[str]:
-        """Say which videos were read by older rules, and which lack frames; each use of a cache passes it on."""
-        return reading_notes(
+        """Say what each use of a cache passes on: which videos older rules read, lack frames or miss a digest."""
+        unsealed = [f"{self.path}: {describe_unsealed(self._unsealed)}"] if self._unsealed else []
+        return unsealed + reading_notes(
             self.path,
             rules={id: int(self._rows[id]["reading_rules"]) for id in self.ids},
             lost_frames={id: int(self._rows[id]["lost_frames"]) for id in self.ids},

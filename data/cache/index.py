@@ -122,6 +122,11 @@ def _centers_outside(rows: np.ndarray) -> np.ndarray:
     return ~inside & (rows["lists_centers"] == 0)
 
 
+def is_sealed(file: h5py.File) -> bool:
+    """Whether a file's table, which has been read, has a digest of its own."""
+    return _SEAL in file["index"].attrs
+
+
 def rows_digest(rows: np.ndarray) -> str:
     """SHA-256 of a table, whatever columns its version of etad gave it."""
     texts = (name if isinstance(name, bytes) else str(name).encode() for name in rows["id"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,11 +119,19 @@ def mixed_problems(headers: list[Header]) -> list[Problem]:
 def unsealed_notes(cache: Path, headers: list[Header]) -> list[Problem]:
     """Say how many videos, and of which first, have no digest of their attributes."""
     ids = sorted(header.video_id for header in headers if not header.is_sealed)
-    detail = (
-        f"{counted(len(ids), 'video')} ({listing(ids, 3)}) of an older version of etad: features agree with their "
-        f"digest, but times and names have none and were tested for sense alone"
-    )
-    return [Problem(cache, None, "unsealed", detail)] if ids else []
+    return [Problem(cache, None, "unsealed", describe_unsealed(ids))] if ids else []
+
+
+def describe_unsealed(ids: Sequence[str]) -> str:
+    """Say of videos without a digest of their attributes what could be tested.
+
+    Examples
+    --------
+    >>> describe_unsealed(["v"])
+    '1 video of an older version of etad: features have a digest, but times and names were tested for sense alone: v'
+    """
+    made = f"{counted(len(ids), 'video')} of an older version of etad"
+    return f"{made}: features have a digest, but times and names were tested for sense alone: {listing(ids, 3)}"
 
 
 def leftover_problems(cache: Path) -> list[Problem]:

@@ -45,7 +45,8 @@ def verify(cache: Path, repair: bool, as_json: bool) -> int:
     else:
         cached = FeatureCache(cache)
         click.echo(f"{cache}: {counted(len(cached), 'video')}, all sound")
-        for line in (*(note.detail for note in notes), *cached.reading_notes()):
+        said = [f"{cache}: {note.detail}" for note in notes]
+        for line in (*said, *(line for line in cached.reading_notes() if line not in said)):
             click.echo(line)
     return 1 if problems else 0
 

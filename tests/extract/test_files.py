@@ -157,8 +157,9 @@ def test_features_of_older_rules_stay_where_today_reads_the_same(
     before = features_of(cache, "plain")
     _make_old(cache)
     with FeatureCache(cache) as features:
-        (note,) = features.reading_notes()
+        unsealed, note = features.reading_notes()
         digest = features.digest
+    assert "4 videos of an older version of etad" in unsealed
     assert "4 videos read by older rules (version 1, now 2)" in note and "mirrored pictures" in note
     report = extract(sources, cache, encoder)
     assert report.skipped == ("plain",) and sorted(report.done) == ["bad", "joined", "mirrored"]

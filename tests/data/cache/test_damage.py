@@ -112,6 +112,8 @@ def test_cache_without_the_new_digests_is_tested_for_sense_and_that_is_said(tmp_
     (note,) = verify(cache)
     assert note.kind == "unsealed" and "2 videos" in note.detail and note.is_note
     assert [problem.kind for problem in verify(cache, repair=True)] == ["unsealed"]
+    (said,) = FeatureCache(cache).reading_notes()
+    assert "2 videos of an older version of etad" in said and said.endswith("v_a, v_b")
     np.testing.assert_array_equal(FeatureCache(cache).read("v_a"), make_features(seed=ord("a")))
     with h5py.File(cache, "r+") as file:
         file["videos/v_a"].attrs["first_center_seconds"] = 2900.0
