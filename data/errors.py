@@ -7,7 +7,17 @@ from collections.abc import Iterable
 
 # Control characters but for new lines and tabs, and halves of characters.
 _UNPRINTABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
-_SHORT = reprlib.Repr()
+
+
+class _Short(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        try:
+            return super().repr_int(x, level)
+        except ValueError:  # Python refuses to write out thousands of digits
+            return f"a number of {x.bit_length()} bits"
+
+
+_SHORT = _Short()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
@@ -64,6 +74,8 @@ def shown(value: object) -> str:
     --------
     >>> shown("soon"), shown(list(range(99)))
     ("'soon'", '[0, 1, 2, 3, 4, 5, ...]')
+    >>> shown(10**5000)
+    'a number of 16610 bits'
     """
     return _SHORT.repr(value)
 

@@ -17,7 +17,7 @@ from ..data.errors import EtadError, counted
 from ..data.files.atomic import remove_leftovers
 from ..data.interrupts import deferring_signals, received_signal
 from ..data.ranks import ALONE, Ranks
-from .run_state import Progress, Provenance, TrainingFiles, TrainState, epoch_order, log_epoch
+from .run_state import Progress, Provenance, TrainingFiles, TrainState, epoch_order, log_epoch, read_log
 
 # What a checkpoint must have for training to go on from it.
 _FORM = {
@@ -178,6 +178,8 @@ class EpochTraining(ABC):
                 f"{self.last}: trained for {state.epoch} epochs and {counted(state.step, 'step')} already, more than "
                 f"the {self.epochs} asked for. Ask for {begun} or more, or choose another run folder."
             )
+        if self.ranks.is_first and self.files.log.exists():
+            read_log(self.files.log)  # a damaged one is complained of now, not when an epoch has been spent
         self.state = state
         return True
 

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from .. import __version__
+from ..data.errors import EtadError
 from ..data.files.atomic import write_text
+from ..data.files.json_file import read_bytes
 from .model.build import FORMAT
 from .model.detector import Detector
 from .settings import DetectSettings
@@ -116,9 +118,40 @@ def step_generator(seed: int, stream: Stream, *place: int) -> torch.Generator:
 
 def log_epoch(path: Path, line: dict[str, Any]) -> None:
     """Write the epoch's line; an epoch that is run again after a kill replaces its own."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [each for each in lines if json.loads(each)["epoch"] < line["epoch"]]
+    kept = [json.dumps(each) for each in read_log(path) if each["epoch"] < line["epoch"]] if path.exists() else []
     write_text(path, "\n".join([*kept, json.dumps(line)]) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read the lines of a training log, one an epoch.
+
+    Raises
+    ------
+    EtadError
+        There is none, or it is damaged.
+    """
+    lines = []
+    for number, text in enumerate(read_bytes(path, what="a training log").splitlines(), start=1):
+        try:
+            line = json.loads(text)
+            _require_numbers(line)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise EtadError(
+                f"{path}: line {number} is none of etad's training log; the file is damaged. Put it back from a copy, "
+                "or remove it: training goes on, and the log begins anew."
+            ) from error
+        lines.append(line)
+    return lines
+
+
+def _require_numbers(line: Any) -> None:
+    """Ask for all that is read of a line of the log; one of another kind is a KeyError or a TypeError."""
+    values = [line["epoch"], line["train"]["loss"], *line["train"].values()]
+    values += [value for name, value in line.items() if name == "lr" or name.endswith("_lr")]
+    if line["val_loss"] is not None:
+        values.append(line["val_loss"])
+    if not all(type(value) in (int, float) for value in values):
+        raise TypeError
 
 
 def detector_checkpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import reduce
@@ -13,7 +14,8 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError
 
-from ..data.errors import EtadError, nearest
+from ..data.errors import EtadError, nearest, shown
+from ..data.files.toml_file import MOST_DEPTH, check_depth, parse_toml, read_toml
 from ..data.settings import DataSettings, Mark, Settings, rename_keys
 from ..detect.settings import DetectSettings
 from ..extract.settings import ClipSettings, EncoderSettings, ExtractSettings, PretrainSettings
@@ -31,6 +33,10 @@ _RELEASE: dict[str, Any] = {
         "colour_jitter": {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.1},
     },
 }
+
+
+# Characters of a value that a message repeats.
+_MOST_SHOWN = 200
 
 
 class Config(Settings):
@@ -100,12 +106,27 @@ def _settle(tree: dict[str, Any], sets: Iterable[str], *, where: str, **direct: 
     tree |= {key: value for key, value in direct.items() if value is not None}
     # A path given on the command line is relative to the place of the call; the run's config is read from elsewhere.
     _anchor(tree, Path.cwd())
+    _refuse_beyond_numbers(tree, where)
     if str(tree.get("release")).lower() == "true":
         tree = _merge(_RELEASE, tree)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise EtadError(_sentence(error, where=where)) from error
+
+
+def _refuse_beyond_numbers(tree: Any, where: str, key: str = "") -> None:
+    """Refuse numbers that no setting can have, which would become infinite, or fail hours later."""
+    if isinstance(tree, Mapping):
+        for name, value in tree.items():
+            _refuse_beyond_numbers(value, where, f"{key}.{name}" if key else str(name))
+    elif isinstance(tree, list):
+        for value in tree:
+            _refuse_beyond_numbers(value, where, key)
+    elif isinstance(tree, int) and abs(tree) >= 2**63:
+        raise EtadError(f"{where}: {key}={shown(tree)}: expected a number of at most 63 bits.")
+    elif isinstance(tree, float) and not math.isfinite(tree):
+        raise EtadError(f"{where}: {key}={tree}: expected a finite number.")
 
 
 def toml_path(path: Path) -> str:
@@ -151,23 +172,19 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     """Read a preset or file and what it is based on."""
     if name in seen:
         raise EtadError(f"config '{name}' is based on itself: {' -> '.join((*seen, name))}.")
+    if len(seen) > MOST_DEPTH:
+        raise EtadError(f"config '{name}': more than {MOST_DEPTH} configs are based on each other. Join some of them.")
     if name in preset_names():
-        text, folder = _presets().joinpath(f"{name}.toml").read_text(encoding="utf-8"), None
+        text = _presets().joinpath(f"{name}.toml").read_text(encoding="utf-8")
+        tree, folder = parse_toml(text, where=name, what="a config"), None
     else:
-        path = Path(name)
-        if not path.is_file():
+        path = _usable_path(name, where="config")
+        if not _is_file(path):
             known = preset_names()
             raise EtadError(
                 f"'{name}' is neither a preset nor a TOML file.{nearest(name, known)} Presets: {', '.join(known)}."
             )
-        try:
-            text, folder = path.read_text(encoding="utf-8"), path.parent
-        except (OSError, UnicodeDecodeError) as error:
-            raise EtadError(f"{name}: cannot read this config: {error}.") from error
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise EtadError(f"{name}: no valid TOML: {error}.") from error
+        tree, folder = read_toml(path, what="a config"), path.parent
     if folder is not None:
         _anchor(tree, folder)
     tree = rename_keys(Config, tree)
@@ -182,7 +199,17 @@ def _anchor(tree: dict[str, Any], folder: Path) -> None:
     for section, key in (("data", "annotations"), ("data", "videos"), ("data", "blocked"), ("encoder", "weights")):
         value = tree.get(section, {}).get(key) if isinstance(tree.get(section), dict) else None
         if isinstance(value, str):
-            tree[section][key] = str(folder / Path(value).expanduser())
+            tree[section][key] = str(folder / _usable_path(value, where=f"{section}.{key}"))
+
+
+def _usable_path(text: str, *, where: str) -> Path:
+    """The path that a text means; a home folder may be abbreviated."""
+    if "\0" in text:
+        raise EtadError(f"{where}={_cut(text)}: a path cannot hold the character NUL. Name another.")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise EtadError(f"{where}={_cut(text)}: nobody of that name has a home folder here. Name another.") from error
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,19 +222,29 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _apply(tree: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
+    said = f"--set {_cut(text)}"
     if not equals or not key.strip():
-        raise EtadError(f"--set {text}: expected KEY=VALUE, such as detect.training.epochs=8.")
+        raise EtadError(f"{said}: expected KEY=VALUE, such as detect.training.epochs=8.")
     names = key.strip().split(".")
+    if len(names) > MOST_DEPTH:
+        raise EtadError(f"{said}: the key has more than {MOST_DEPTH} names, expected one such as detect.bins.")
     *path, last = _keys(rename_keys(Config, reduce(lambda below, name: {name: below}, reversed(names), {})))
     node = tree
     for name in path:
         node = node.setdefault(name, {})
         if not isinstance(node, dict):
-            raise EtadError(f"--set {text}: '{name}' holds a value, not a group of keys.")
+            raise EtadError(f"{said}: '{name}' holds a value, not a group of keys.")
+    node[last] = _value(value, said)
+
+
+def _value(text: str, said: str) -> Any:
+    """A value as TOML has it; what is none is a string."""
+    check_depth(text, where=said, what="a value")
     try:
-        node[last] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        node[last] = value
+        found = tomllib.loads(f"value = {text}")
+    except ValueError:
+        return text
+    return found["value"] if len(found) == 1 else text  # more lines are no value
 
 
 def _keys(tree: Mapping[str, Any]) -> list[str]:
@@ -226,7 +263,19 @@ def _sentence(error: ValidationError, *, where: str) -> str:
         return f"{where}: {first['msg'].removeprefix('Value error, ')}."
     if isinstance(first["input"], Mapping):  # keys that do not go together; the sentence names them
         return f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}."
-    return f"{where}: {key}={first['input']!r}: {first['msg'].removeprefix('Value error, ')}."
+    return f"{where}: {key}={shown(first['input'])}: {first['msg'].removeprefix('Value error, ')}."
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file lies there; what no file system could hold is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _fields_at(loc: Iterable[Any]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..data.cache.cache import parts_folder
 from ..data.errors import EtadError
 from ..data.files.atomic import remove_if_empty, remove_leftovers, write_text
 from ..data.files.lock import holding
+from ..data.files.toml_file import read_toml
 from ..data.ranks import current_ranks
 from ..data.settings import Mark, marks, rename_keys
 from ..detect.run_state import TrainingFiles
@@ -207,7 +207,10 @@ class RunFolder:
         tree = config.to_tree()
         if self.config.exists():
             before = _read(self.config)
-            tree["data"] = before.get("data", {}) | tree.get("data", {})
+            told = before.get("data", {})
+            if not isinstance(told, dict):
+                raise EtadError(f"{self.config}: data={told!r}: expected a group of keys. Put it back from a copy.")
+            tree["data"] = told | tree.get("data", {})
         write_text(self.config, tomli_w.dumps(tree))
 
     def _has_made(self, stage: str) -> bool:
@@ -264,9 +267,10 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return read_toml(path, what="a run's settings")
+    except EtadError as error:
+        reason = str(error).removeprefix(f"{path}: ")
         raise EtadError(
-            f"{path}: cannot read what this run was made with: {error}. Put the file back from a copy, or choose "
+            f"{path}: cannot read what this run was made with: {reason} Put the file back from a copy, or choose "
             "another run folder with -o."
         ) from error

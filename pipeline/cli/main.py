@@ -6,10 +6,12 @@ Commands parse, call the library and print. torch is imported inside their bodie
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any
 import click
 
 from ... import __version__
-from ...data.errors import EtadError, nearest
+from ...data.errors import EtadError, nearest, printable
 from ...data.interrupts import received_signal, watching_signals
 from .options import Common, common_options, is_first_rank
 
@@ -30,6 +32,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 DONE, WITH_FAILURES, USER_MISTAKE, OUR_ERROR, INTERRUPTED, TERMINATED = 0, 1, 2, 70, 130, 143
+
+# What the system refuses through no error of ours.
+_SYSTEMS_ERRORS = {
+    getattr(errno, name)
+    for name in (
+        *("ENOENT", "EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ENAMETOOLONG", "ELOOP", "ENOTDIR"),
+        *("EISDIR", "EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ETXTBSY", "EBUSY", "ENXIO", "ENODEV", "ETIMEDOUT"),
+    )
+}
+_MOST_SHOWN = 500
 
 # Command -> the module that defines it, in the order in which help lists them.
 _COMMANDS = {
@@ -111,15 +123,25 @@ def run(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         with watching_signals(), contextlib.nullcontext() if is_first_rank() else _silence():
-            status = cli.main(
-                args=None if arguments is None else list(arguments), prog_name="etad", standalone_mode=False
-            )
+            status = cli.main(args=_readable(arguments), prog_name="etad", standalone_mode=False)
             sys.stdout.flush()
         return status if isinstance(status, int) else DONE
     except (KeyboardInterrupt, click.Abort):
         return _interrupted()
+    except SystemExit:  # click's way out where nobody reads the output any more; nothing else here exits
+        _discard_output()
+        return DONE
     except Exception as error:
         return _failed(error)
+
+
+def _readable(arguments: Sequence[str] | None) -> list[str]:
+    """The arguments, all of them text: a config, a cache and a manifest hold them as such."""
+    found = list(sys.argv[1:] if arguments is None else arguments)
+    for text in found:
+        if any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in text):
+            raise EtadError(f"argument '{printable(text)}' holds bytes that are no UTF-8 text. Rename what it names.")
+    return found
 
 
 def _interrupted() -> int:
@@ -136,12 +158,12 @@ def _failed(error: Exception) -> int:
     elif isinstance(error, click.ClickException):
         with contextlib.suppress(OSError):
             error.show()
-    elif received_signal() is None and isinstance(error, BrokenPipeError):
+    elif received_signal() is None and _is_of_output(error):
         _discard_output()
-        return DONE
-    elif received_signal() is None and (reason := _output_fault()):
-        _discard_output()
+        reason = getattr(error, "strerror", None) or error
         _say(f"etad: the output cannot be written ({reason}). Free the place, or send it elsewhere; then repeat.")
+    elif received_signal() is None and (said := _systems_fault(error)):
+        _say(f"etad: {said}")
     elif received_signal() is None:
         return _report_our_error(error)
     # What fails once a signal has come fails because of it: others of the job are gone already, or an import is half
@@ -152,8 +174,27 @@ def _failed(error: Exception) -> int:
 def _report_our_error(error: Exception) -> int:
     from .crash import write_crash_log
 
-    _say(f"etad: our own error ({type(error).__name__}: {error}). Please report {write_crash_log()}.")
+    said = f"etad: our own error ({type(error).__name__}: {printable(str(error))[:_MOST_SHOWN]})."
+    try:
+        _say(f"{said} Please report {write_crash_log()}.")
+    except (EtadError, OSError) as unwritten:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{last.filename}, line {last.lineno}, in {last.name}"
+        _say(f"{said} Please report it with its place: {where}. There is more, but no room for it: {unwritten}")
     return OUR_ERROR
+
+
+def _systems_fault(error: Exception) -> str | None:
+    """Word what the system refuses, and whoever runs it can mend: no right, no room, no memory."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "there is not enough memory. Lower a batch size or workers, or use a larger machine; then repeat."
+    if isinstance(error, OSError) and error.errno is not None and error.errno in _SYSTEMS_ERRORS:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "a file"
+        return (
+            f"{printable(name)}: cannot be used ({os.strerror(error.errno)}). Check that it is there, its rights and "
+            "its folder's, and the disk's room; then repeat."
+        )
+    return None
 
 
 def _say(text: str) -> None:
@@ -162,18 +203,16 @@ def _say(text: str) -> None:
         click.echo(text, err=True)
 
 
-def _output_fault() -> str | None:
-    """Why stdout cannot be written, if it cannot."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
+def _is_of_output(error: Exception) -> bool:
+    """Whether it was stdout that could not be written."""
+    if not isinstance(error, OSError) or error.filename is not None or error.errno is None:
+        return False
+    return traceback.extract_tb(error.__traceback__)[-1].name in ("echo", "run")
 
 
 def _discard_output() -> None:
     """Let the interpreter's last flush of stdout go nowhere, instead of complaining."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from ...data.cache.cache import FeatureCache
 from ...data.cache.source import FeatureSource
 from ...data.detections import read_detections
 from ...data.digest import file_sha256, tensors_digest, values_digest
-from ...data.errors import counted
+from ...data.errors import EtadError, counted
 from ...data.files.atomic import write_json
+from ...data.files.json_file import read_json
 from ...data.ranks import Ranks
 from ...detect.model.build import load_detector
 from ...extract.clips import Failure
@@ -27,6 +28,8 @@ from ..stages.infer import infer_and_evaluate, inference_settings, measure
 from ..stages.result import StageNotes
 from .features import encode_in_memory, features_digest
 from .setup import encoding
+
+_logger = logging.getLogger(__name__)
 
 
 def infer_tuned(
@@ -86,7 +89,7 @@ def infer_tuned(
         }
     )
     provenance_file, results = notes.files.inference, notes.files.detections
-    done = ranks.broadcast(_read_provenance(provenance_file) if results.exists() else {})
+    done = ranks.broadcast(_read_provenance(provenance_file, results) if ranks.is_first else None)
     if done.get("made_from") == provenance:
         notes.lines.append("inference skipped: detections.json is up to date")
         notes.failed |= {row[0]: Failure.of_row(row) for row in done["failed"]}
@@ -118,7 +121,9 @@ def infer_tuned(
         ranks=ranks,
     )
     if ranks.is_first:
-        write_json(provenance_file, {"made_from": provenance, "failed": [failure.as_row() for failure in failed]})
+        done = {"made_from": provenance, "failed": [failure.as_row() for failure in failed]}
+        done["detections"] = file_sha256(results)
+        write_json(provenance_file, {**done, "digest": values_digest(done)})
     return evaluation
 
 
@@ -155,5 +160,18 @@ def _cached(
     return features
 
 
-def _read_provenance(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def _read_provenance(path: Path, results: Path) -> dict[str, Any]:
+    """What the results were made from; nothing where either file is damaged or gone, and they are made again."""
+    if not (path.exists() and results.exists()):
+        return {}
+    try:
+        done = read_json(path, what="what detections were made from")
+        if isinstance(done, dict) and "digest" not in done:  # of an old version
+            return done if isinstance(done.get("failed"), list) else {}
+        if done.pop("digest") == values_digest(done) and done["detections"] == file_sha256(results):
+            return dict(done)
+        reason = f"this or {results.name} has changed since it was written"
+    except (EtadError, AttributeError, KeyError, TypeError) as error:
+        reason = str(error)
+    _logger.warning("%s: %s; inference is done again", path, reason)
+    return {}

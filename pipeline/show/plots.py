@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ...data.annotations import Annotations, match_ids
 from ...data.detections import Detections
 from ...data.errors import EtadError
 from ...data.files.atomic import replacing
+from ...detect.run_state import read_log
 
 TOP = 20
 _COLOURS = matplotlib.colormaps["viridis"]
@@ -40,14 +40,11 @@ class Strip:
 
 def plot_curves(log: Path, path: Path) -> Path:
     """Draw the loss over the epochs, its parts, and the learning rate."""
-    try:
-        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError as error:
-        raise EtadError(f"{log}: no training log. Run `etad detect` first.") from error
-    except ValueError as error:
-        raise EtadError(f"{log}: no training log of etad: {error}.") from error
-    if not lines or not all(isinstance(line, dict) and {"epoch", "train", "val_loss"} <= line.keys() for line in lines):
-        raise EtadError(f"{log}: no training log of etad. Run `etad detect` again.")
+    if not log.exists():
+        raise EtadError(f"{log}: no training log. Run `etad detect` first.")
+    lines = read_log(log)
+    if not lines:
+        raise EtadError(f"{log}: holds no epoch. Train first.")
     epochs = [line["epoch"] for line in lines]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     whole, parts = figure.subplots(1, 2)
@@ -55,7 +52,7 @@ def plot_curves(log: Path, path: Path) -> Path:
     if all(line["val_loss"] is not None for line in lines):
         whole.plot(epochs, [line["val_loss"] for line in lines], marker="s", label="validation (grid proposals)")
     for name in (name for name in lines[0]["train"] if name != "loss"):
-        parts.plot(epochs, [line["train"][name] for line in lines], marker="o", label=name)
+        parts.plot(epochs, [line["train"].get(name, np.nan) for line in lines], marker="o", label=name)
     for axes, title in ((whole, "Loss"), (parts, "Parts of the training loss")):
         axes.set(title=title, xlabel="epoch", ylim=(0, None))
         axes.xaxis.get_major_locator().set_params(integer=True)

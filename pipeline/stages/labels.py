@@ -87,7 +87,8 @@ def _classifier(
     shown = [[number_of[action.label] for action in video.actions] for video in videos]
     provenance = values_digest({"cache": cache.digest, "videos": [video.id for video in videos], "shown": shown})
     path, provenance_file = files.classifier, files.classifier_digest
-    if path.exists() and provenance_file.exists() and provenance_file.read_text(encoding="utf-8") == provenance:
+    # Whatever else that file holds, damaged or not: the classifier is made again.
+    if path.exists() and provenance_file.is_file() and provenance_file.read_bytes() == provenance.encode():
         return load_classifier(path)
     bar = progress_bar("classify: pool", videos, unit="video")
     pooled = np.stack([pool(cache.read(matches[video.id])) for video in bar])
