@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint bench clean activitynet thumos14 hacs
+.PHONY: help install demo test test-fast faults lint bench clean activitynet thumos14 hacs
 
 PYTHON ?= python3
 VENV := .venv
@@ -32,6 +32,9 @@ test: $(READY) lint ## Lint, types and every test
 
 test-fast: $(READY) ## The tests that take a moment
 	$(VENV)/bin/python -m pytest -q -m "not slow"
+
+faults: $(READY) ## Kills and damaged bytes, many of them; the test run tries a few
+	ETAD_FAULT_KILLS=50 ETAD_FAULT_FLIPS=20 $(VENV)/bin/python -m pytest -q -s tests/faults
 
 lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/ruff check .
