@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import itertools
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -117,12 +118,12 @@ class Ranks:
         if self.size == 1:
             return own
         width = torch.tensor([own.shape[1]])
-        dist.all_reduce(width, dist.ReduceOp.MAX)
+        _all_reduce(width, dist.ReduceOp.MAX)
         padded = own.detach().new_zeros(max(counts), int(width))
         if len(own):
             padded[: len(own)] = own.detach()
         received = [torch.empty_like(padded) for _ in counts]
-        dist.all_gather(received, padded)
+        _all_gather(received, padded)
         rows = [each[:count] for each, count in zip(received, counts)]
         if len(own):
             rows[self.rank] = own
@@ -146,13 +147,13 @@ class Ranks:
             return
         trained = [each for each in parameters if each.requires_grad]
         has = torch.tensor([each.grad is not None for each in trained], dtype=torch.int32)
-        dist.all_reduce(has)
+        _all_reduce(has)
         trained = [each for each, ranks in zip(trained, has.tolist()) if ranks]
         if not trained:
             return
         # A gradient is read and written in the order of its parameter's memory, which no rank does otherwise.
         total = torch.cat([(torch.zeros_like(each) if each.grad is None else each.grad).flatten() for each in trained])
-        dist.all_reduce(total)
+        _all_reduce(total)
         for each, values in zip(trained, total.split([each.numel() for each in trained])):
             summed = values.reshape(each.shape)
             each.grad = torch.empty_like(each).copy_(summed)
@@ -160,16 +161,45 @@ class Ranks:
     def _gather(self, own: Tensor) -> list[Tensor]:
         """Flat tensors of all ranks, whatever their lengths."""
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        dist.all_gather(lengths, torch.tensor([len(own)]))
+        _all_gather(lengths, torch.tensor([len(own)]))
         sizes = [int(length) for length in lengths]
         padded = own.new_zeros(max(sizes))
         padded[: len(own)] = own
         received = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(received, padded)
+        _all_gather(received, padded)
         return [each[:size] for each, size in zip(received, sizes)]
 
 
 ALONE = Ranks()
+
+
+def _all_reduce(tensor: Tensor, how: Any = dist.ReduceOp.SUM) -> None:
+    with _peers_alive():
+        dist.all_reduce(tensor, how)
+
+
+def _all_gather(received: list[Tensor], own: Tensor) -> None:
+    with _peers_alive():
+        dist.all_gather(received, own)
+
+
+@contextlib.contextmanager
+def _peers_alive() -> Iterator[None]:
+    """Say that another process has ended, in place of how its connection broke.
+
+    Raises
+    ------
+    EtadError
+        Another process cannot be reached any more.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise EtadError(
+            f"another process of this job has ended, or cannot be reached ({reason}). See what it said; the same "
+            "command goes on from here."
+        ) from error
 
 
 @functools.cache

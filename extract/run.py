@@ -156,7 +156,7 @@ def run(
                     else:
                         done.append(item.video_id)
                         if isinstance(item, EncodedVideo):
-                            flawed += _flaws(item, (stated_seconds or {}).get(item.video_id))
+                            flawed += flaws_of(item, (stated_seconds or {}).get(item.video_id))
                     bar.update()
             missing = changed
             if not missing:
@@ -347,8 +347,8 @@ def _store(video: EncodedVideo, cache: Path, template: FeatureMeta, store_dtype:
     return None
 
 
-def _flaws(video: EncodedVideo, stated_seconds: float | None) -> list[Failure]:
-    """Say what is wrong with a video's file, though its features were stored."""
+def flaws_of(video: EncodedVideo, stated_seconds: float | None) -> list[Failure]:
+    """Say what is wrong with a video's file, though it could be encoded."""
     flaws = []
     if video.reading.lost_ticks:
         flaws.append(lost_frames_text(len(video.reading.lost_ticks)))

@@ -22,7 +22,7 @@ def print_result(result: StageResult, *closing: str) -> int:
         click.echo(table(rows, heads=("video", "file", "why not")))
     if result.flawed:
         rows = [(flaw.video_id, flaw.path.name, flaw.reason) for flaw in result.flawed]
-        click.echo(table(rows, heads=("video", "file", "extracted, but")))
+        click.echo(table(rows, heads=("video", "file", "used, but")))
     for line in filter(None, closing):
         click.echo(line)
     processes = int(os.environ.get("WORLD_SIZE", "1"))

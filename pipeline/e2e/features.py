@@ -19,6 +19,7 @@ from ...data.timeline import Timing
 from ...extract.clips import ClipPlan, Failure, clip_batches
 from ...extract.encode import encode_batches
 from ...extract.encoders.encoder import Encoder
+from ...extract.run import flaws_of
 
 
 def encode_in_memory(
@@ -32,16 +33,24 @@ def encode_in_memory(
     folder: Path,
     device: torch.device,
     title: str,
+    stated_seconds: Mapping[str, float] | None = None,
     ranks: Ranks = ALONE,
-) -> tuple[MemoryFeatures, list[Failure]]:
-    """Encode videos as extraction does, and keep their features; videos that fail are left out and returned.
+) -> tuple[MemoryFeatures, list[Failure], list[Failure]]:
+    """Encode videos as extraction does, and keep their features.
 
     Parameters
     ----------
+    stated_seconds
+        How long videos are, by their annotations: a file that states no length of its own may have been cut short.
     ranks
         Processes that share the videos; all of them get the features of all.
+
+    Returns
+    -------
+    features, failed, flawed
+        Videos that fail are left out; flawed ones are in it as far as they go, and something is wrong with them.
     """
-    features, timings, failed = {}, {}, []
+    features, timings, failed, flawed = {}, {}, [], []
     was_training = encoder.training
     encoder.eval()
     dealt = ranks.deal({id: path.stat().st_size if path.exists() else 0 for id, path in files.items()})
@@ -53,14 +62,19 @@ def encode_in_memory(
                 failed.append(item)
             else:
                 features[item.video_id], timings[item.video_id] = item.features, Timing.of(item.timeline)
+                flawed += flaws_of(item, (stated_seconds or {}).get(item.video_id))
             bar.update()
     encoder.train(was_training)
     if ranks.size > 1:
         said = ranks.exchange(
-            {"timings": {id: asdict(timing) for id, timing in timings.items()}, "failed": [f.as_row() for f in failed]}
+            {
+                "timings": {id: asdict(timing) for id, timing in timings.items()},
+                "failed": [each.as_row() for each in failed],
+                "flawed": [each.as_row() for each in flawed],
+            }
         )
         joined = ranks.join_arrays([torch.from_numpy(each) for each in features.values()])
-        failed = [Failure.of_row(row) for rank in said for row in rank["failed"]]
+        failed, flawed = ([Failure.of_row(row) for rank in said for row in rank[name]] for name in ("failed", "flawed"))
         found = {
             id: (array.numpy(), Timing(**fields))
             for rank, arrays in zip(said, joined)
@@ -69,7 +83,7 @@ def encode_in_memory(
         features = {id: found[id][0] for id in files if id in found}
         timings = {id: found[id][1] for id in files if id in found}
     digest = features_digest(files, plan, encoder=encoder, dtype=dtype)
-    return MemoryFeatures(folder, encoder.channels, digest, features, timings), failed
+    return MemoryFeatures(folder, encoder.channels, digest, features, timings), failed, flawed
 
 
 def features_digest(files: Mapping[str, Path], plan: ClipPlan, *, encoder: Encoder, dtype: torch.dtype) -> str:

@@ -74,7 +74,7 @@ def infer_tuned(
         name = features_digest(files, how["plan"], encoder=encoder, dtype=how["dtype"])
     else:
         features = _cached(
-            config, notes, files, encoder=encoder, weights=weights, cache=cache, device=device, ranks=ranks
+            config, notes, sources, files, encoder=encoder, weights=weights, cache=cache, device=device, ranks=ranks
         )
         name = "" if features is None else features.digest
     provenance = values_digest(
@@ -93,21 +93,29 @@ def infer_tuned(
     if done.get("made_from") == provenance:
         notes.lines.append("inference skipped: detections.json is up to date")
         notes.failed |= {row[0]: Failure.of_row(row) for row in done["failed"]}
+        notes.flawed |= {row[0]: Failure.of_row(row) for row in done.get("flawed", [])}
         if not ranks.is_first:
             return None
         return measure(config, notes, annotations, read_detections(results), tious=settings.tious)
     failed: list[Failure] = []
     if cache is None:
         with threads_for(encoder):
-            features, failed = encode_in_memory(files, encoder=encoder, title="e2e: encode", ranks=ranks, **how)
+            features, failed, flawed = encode_in_memory(
+                files,
+                encoder=encoder,
+                title="e2e: encode",
+                stated_seconds=sources.stated_seconds,
+                ranks=ranks,
+                **how,
+            )
         notes.failed |= {failure.video_id: failure for failure in failed}
+        notes.flawed |= {flaw.video_id: flaw for flaw in flawed}
     if features is None or not any(video.id in features.ids for video in tested):
         notes.lines.append(f"no inference: none of {counted(len(tested), 'test video')} could be encoded")
         return None
     if ranks.is_first:
-        provenance_file.unlink(
-            missing_ok=True
-        )  # or, stopped on the way, it would vouch for detections that are not its own
+        # Or, stopped on the way, it would vouch for detections that are not its own.
+        provenance_file.unlink(missing_ok=True)
     evaluation = infer_and_evaluate(
         config,
         notes,
@@ -121,8 +129,12 @@ def infer_tuned(
         ranks=ranks,
     )
     if ranks.is_first:
-        done = {"made_from": provenance, "failed": [failure.as_row() for failure in failed]}
-        done["detections"] = file_sha256(results)
+        done = {
+            "made_from": provenance,
+            "failed": [failure.as_row() for failure in failed],
+            "flawed": [flaw.as_row() for flaw in notes.flawed.values()],
+            "detections": file_sha256(results),
+        }
         write_json(provenance_file, {**done, "digest": values_digest(done)})
     return evaluation
 
@@ -130,6 +142,7 @@ def infer_tuned(
 def _cached(
     config: Config,
     notes: StageNotes,
+    sources: Sources,
     files: dict[str, Path],
     *,
     encoder: Encoder,
@@ -148,9 +161,11 @@ def _cached(
             cache=cache,
             shard=None,
             device=device,
+            stated_seconds=sources.stated_seconds,
             ranks=ranks,
         )
     notes.failed |= {failure.video_id: failure for failure in report.failed}
+    notes.flawed |= {flaw.video_id: flaw for flaw in report.flawed}
     made = f"{counted(len(report.done), 'video')} encoded, {len(report.skipped)} there already"
     notes.lines.append(f"features: {made} -> {cache}")
     if not (report.done or report.skipped):

@@ -155,10 +155,11 @@ class E2eSetup:
         files = {video.id: self.sources.files[video.id] for video in kept_apart if video.id in self.sources.files}
         if not config.e2e.validate_epochs or not files:
             return None
-        features, failed = encode_in_memory(
+        features, failed, flawed = encode_in_memory(
             files, encoder=encoder, title="e2e: validate", ranks=self.ranks, **encoding(config, files, self.device)
         )
         self.notes.failed |= {failure.video_id: failure for failure in failed}
+        self.notes.flawed |= {flaw.video_id: flaw for flaw in flawed}
         if not features.ids:
             return None
         windows, _ = make_windows(

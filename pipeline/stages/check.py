@@ -17,7 +17,7 @@ from ..config import Config
 from ..run_folder import RunFolder
 from .detect import check_cache
 from .extract import describe_missing, find_sources, packaged_weights
-from .inputs import read_quietly, used_subsets
+from .inputs import read_quietly, used_subsets, validation_videos
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,17 @@ def check(config: Config, run: RunFolder | None, *, probe_videos: bool = True) -
 
 def _of_annotations(annotations: Annotations, config: Config) -> Iterator[Finding]:
     where = str(annotations.source)
-    for subset in (config.data.train_subset, config.data.test_subset):
+    for subset in used_subsets(config):
         try:
             annotations.subset(subset)
         except EtadError as error:
-            yield Finding("problem", where, str(error), "set data.train_subset or data.test_subset")
+            yield Finding("problem", where, str(error), "set data.train_subset, test_subset or validation_subset")
+        else:
+            if subset == config.data.validation_subset:
+                try:
+                    validation_videos(config, annotations)
+                except EtadError as error:
+                    yield Finding("problem", "config", str(error), "name a third subset")
     if annotations.repeated:
         yield Finding("problem", where, describe_repeats(annotations.repeated), "keep one entry of each")
     for stray in annotations.strays(used_subsets(config)):

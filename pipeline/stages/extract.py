@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ...data.annotations import Annotations, match_ids
+from ...data.annotations import Annotations, match_ids, read_ids
 from ...data.cache.cache import FeatureCache
 from ...data.errors import EtadError, counted, listing
 from ...data.ranks import ALONE, Ranks, current_ranks
@@ -47,7 +47,7 @@ class Sources:
 
 
 def find_sources(config: Config, annotations: Annotations | None, videos: Path | None) -> Sources:
-    """List the video files of a run; ids are the annotations' where there are any.
+    """List the video files of a run, but for blocked ones; ids are the annotations' where there are any.
 
     Raises
     ------
@@ -59,6 +59,9 @@ def find_sources(config: Config, annotations: Annotations | None, videos: Path |
         raise EtadError("no videos: name their folder with --videos, or set data.videos.")
     found = find_videos(folder)
     files, passed_over = found.files, found.passed_over_text()
+    if config.data.blocked is not None:
+        blocked = set(match_ids(read_ids(config.data.blocked), list(files), where=str(folder)).values())
+        files = {id: path for id, path in files.items() if id not in blocked}
     if annotations is None:
         return Sources(files, (), passed_over=passed_over)
     clashing = {path.stem: path for id, path in files.items() if id != path.stem}

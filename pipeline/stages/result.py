@@ -70,14 +70,15 @@ class StageNotes:
     ----------
     folder
         The stage's own.
-    lines, missing, failed
-        As in the result; failures by video.
+    lines, missing, failed, flawed
+        As in the result; failures and flaws by video.
     """
 
     folder: Path
     lines: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     failed: dict[str, Failure] = field(default_factory=dict)
+    flawed: dict[str, Failure] = field(default_factory=dict)
 
     @property
     def files(self) -> StageFolder:
@@ -88,6 +89,7 @@ class StageNotes:
             self.folder,
             notes=tuple(self.lines),
             failed=tuple(self.failed.values()),
+            flawed=tuple(self.flawed.values()),
             missing=tuple(self.missing),
             evaluation=evaluation,
             summary="" if evaluation is None else evaluation.text(),

@@ -15,6 +15,7 @@ from etad.extract.encoders.encoder import build_encoder
 from etad.extract.weights.load import load_weights
 from etad.pipeline.cli import main as cli
 from etad.pipeline.config import load_config
+from reference.barcode import remux
 
 
 @pytest.mark.slow
@@ -247,3 +248,20 @@ def test_a_memory_budget_is_planned_for_and_compared_with_what_a_step_took(datas
     assert measured == pytest.approx(planned, rel=0.2)
     with pytest.raises(EtadError, match=r"memory_budget_gib=0\.001 does not hold one micro-batch of one snippet"):
         run(dataset, tmp_path, "e2e.memory_budget_gib=0.001", "e2e.epochs=1")
+
+
+def test_a_test_video_with_a_bad_packet_is_used_listed_and_told_again_when_nothing_is_left_to_do(
+    dataset: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset.parent, tmp_path / "set")
+    video = next((tmp_path / "set" / "videos").glob("target_0005.*"))
+    whole = video.rename(video.with_name("whole.orig"))
+    remux(whole, video, change={20: lambda content: bytes(len(content))})
+    whole.unlink()
+    for _ in range(2):
+        found = run(tmp_path / "set" / dataset.name, tmp_path / "run", "e2e.epochs=1")
+        assert [flaw.video_id for flaw in found.flawed] == ["target_0005"] and not found.failed
+        assert "could not be decoded" in found.flawed[0].reason
+    assert any("inference skipped" in note for note in found.notes)
+    cached = run(tmp_path / "set" / dataset.name, tmp_path / "run", "e2e.epochs=1", features=tmp_path / "tuned.h5")
+    assert [flaw.video_id for flaw in cached.flawed] == ["target_0005"]

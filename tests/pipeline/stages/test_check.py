@@ -88,3 +88,11 @@ def test_check_compares_the_cache_with_the_config(tmp_path: Path, capsys: pytest
     options = ["-o", str(tmp_path), *miniature.set_options("clips.fps=30")]
     assert run(["check", *options, "--annotations", str(tmp_path / "annotations.json")]) == 1
     assert "was extracted with clips.fps=10.0, the config says 30.0" in capsys.readouterr().out
+
+
+def test_the_validation_subset_is_looked_at_as_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = miniature.make(tmp_path)[1]
+    for subset, said in (("absent", "subset 'absent' is empty"), ("val", "is data.test_subset, too")):
+        sets = miniature.set_options(f"data.validation_subset={subset}")
+        assert run(["check", "-o", str(tmp_path), *sets, "--annotations", str(path)]) == 1
+        assert said in capsys.readouterr().out

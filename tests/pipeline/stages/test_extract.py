@@ -72,3 +72,20 @@ def test_an_old_cache_is_named_at_each_use_and_extract_brings_it_up_to_date(
     assert "1 read the same and stay." in printed and "0 videos extracted, 1 there already, 0 failed" in printed
     assert run(["verify", str(out / "features.h5")]) == 0
     assert "older rules" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_blocked_videos_are_left_alone_whether_annotated_or_not(
+    tmp_path: Path, annotated: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos, out, blocked = tmp_path / "videos", tmp_path / "run", tmp_path / "blocked.txt"
+    videos.mkdir()
+    (videos / "v_broken.mp4").write_bytes(b"no video")
+    write(videos / "good.mkv", range(50))
+    blocked.write_text("broken\n")
+    annotations = tmp_path / "annotations.json"
+    entry = {"subset": "training", "duration": 2.0, "annotations": []}
+    annotations.write_text(json.dumps({"version": "1", "database": {"broken": entry, "good": entry}}))
+    words = ["--videos", str(videos), *(["--annotations", str(annotations)] if annotated else [])]
+    assert etad(out, "--set", f"data.blocked={blocked}", "extract", *words) == 0
+    assert "1 video extracted, 0 there already, 0 failed" in capsys.readouterr().out
