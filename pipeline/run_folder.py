@@ -132,6 +132,10 @@ class RunFolder:
         """Picture of a stage's losses."""
         return self.plots / ("curves.png" if stage == "detect" else f"{stage}_curves.png")
 
+    def qualitative(self, stage: str) -> Path:
+        """Picture of a stage's detections beside the ground truth."""
+        return self.plots / ("qualitative.png" if stage == "detect" else f"{stage}_qualitative.png")
+
     def files(self, stage: str) -> StageFolder:
         """The files of `detect` or `e2e`."""
         return StageFolder(self.path / stage)

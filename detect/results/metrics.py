@@ -11,7 +11,6 @@ from ...data.errors import EtadError
 from .matching import GroupedSegments, chunks, descending, match_by_group, ragged, rows_of, run_starts, segment_iou
 
 ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
-THUMOS_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 PAIRS_AT_ONCE = 1_000_000  # (action, proposal) or (threshold, action, detection), held in memory: 8 MB a column
 

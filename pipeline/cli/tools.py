@@ -58,8 +58,16 @@ def evaluate(
 @click.option("--results", type=_FILE, help="Detections; the run's own by default.")
 @click.option("--annotations", type=_FILE, help="Ground truth; the config's by default.")
 @click.option("--video", "videos", multiple=True, help="Video to show; repeatable. The first few by default.")
+@click.option("--stage", type=click.Choice(["detect", "e2e"]), help="Whose; by default detect's, if there is one.")
 @common_options
-def plot(common: Common, kind: str, results: Path | None, annotations: Path | None, videos: tuple[str, ...]) -> int:
+def plot(
+    common: Common,
+    kind: str,
+    results: Path | None,
+    annotations: Path | None,
+    videos: tuple[str, ...],
+    stage: str | None,
+) -> int:
     """Draw pictures of a run: detections beside the ground truth (Fig. 3), or training curves.
 
     \b
@@ -72,12 +80,13 @@ def plot(common: Common, kind: str, results: Path | None, annotations: Path | No
     from ..stages.inputs import read_data
 
     run = RunFolder(common.run_folder())
+    chosen = stage or ("e2e" if run.e2e.exists() and not run.detect.exists() else "detect")
     if kind == "curves":
-        path = plot_curves(run.files("detect").log, run.curves("detect"))
+        path = plot_curves(run.files(chosen).log, run.curves(chosen))
     else:
         config = common.load(default=str(run.config) if run.config.exists() else None)
         read = read_data(config, annotations)
-        found = read_detections(results or run.files("detect").detections)
-        path = plot_qualitative(qualitative_strips(read, found, videos=videos), run.plots / "qualitative.png")
+        found = read_detections(results or run.files(chosen).detections)
+        path = plot_qualitative(qualitative_strips(read, found, videos=videos), run.qualitative(chosen))
     click.echo(f"wrote {path}")
     return 0

@@ -95,7 +95,7 @@ def demo(config: Config, folder: Path, *, report: Callable[[str], None]) -> Demo
         )
         average = {name: evaluation.average_mAP for name, evaluation in found.evaluations.items()}
         found.pictures = [
-            plot_qualitative(qualitative_strips(tested, detections), run.plots / "qualitative.png"),
+            plot_qualitative(qualitative_strips(tested, detections), run.qualitative("detect")),
             plot_curves(run.files("detect").log, run.curves("detect")),
             plot_curves(run.files("e2e").log, run.curves("e2e")),
             plot_baselines(average, run.plots / "baselines.png", title="The same detector on the same videos"),

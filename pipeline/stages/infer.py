@@ -45,9 +45,14 @@ def inference_settings(trained: Trained, config: Config, scores: Path | None) ->
     Raises
     ------
     EtadError
-        Labels come from a file and none is named.
+        Labels come from a file and none is named, or from a branch that the detector does not have.
     """
     labels = "scores" if scores is not None else trained.settings.labels.source
+    if config.detect.labels.source == "branch" and labels == "classifier":
+        raise EtadError(
+            "detect.labels.source=branch, but this detector was trained without a class branch. Leave the key out, or "
+            "train one that has it."
+        )
     if labels == "scores" and scores is None:
         raise EtadError(NO_SCORES)
     return trained.settings.model_copy(

@@ -37,6 +37,11 @@ def test_it_chains_after_detect_and_is_not_done_twice(
     lines = (tmp_path / "e2e" / "log.jsonl").read_text().splitlines()
     assert all(json.loads(line)["val_loss"] > 0 for line in lines)
     assert (tmp_path / "plots" / "e2e_curves.png").exists()
+    for kind, picture in (("curves", "e2e_curves.png"), ("qualitative", "e2e_qualitative.png")):
+        (tmp_path / "plots" / picture).unlink(missing_ok=True)
+        assert cli.run([*words, "plot", kind, "--stage", "e2e"]) == 0
+        assert (tmp_path / "plots" / picture).exists()
+    capsys.readouterr()
 
     # The other stages take what it leaves.
     last = tmp_path / "e2e" / "checkpoints" / "last.pt"

@@ -159,3 +159,12 @@ def test_a_checkpoint_infers_again_by_the_kernels_that_the_config_names(
     assert "inference skipped" not in capsys.readouterr().out
     scores("reference")
     assert "inference skipped" in capsys.readouterr().out
+
+
+def test_a_branch_that_the_detector_does_not_have_is_refused(
+    data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert detect(data, tmp_path / "run", "detect.labels.source=classifier") == 0
+    last = str(tmp_path / "run" / "detect" / "checkpoints" / "last.pt")
+    assert detect(data, tmp_path / "again", more=("--no-train", "--checkpoint", last)) == 2
+    assert "this detector was trained without a class branch" in capsys.readouterr().err
