@@ -23,7 +23,7 @@ from ...extract.clips import ClipPlan, Failure
 BACKGROUND = "background"
 # Share of the drawn clips, at the end, in which the scene moves as a whole.
 _LAST_CAMERA_SHARE = 0.15
-# A broken stretch of a video is passed over; so many in a row mean that something else is wrong.
+# A broken stretch of a video is passed over; after so many in a row, another class has its turn.
 _TRIES = 20
 # Finding a video's frames means reading all of its file: so many are remembered.
 _INDEXED_VIDEOS = 1000
@@ -202,12 +202,23 @@ class AnnotatedClips:
         labels = [label for label in self.labels if stretches.get(label)]
         clips, classes = [], []
         for rng in draws:
-            label = labels[int(rng.integers(len(labels)))]  # every class as often as any other
-            clips.append(self._cut_one(stretches[label], rng, random_crop=random_crop))
+            clip, left = None, list(labels)
+            while clip is None:
+                if not left:
+                    raise EtadError(
+                        f"no class has a clip that can be read; the last failed with: "
+                        f"{list(self.failures.values())[-1].reason} Videos with faults: {listing(self.failures)}."
+                    )
+                # Every class as often as any other, but for one of which nothing can be read.
+                label = left.pop(int(rng.integers(len(left))))
+                clip = self._cut_one(stretches[label], rng, random_crop=random_crop)
+            clips.append(clip)
             classes.append(self.labels.index(label))
         return np.stack(clips), np.asarray(classes, dtype=np.int64)
 
-    def _cut_one(self, stretches: Sequence[_Stretch], rng: np.random.Generator, *, random_crop: bool) -> np.ndarray:
+    def _cut_one(
+        self, stretches: Sequence[_Stretch], rng: np.random.Generator, *, random_crop: bool
+    ) -> np.ndarray | None:
         for _ in range(_TRIES):
             stretch = stretches[int(rng.integers(len(stretches)))]
             middle = rng.uniform(stretch.start_seconds, stretch.end_seconds)
@@ -215,10 +226,7 @@ class AnnotatedClips:
                 return self._read(stretch.path, middle, rng, random_crop=random_crop)
             except EtadError as error:
                 self.failures[stretch.video_id] = Failure(stretch.video_id, stretch.path, str(error))
-        raise EtadError(
-            f"{_TRIES} clips in a row could not be read; the last failed with: "
-            f"{list(self.failures.values())[-1].reason} Videos with faults: {listing(self.failures)}."
-        )
+        return None
 
     def _read(self, path: Path, middle: float, rng: np.random.Generator, *, random_crop: bool) -> np.ndarray:
         plan = self._plan
