@@ -10,7 +10,7 @@ import pytest
     ("name", "most", "through"),
     [
         ("extract", 34, "extract/encode.py"),
-        ("extract-command", 55, "pipeline/cli/stages.py"),
+        ("extract-command", 56, "pipeline/cli/stages.py"),
         ("train", 18, "detect/objective.py"),
         ("first-step", 26, "data/cache/cache.py"),
         ("e2e", 37, "pipeline/e2e/sgs.py"),

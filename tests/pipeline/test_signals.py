@@ -136,9 +136,9 @@ def test_a_step_is_finished_and_saved_before_a_signal_ends_the_training(
 
 def test_a_second_signal_does_not_wait_for_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     training = Counting("step 1")
-    monkeypatch.setattr(training, "_reach", lambda place: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])
+    monkeypatch.setattr(training, "_reach", lambda place: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)])
     monkeypatch.setattr(cli.cli, "main", lambda **_: run_training(training, checkpoint_seconds=1e9, progress=print))
-    assert cli.run([]) == 130
+    assert cli.run([]) == 143
     assert training.position == 0
 
 
