@@ -15,7 +15,7 @@ from ..data.errors import EtadError
 from ..data.timeline import Timeline, Timing, WantedFrames, spread, strided
 from ..data.video import transforms
 from ..data.video.files import FileStamp, file_stamp
-from ..data.video.video import Video, VideoInfo, open_video
+from ..data.video.video import VideoInfo, VideoReader, open_video
 from .augment import ColourJitter, RandAugment, apply_to_clips, draw_steps
 from .prefetch import in_order
 
@@ -191,7 +191,7 @@ def clip_batches(
 
     def stretch(
         video_id: str,
-        known: Video,
+        known: VideoReader,
         stamp: FileStamp | None,
         timeline: Timeline,
         corners: np.ndarray,
@@ -298,7 +298,7 @@ def read_clips(
 
 
 def _corners(
-    video: Video,
+    video: VideoReader,
     timeline: Timeline,
     plan: ClipPlan,
     augment: Augmentation | None = None,
@@ -317,7 +317,7 @@ def _corners(
 
 
 def _read(
-    video: Video,
+    video: VideoReader,
     indices_of: Callable[[int, int], np.ndarray],
     fps: float,
     corners: np.ndarray,

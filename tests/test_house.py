@@ -220,8 +220,6 @@ def test_no_two_public_classes_have_one_name() -> None:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
-    # A video as it is annotated, and an open one.
-    homes.pop("Video")
     assert {name: places for name, places in homes.items() if len(places) > 1} == {}
 
 

@@ -90,7 +90,7 @@ class VideoStream(Protocol):
     def format_name(self) -> str: ...
 
 
-class Video:
+class VideoReader:
     """An open video: an index of its frames, and a decoder that runs forward through them.
 
     Opening reads the file once without decoding it (AVI with B-frames: decodes it), then decodes its first frame.
@@ -110,7 +110,7 @@ class Video:
     _index: FrameIndex
     _orientation: Orientation
 
-    def __init__(self, source: VideoStream, known: Video | None = None) -> None:
+    def __init__(self, source: VideoStream, known: VideoReader | None = None) -> None:
         self.path = source.path
         self._source = source
         self._stood_in: set[int] = set()
@@ -162,7 +162,7 @@ class Video:
         mirrored = ("is shown mirrored",) if self._orientation.mirrored else ()
         return self._index.rules + mirrored
 
-    def __enter__(self) -> Video:
+    def __enter__(self) -> VideoReader:
         return self
 
     def __exit__(self, *_: object) -> None:

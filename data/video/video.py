@@ -13,12 +13,12 @@ from ..errors import EtadError
 from ..files.atomic import replacing
 from .container import VideoFile
 from .files import VIDEO_SUFFIXES, find_videos, list_videos
-from .reader import Video, VideoInfo
+from .reader import VideoInfo, VideoReader
 
 __all__ = [
     "VIDEO_SUFFIXES",
-    "Video",
     "VideoInfo",
+    "VideoReader",
     "find_videos",
     "list_videos",
     "open_video",
@@ -30,7 +30,7 @@ __all__ = [
 _MUXERS = {".avi": "avi", ".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4", ".ts": "mpegts"}
 
 
-def open_video(path: Path | str, *, known: Video | None = None) -> Video:
+def open_video(path: Path | str, *, known: VideoReader | None = None) -> VideoReader:
     """Open a video, index its frames and decode the first one; use it in a `with`.
 
     Parameters
@@ -45,7 +45,7 @@ def open_video(path: Path | str, *, known: Video | None = None) -> Video:
     """
     source = VideoFile(Path(path))
     try:
-        return Video(source, known)
+        return VideoReader(source, known)
     except BaseException:
         source.close()
         raise

@@ -16,8 +16,7 @@ from ...data.durations import clean, describe_repairs
 from ...data.errors import EtadError, counted, listing
 from ...data.synthetic.dataset import SyntheticSpec, draw_clips
 from ...data.video import transforms
-from ...data.video.video import Video as VideoFile
-from ...data.video.video import open_video
+from ...data.video.video import VideoReader, open_video
 from ...extract.clips import ClipPlan, Failure
 
 BACKGROUND = "background"
@@ -254,6 +253,6 @@ class _Stretch:
     end_seconds: float
 
 
-def _index(path: Path) -> VideoFile:
+def _index(path: Path) -> VideoReader:
     with open_video(path) as video:
         return video

@@ -12,7 +12,7 @@ import pytest
 from etad.data.errors import EtadError
 from etad.data.timeline import Timing
 from etad.data.video.transforms import sample_generator
-from etad.data.video.video import Video, probe, write_video
+from etad.data.video.video import VideoReader, probe, write_video
 from etad.extract import clips as clips_module
 from etad.extract.augment import ColourJitter, RandAugment, apply_steps, draw_steps
 from etad.extract.clips import Augmentation, ClipBatch, ClipPlan, Failure, clip_batches, read_clips
@@ -133,14 +133,14 @@ def test_long_sliding_videos_keep_few_frames(films: dict[str, Path], monkeypatch
 
 def test_each_frame_is_decoded_once(films: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
-    read = Video.read
+    read = VideoReader.read
 
-    def counting(self: Video, *args: Any, **kwargs: Any) -> Any:
+    def counting(self: VideoReader, *args: Any, **kwargs: Any) -> Any:
         for number, frame in read(self, *args, **kwargs):
             decoded.append(number)
             yield number, frame
 
-    monkeypatch.setattr(Video, "read", counting)
+    monkeypatch.setattr(VideoReader, "read", counting)
     list(clip_batches({"a": films["a"]}, plan(layout="sliding", stride_frames=1), batch_clips=2, workers=1))
     assert decoded == list(range(60))
 
