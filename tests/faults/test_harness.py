@@ -1,4 +1,4 @@
-"""Kills and damaged bytes over the detect stage, seeded: nothing is lost, wrong, or a traceback.
+"""Kills over all stages and damaged bytes of a detector's run, seeded: nothing is lost, wrong, or a traceback.
 
 ETAD_FAULT_SEED, ETAD_FAULT_KILLS and ETAD_FAULT_FLIPS (of each kind of file) say what is tried; `make faults` tries
 more.
@@ -12,19 +12,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import miniature
+import miniature_e2e
 import pytest
+import torch
 
+from etad.data.cache.cache import FeatureCache
 from etad.data.checkpoint import load_checkpoint
 from etad.data.digest import tensors_digest
 from etad.pipeline.cli import main as cli
 from etad.pipeline.show.report import table
 
 SEED, KILLS, FLIPS = (
-    int(os.environ.get(f"ETAD_FAULT_{name}", few)) for name, few in [("SEED", 0), ("KILLS", 3), ("FLIPS", 1)]
+    int(os.environ.get(f"ETAD_FAULT_{name}", few)) for name, few in [("SEED", 0), ("KILLS", 2), ("FLIPS", 1)]
 )
 HANGS_AFTER_SECONDS = 120
 
@@ -68,24 +72,59 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def chain(folder: Path) -> list[str]:
+    """All stages that train or encode, in one call, on videos."""
+    sets = ["pretrain.source=synthetic", "pretrain.steps=12", "pretrain.batch_clips=4", "pretrain.held_out_clips=4"]
+    sets += [f"{stage}.checkpoint_seconds=1e-9" for stage in ("pretrain", "detect.training", "e2e")]
+    return [*miniature_e2e.options(folder / "annotations.json", folder, *sets), "pretrain", "extract", "detect", "e2e"]
+
+
+def outcome_of_chain(folder: Path) -> tuple[object, ...]:
+    """Digests of all weights and features, and the detections of both stages."""
+    encoder = load_checkpoint(folder / "pretrain" / "encoder.pt")["encoder"]
+    states = [load_checkpoint(folder / stage / "checkpoints" / "last.pt") for stage in ("detect", "e2e")]
+    with FeatureCache(folder / "features.h5") as cache:
+        features = {id: torch.from_numpy(cache.read(id)) for id in cache.ids}
+    return (
+        *(tensors_digest(each) for each in (encoder, features, states[0]["model"], states[1]["model"])),
+        tensors_digest(states[1]["encoder"]),
+        *((folder / stage / "detections.json").read_bytes() for stage in ("detect", "e2e")),
+    )
+
+
 @pytest.mark.slow
-def test_killed_at_any_moment_the_same_command_comes_to_the_same(undisturbed: Path, tmp_path: Path) -> None:
-    chance, tally = random.Random(SEED), Tally("SIGKILL in detect")
+@pytest.mark.parametrize("what", ["detect", "pretrain, extract, detect, e2e"])
+def test_killed_at_any_moment_the_same_command_comes_to_the_same(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, came_to, make = (
+        (detect, outcome, miniature.make) if what == "detect" else (chain, outcome_of_chain, miniature_e2e.make)
+    )
+    # In processes of one thread each: sums in another number of threads round otherwise.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "data").mkdir()
+    make(tmp_path / "data")
+
+    def command(name: str) -> tuple[Path, list[str]]:
+        folder = Path(shutil.copytree(tmp_path / "data", tmp_path / name))
+        return folder, [sys.executable, "-m", "etad", *words(folder)]
+
+    whole, begin = command("undisturbed")
+    started = time.monotonic()
+    subprocess.run(begin, check=True, capture_output=True)
+    seconds, expected = time.monotonic() - started, came_to(whole)
+    chance, tally = random.Random(SEED), Tally(f"SIGKILL in {what}")
     for number in range(KILLS):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        for name in ("features.h5", "annotations.json"):
-            shutil.copy(undisturbed / name, folder / name)
+        folder, begin = command(str(number))
         tally.tried += 1
-        command = [sys.executable, "-m", "etad", *detect(folder)]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, **quiet) as process:
+        with subprocess.Popen(begin, **quiet) as process:
             try:
-                process.wait(chance.uniform(1.0, 8.0))
+                process.wait(chance.uniform(0.1, 1.0) * seconds)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_AFTER_SECONDS)
+            done = subprocess.run(begin, capture_output=True, text=True, timeout=HANGS_AFTER_SECONDS)
         except subprocess.TimeoutExpired:
             tally.hangs += 1
             continue
@@ -93,7 +132,7 @@ def test_killed_at_any_moment_the_same_command_comes_to_the_same(undisturbed: Pa
             tally.tracebacks += 1
         elif done.returncode != 0:
             tally.lost += 1
-        elif outcome(folder) != outcome(undisturbed):
+        elif came_to(folder) != expected:
             tally.wrong += 1
         else:
             tally.survived += 1
