@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from etad.data.cache.cache import FeatureMeta, pack, write_part
 from etad.data.timeline import Timing
@@ -107,3 +108,15 @@ SMALL_DEMO = [
     "e2e.epochs=1",
     "e2e.decay_after=1",
 ]
+
+
+def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must fail with one sentence, and return that."""
+    from etad.pipeline.cli import main as cli
+
+    assert cli.run(arguments) == 2
+    said = capsys.readouterr().err.splitlines()
+    lines = [line for line in said if line.strip() and "/s" not in line.split("]")[0]]  # less the progress bars
+    assert len(lines) == 1, lines
+    assert "Traceback" not in lines[0]
+    return lines[0]

@@ -10,6 +10,7 @@ import h5py
 import miniature
 import numpy as np
 import pytest
+from miniature import complaint
 
 from etad.data.cache.cache import write_part
 from etad.data.errors import EtadError
@@ -35,16 +36,6 @@ def edit(folder: Path, change: Callable[[dict[str, dict]], object]) -> None:
     tree = json.loads(path.read_text())
     change(tree["database"])
     path.write_text(json.dumps(tree))
-
-
-def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must fail with one sentence."""
-    assert cli.run(arguments) == 2
-    said = capsys.readouterr().err.splitlines()
-    lines = [line for line in said if line.strip() and "/s" not in line.split("]")[0]]  # less the progress bars
-    assert len(lines) == 1, lines
-    assert "Traceback" not in lines[0]
-    return lines[0]
 
 
 @pytest.mark.parametrize(

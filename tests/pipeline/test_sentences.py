@@ -11,6 +11,7 @@ from pathlib import Path
 
 import miniature
 import pytest
+from miniature import complaint
 
 from etad.pipeline.cli import main as cli
 
@@ -25,16 +26,6 @@ def data(tmp_path: Path) -> Path:
 def detect(folder: Path, *sets: str) -> list[str]:
     options = miniature.set_options("detect.training.epochs=1", *sets)
     return ["detect", "-o", str(folder), "--annotations", str(folder / "annotations.json"), *options]
-
-
-def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must fail with one sentence."""
-    assert cli.run(arguments) == 2
-    said = capsys.readouterr().err.splitlines()
-    lines = [line for line in said if line.strip() and "/s" not in line.split("]")[0]]  # less the progress bars
-    assert len(lines) == 1, lines
-    assert "Traceback" not in lines[0]
-    return lines[0]
 
 
 @pytest.mark.slow
