@@ -21,14 +21,6 @@ def damage_of(path: Path) -> str | None:
             if unpacked > held:
                 return f"its {held} bytes would unpack to {unpacked}, and a checkpoint is not compressed"
             damaged = archive.testzip()
-    except (
-        OSError,
-        EOFError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-        OverflowError,
-    ) as error:
+    except _FAULTS as error:
         return str(error)
     return None if damaged is None else f"in its part '{damaged}'"

@@ -63,7 +63,7 @@ def e2e(
         device=choose_device(config.device),
         report=lambda text: click.echo(text, err=True),
     )
-    status = print_result(result, describe_missing(sources), result.summary)
+    status = print_result(result, sources.passed_over, describe_missing(sources), result.summary)
     if is_first_rank():
         plot_curves(run.files("e2e").log, run.curves("e2e"))
     click.echo(f"encoder, checkpoints, detections and metrics -> {run.e2e}, curves -> {run.plots}")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...data.errors import EtadError
+
 if TYPE_CHECKING:
     from ..config import Config
 
@@ -77,7 +79,21 @@ _ALONE = ("demo", "pretrain", "profile", "reproduce")
 
 def is_first_rank() -> bool:
     """Whether this process is alone, or the first of those that `torchrun` started."""
-    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
+    return num_processes() == 1 or os.environ.get("RANK", "0") == "0"
+
+
+def num_processes() -> int:
+    """How many processes `torchrun` started together, without loading torch.
+
+    Raises
+    ------
+    EtadError
+        The variable that says so holds no number.
+    """
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal() or not int(text):
+        raise EtadError(f"WORLD_SIZE={text!r} is no number of processes. Start them with torchrun, or unset it.")
+    return int(text)
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,7 +105,7 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
         before = context.find_root().obj or Common()
         common = before.updated(*(kwargs.pop(name) for name in _NAMES))
         context.find_root().obj = common
-        if context.parent is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if context.parent is not None and num_processes() > 1:
             if context.info_name in _TOGETHER:
                 from ...data.ranks import current_ranks
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
+
+from .options import num_processes
 
 if TYPE_CHECKING:
     from ..stages.result import StageResult
@@ -25,7 +26,6 @@ def print_result(result: StageResult, *closing: str) -> int:
         click.echo(table(rows, heads=("video", "file", "used, but")))
     for line in filter(None, closing):
         click.echo(line)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1:
-        click.echo(f"{processes} processes took part")
+    if num_processes() > 1:
+        click.echo(f"{num_processes()} processes took part")
     return 1 if result.left_out or result.flawed else 0

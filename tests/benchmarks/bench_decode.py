@@ -119,7 +119,7 @@ def rows(path: Path, gop: int, num_frames: int, repeats: int) -> list[Row]:
             cpu = replace(cpu, ceiling=cpu.ours * decoding / num_frames, ceiling_of="decoding alone")
         for peer, read in peers().items():
             theirs = {"plain": functools.partial(go_through, read, path, wanted), "ours": ways["ours"]}
-            against = f"{what}, key frame every {gop}, by processor; plain is {peer}"
+            against = f"{what}, key frame every {gop}, by processor; reference is {peer}"
             found.append(compare(against, **theirs, **how, clock=time.process_time))
         found += [cpu, compare(f"{what}, key frame every {gop}, by the clock", **ways, **how, headline=False)]
     return found

@@ -67,7 +67,7 @@ def parts(folder: Path, count: int) -> list[Row]:
     write_parts(last, count)
     packing = in_turn({"pack": lambda: pack(last)}, 1, warm_up=False)["pack"]
     return [
-        compare(f"writing {count} videos (plain: one file at once)", plain=at_once, ours=written, **how),
+        compare(f"writing {count} videos (reference: one file at once)", plain=at_once, ours=written, **how),
         Row(f"packing {count} videos", count / packing, "videos/s", headline=False),
     ]
 

@@ -78,7 +78,7 @@ def samplers(num_items: int, count: int, generator: torch.Generator) -> list[Row
     # The whole kernel of thousands of items would take minutes and gigabytes.
     whole = num_items < 1000
     dpp = compare(
-        f"k-DPP, {size}" + ("" if whole else " (plain: its projection alone)"),
+        f"k-DPP, {size}" + ("" if whole else " (reference: its projection alone)"),
         plain=lambda: plain_kdpp(rows, count, generator) if whole else plain_projection(vectors, generator),
         ours=lambda: sample_kdpp(rows[None], count, jitter=0.01, generator=generator),
         unit="ms",

@@ -76,7 +76,7 @@ def main() -> None:
             for name in list(ways)[1:]
         ]
     frozen = f"stem and {asked.frozen} stages frozen"
-    report(rows, title=f"{asked.encoder}, {asked.side} pixels, {frozen}; plain: no sampling, no checkpoints")
+    report(rows, title=f"{asked.encoder}, {asked.side} pixels, {frozen}; reference: no sampling, no checkpoints")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ AIM = HEADS.index("aim")
 # What the README shows, by its name in benchmarks.json, and how the README words it, with what it is compared with;
 # docs/benchmarks.md has every headline row.
 HEADLINES = {
-    "all frames, key frame every 12, by processor; plain is decord": (
+    "all frames, key frame every 12, by processor; reference is decord": (
         "decoding all frames, by processor time; reference: decord"
     ),
-    "128 clips of 16, key frame every 12, by processor; plain is torchcodec": (
+    "128 clips of 16, key frame every 12, by processor; reference is torchcodec": (
         "decoding 128 clips of 16 frames, by processor time; reference: torchcodec"
     ),
     "detector: training step, 6 %, batch 16, float32": (
@@ -37,9 +37,6 @@ HEADLINES = {
         "end-to-end step, 128 snippets, 30 % sampled; reference: the gradients of all of them"
     ),
 }
-
-# benchmarks.json names some rows in words of before.
-WORDS = (("kept for the way back", "kept for backward"), ("plain is ", "reference is "), ("plain: ", "reference: "))
 
 
 def main() -> None:
@@ -108,10 +105,7 @@ def with_table(readme: str, text: str) -> str:
 
 
 def _line(cells: list[str]) -> str:
-    line = "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-    for before, now in WORDS:
-        line = line.replace(before, now)
-    return line
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 if __name__ == "__main__":

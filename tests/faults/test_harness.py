@@ -67,8 +67,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     miniature.make(folder)
     # In a process of its own, as those that are killed: sums in another number of threads round otherwise.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    subprocess.run([sys.executable, "-m", "etad", *detect(folder)], check=True, capture_output=True)
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", "etad", *detect(folder)], check=True, capture_output=True, env=alone)
     return folder
 
 

@@ -178,3 +178,11 @@ def test_a_run_folder_without_rights_is_named() -> None:
             assert done.returncode == 2, done
             assert said in done.stderr and "Traceback" not in done.stderr, done.stderr
         folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("size", ["two", "0", "-1", ""])
+def test_a_number_of_processes_that_is_none_gets_a_sentence(
+    data: Path, size: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    assert f"WORLD_SIZE='{size}' is no number of processes" in complaint(detect(data), capsys)
