@@ -17,6 +17,8 @@ LIBRARIES = {
     "tqdm": ["data/progress.py"],
     "click": ["pipeline/"],
     "matplotlib": ["pipeline/"],
+    "openpyxl": ["data/importers/"],
+    "safetensors": ["extract/weights/"],
 }
 FORBIDDEN = {"torchvision", "timm", "mmcv", "mmaction", "pickle"}
 MOST_LINES, MOST_MODULES = 400, 14
