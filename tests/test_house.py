@@ -54,6 +54,7 @@ ARROWS: dict[str, set[str]] = {
     "data/cache": _PLAIN | _RECORDS | {"data/files"},
     "data/video": _PLAIN | _RECORDS | {"data/files"},
     "data/synthetic": _PLAIN | _RECORDS | {"data/files", "data/video"},
+    "data/importers": _PLAIN | _RECORDS | {"data/files", "data/video", "data/cache", "data.durations"},
     "extract.settings": {"data"},
     "extract.augment": {"data"},
     "extract.prefetch": {"data"},
@@ -88,8 +89,10 @@ ARROWS: dict[str, set[str]] = {
     "pipeline/show": _PIPELINE,
     "pipeline/stages": _PIPELINE,
     "pipeline/e2e": _PIPELINE | {"pipeline/stages"},
+    "pipeline/init": _PIPELINE | {"pipeline/stages"},
     "pipeline/experiments": _PIPELINE | {"pipeline/stages", "pipeline/e2e", "pipeline/show"},
-    "pipeline/cli": _PIPELINE | {"pipeline/stages", "pipeline/e2e", "pipeline/experiments", "pipeline/show"},
+    "pipeline/cli": _PIPELINE
+    | {"pipeline/stages", "pipeline/e2e", "pipeline/experiments", "pipeline/show", "pipeline/init"},
 }
 
 

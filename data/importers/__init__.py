@@ -1,0 +1,1 @@
+"""Labels and features of others: one file a format, which reads it and, where that is wanted, writes it."""

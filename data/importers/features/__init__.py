@@ -1,0 +1,1 @@
+"""Features in the forms of other projects."""
