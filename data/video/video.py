@@ -23,6 +23,7 @@ __all__ = [
     "list_videos",
     "open_video",
     "probe",
+    "read_comment",
     "read_frames",
     "write_video",
 ]
@@ -97,6 +98,7 @@ def write_video(
     crf: int = 18,
     bitrate: int | None = None,
     gop: int = 12,
+    comment: str = "",
 ) -> None:
     """Write H.264 (yuv420p); the same frames give the same bytes, whatever the machine's core count.
 
@@ -112,6 +114,8 @@ def write_video(
         Bits per second, instead of a constant quality.
     gop
         Most frames from one key frame to the next.
+    comment
+        Text to keep in the file, which `read_comment` reads.
 
     Raises
     ------
@@ -126,6 +130,8 @@ def write_video(
         replacing(path) as temporary,
         av.open(str(temporary), "w", muxer, options={"fflags": "+bitexact"}) as container,
     ):
+        if comment:
+            container.metadata["comment"] = comment
         stream = None
         for frame in frames:
             if stream is None:
@@ -135,6 +141,15 @@ def write_video(
         if stream is None:
             raise EtadError(f"{path}: there are no frames to write.")
         container.mux(stream.encode(None))
+
+
+def read_comment(path: Path | str) -> str:
+    """Read the comment that a video file carries; empty where there is none, or no video that can be opened."""
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            return next((text for key, text in container.metadata.items() if key.lower() == "comment"), "")
+    except (OSError, av.FFmpegError):
+        return ""
 
 
 def _set_up_encoder(

@@ -58,6 +58,7 @@ _COMMANDS = {
     "verify": "cache",
     "merge": "cache",
     "weights": "cache",
+    "transcode": "tools",
 }
 
 

@@ -1,4 +1,4 @@
-"""Commands on results: evaluate and plot."""
+"""Commands on results and on videos: evaluate, plot, transcode."""
 
 from __future__ import annotations
 
@@ -90,3 +90,29 @@ def plot(
         path = plot_qualitative(qualitative_strips(read, found, videos=videos), run.qualitative(chosen))
     click.echo(f"wrote {path}")
     return 0
+
+
+@click.command(cls=LastCommand)
+@click.argument("videos", type=_FILE)
+@click.option("-o", "--out", type=_FILE, required=True, metavar="FOLDER", help="Folder of the copies.")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="The video's own if fewer.")
+@click.option("--short-side", type=click.IntRange(min=16), default=256, show_default=True, help="Never enlarged.")
+@click.option("--gop", type=click.IntRange(min=1), default=12, show_default=True, help="Frames between key frames.")
+@click.option("--crf", type=click.IntRange(0, 51), default=18, show_default=True, help="H.264 quality, 0 is lossless.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Videos copied at once.")
+def transcode(videos: Path, out: Path, fps: float | None, short_side: int, gop: int, crf: int, workers: int) -> int:
+    """Make working copies of videos: small frames, near key frames, the same times; quick to read again and again.
+
+    A copy has no sound, and is looked through before it counts. Repeating the command makes what is missing.
+
+    \b
+    Example:
+      etad transcode videos -o copies --fps 15 --short-side 160
+    """
+    from ...data.video.copies import CopySettings
+    from ..stages.transcode import transcode as copy_all
+    from .result import print_result
+
+    settings = CopySettings(fps=fps, short_side=short_side, gop=gop, crf=crf)
+    result = copy_all(videos, out, settings, workers=workers)
+    return print_result(result, result.summary)
