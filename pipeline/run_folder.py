@@ -99,6 +99,16 @@ class RunFolder:
         return self.path / "config.toml"
 
     @property
+    def settings(self) -> Path:
+        """What is asked for, with its reasons: written by `etad init`, changed by whoever owns the run."""
+        return self.path / "settings.toml"
+
+    @property
+    def annotations(self) -> Path:
+        """Annotations that `etad init` wrote."""
+        return self.path / "annotations.json"
+
+    @property
     def manifest(self) -> Path:
         """What each stage was done with."""
         return self.path / "manifest.json"

@@ -46,6 +46,7 @@ _MOST_SHOWN = 500
 # Command -> the module that defines it, in the order in which help lists them.
 _COMMANDS = {
     "demo": "stages",
+    "init": "own_data",
     "check": "stages",
     "pretrain": "stages",
     "extract": "stages",

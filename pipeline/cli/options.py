@@ -54,6 +54,11 @@ class Common:
             self.config or default, [*self.sets, *sets], seed=self.seed, device=self.device, workers=self.workers
         )
 
+    def own_sets(self) -> list[str]:
+        """The overrides alone, those with options of their own among them."""
+        direct = {"device": self.device, "workers": self.workers}
+        return [*self.sets, *(f"{key}={value}" for key, value in direct.items() if value is not None)]
+
     def run_folder(self, default: str | None = None) -> Path:
         """The run folder, or a usage error that says how to name one."""
         if self.out is None and default is None:

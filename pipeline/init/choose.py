@@ -95,9 +95,7 @@ class Windows:
             Setting("clips.num_snippets", self.num_snippets)
             if self.kind == "rescale"
             else Setting("clips.stride_frames", self.stride_frames),
-            Setting(
-                "clips.fps", self.rate, f"{self.rate:g} frames a second show most motion at half the time or less."
-            ),
+            Setting("clips.fps", self.rate, "Frames a second that show most motion; no video has fewer."),
             Setting("detect.windows", self.kind, kind),
             Setting("detect.num_snippets", self.num_snippets, sizes),
             Setting("detect.max_duration", self.max_duration),
@@ -186,7 +184,7 @@ def choose_windows(
     )
 
 
-def choose_clips(encoder: str, windows: Windows) -> list[Setting]:
+def choose_clips(windows: Windows) -> list[Setting]:
     """Frames of a snippet: those up to the next snippet, as far as an encoder's time allows."""
     between = windows.stride_frames
     frames = min(MOST_CLIP_FRAMES, max(LEAST_CLIP_FRAMES, between))

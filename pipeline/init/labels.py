@@ -18,7 +18,9 @@ CASE_OR_BLANKS, ONE_LETTER = "differ by case or blanks alone", "differ by one le
 _LEAST_LETTERS = 4
 # Seconds by which one action may reach into the next without a word.
 _TOUCHING_SECONDS = 0.05
-CLASS_HEADS = ("label", "training", "videos", "validation", "videos", "shortest s", "median s", "longest s")
+# To train on, and to test on.
+SUBSETS = ("training", "validation")
+CLASS_HEADS = ("label", "to train", "videos", "to test", "videos", "shortest s", "median s", "longest s")
 
 
 class Doubt(NamedTuple):
@@ -66,12 +68,14 @@ LookAlike(label='Turm', other='Turn', how='differ by one letter')]
     return found
 
 
-def class_table(videos: Sequence[Video]) -> list[tuple[str, int, int, int, int, float, float, float]]:
+def class_table(
+    videos: Sequence[Video], subsets: tuple[str, str] = SUBSETS
+) -> list[tuple[str, int, int, int, int, float, float, float]]:
     """Of each class: actions and videos to train and to test on, and lengths in seconds; see `CLASS_HEADS`."""
     rows = []
     for label in sorted({action.label for video in videos for action in video.actions}):
         counts = []
-        for subset in ("training", "validation"):
+        for subset in subsets:
             held = [_of_label(video, label) for video in videos if video.subset == subset]
             counts += [sum(map(len, held)), sum(map(bool, held))]
         lengths = [action.end_seconds - action.start_seconds for video in videos for action in _of_label(video, label)]
@@ -80,17 +84,21 @@ def class_table(videos: Sequence[Video]) -> list[tuple[str, int, int, int, int, 
     return rows  # type: ignore[return-value]
 
 
-def doubts(videos: Sequence[Video], measured_seconds: Mapping[str, float]) -> list[Doubt]:
+def doubts(
+    videos: Sequence[Video], measured_seconds: Mapping[str, float], subsets: tuple[str, str] = SUBSETS
+) -> list[Doubt]:
     """Everything doubtful in labelled videos that have been split.
 
     Parameters
     ----------
     measured_seconds
         How long the file of each video is.
+    subsets
+        To train on, and to test on.
     """
     return [
         *_of_names(videos),
-        *_of_subsets(videos),
+        *_of_subsets(videos, subsets),
         *_of_durations(videos, measured_seconds),
         *_of_segments(videos, measured_seconds),
         *_of_overlaps(videos),
@@ -104,15 +112,14 @@ def _of_names(videos: Sequence[Video]) -> Iterator[Doubt]:
         yield Doubt(how == CASE_OR_BLANKS, what, "write them alike in the labels, if one thing is meant")
 
 
-def _of_subsets(videos: Sequence[Video]) -> Iterator[Doubt]:
-    labels = {
-        subset: {action.label for video in videos if video.subset == subset for action in video.actions}
-        for subset in ("training", "validation")
-    }
-    if untrained := sorted(labels["validation"] - labels["training"]):
+def _of_subsets(videos: Sequence[Video], subsets: tuple[str, str]) -> Iterator[Doubt]:
+    trained, tested = (
+        {action.label for video in videos if video.subset == subset for action in video.actions} for subset in subsets
+    )
+    if untrained := sorted(tested - trained):
         what = f"{counted(len(untrained), 'class')} without an example to train on: {listing(untrained)}"
         yield Doubt(True, what, "move a video to training, or drop the label with data.dropped_labels")
-    if untested := sorted(labels["training"] - labels["validation"]):
+    if untested := sorted(trained - tested):
         what = f"{counted(len(untested), 'class')} without an example to test on: {listing(untested)}"
         yield Doubt(False, what, "nothing will be known of how well they are found; label another video of each")
 
@@ -140,7 +147,8 @@ def _of_segments(videos: Sequence[Video], measured_seconds: Mapping[str, float])
 
 
 def _of_overlaps(videos: Sequence[Video]) -> Iterator[Doubt]:
-    same, different = [], []
+    same: list[str] = []
+    different: list[str] = []
     for video in videos:
         for one, two in _overlapping(video.actions):
             where = f"{video.id}: {one.label} {one.start_seconds:g}-{one.end_seconds:g} s and "

@@ -132,7 +132,7 @@ def test_a_split_is_seeded_and_stratified() -> None:
 def test_what_is_chosen_is_a_config() -> None:
     for durations, lengths, _ in SETS.values():
         windows = choose_windows(durations, [(length, max(durations)) for length in lengths], rate=choose_rate([25.0]))
-        chosen = [*windows.settings(), *choose_clips("tsm_tiny", windows), *choose_detector(windows)]
+        chosen = [*windows.settings(), *choose_clips(windows), *choose_detector(windows)]
         chosen += [choose_labels([["a"]]), *choose_training(windows.num_windows(durations[0]))]
         assert all(setting.why for setting in (windows.settings()[0], *choose_training(3)[:1]))
         load_config(None, [f"{setting.key}={_toml(setting.value)}" for setting in chosen])
