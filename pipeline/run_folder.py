@@ -74,6 +74,11 @@ class StageFolder(TrainingFiles):
         return self.folder / "detections.json"
 
     @property
+    def thresholds(self) -> Path:
+        """From which score on detections are reported."""
+        return self.folder / "thresholds.json"
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.json"
 
@@ -118,6 +123,11 @@ class RunFolder:
         return self.path / "features.h5"
 
     @property
+    def weights(self) -> Path:
+        """Where the encoder weights lie that the run has used, by their digests."""
+        return self.path / "weights.json"
+
+    @property
     def pretrain(self) -> Path:
         return self.path / "pretrain"
 
@@ -133,6 +143,11 @@ class RunFolder:
     @property
     def e2e(self) -> Path:
         return self.path / "e2e"
+
+    @property
+    def predict(self) -> Path:
+        """Detections of videos beside the data set's."""
+        return self.path / "predict"
 
     @property
     def plots(self) -> Path:

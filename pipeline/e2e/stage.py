@@ -22,7 +22,7 @@ from ..device import threads_for
 from ..manifest import noting
 from ..run_folder import RunFolder
 from ..stages.detect import train_on
-from ..stages.extract import Sources, load_encoder
+from ..stages.extract import Sources, load_encoder, note_weights
 from ..stages.inputs import validation_videos
 from ..stages.result import StageNotes, StageResult
 from .checks import check_clips, check_features_place, check_files
@@ -88,6 +88,7 @@ def run_e2e(
     ):
         if ranks.is_first:
             remove_leftovers(run.e2e)
+        note_weights(config, run, weights, weights_sha256)
         setup = E2eSetup(config, run, sources, annotations, device, notes, bound, ranks)
         trainer = setup.trainer(encoder, weights_sha256, start)
         if setup.plan is not None:

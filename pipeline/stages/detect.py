@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import torch
 
 from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache
+from ...data.cache.meta import FeatureMeta
+from ...data.checkpoint import load_checkpoint
 from ...data.class_scores import read_class_scores
-from ...data.digest import values_digest
+from ...data.digest import file_sha256, values_digest
 from ...data.errors import EtadError
 from ...data.progress import step_bar
 from ...data.ranks import Ranks, current_ranks
@@ -23,6 +26,7 @@ from ...detect.windows import Window, make_windows, training_classes, windows_di
 from ..config import Config
 from ..manifest import noting
 from ..run_folder import RunFolder, StageFolder
+from .extract import noted_weights
 from .infer import NO_SCORES, infer_and_evaluate, note_windows, require_windows
 from .inputs import validation_videos
 from .result import StageNotes, StageResult
@@ -108,6 +112,7 @@ def detect(
                 device=device,
                 title=title,
                 ranks=ranks,
+                noted=noted_weights(run),
             )
         else:
             held.enter_context(run.hold("detect"))
@@ -116,7 +121,7 @@ def detect(
             held.enter_context(noting(run, "detect", config, device=device, files=inputs, digests=digests))
             checkpoint_classifier = StageFolder(checkpoint.parent.parent).classifier
         trained = load_detector(checkpoint)
-        _check_features(trained, cache, checkpoint)
+        check_features(trained, cache, checkpoint)
         evaluation = infer_and_evaluate(
             config,
             notes,
@@ -151,8 +156,29 @@ def _check_scores(scores: Path, annotations: Annotations, config: Config) -> Non
     read_class_scores(scores).aligned(sorted({action.label for video in learned for action in video.actions}), [])
 
 
-def _check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> None:
-    """Refuse features of another width or encoder than the detector was trained on."""
+def trained_weights(trained: Trained, checkpoint: Path) -> str | None:
+    """Digest of the encoder weights whose features a detector knows; None where no file of these is there any more.
+
+    A detector that was trained end to end goes with the tuned encoder, which lies beside its checkpoints.
+    """
+    if "encoder" not in trained.state:
+        return trained.source.get("weights_sha256")
+    tuned, file = trained.state["encoder"], StageFolder(checkpoint.parent.parent).encoder
+    if not file.is_file():
+        return None
+    written = load_checkpoint(file).get("encoder", {})
+    same = written.keys() == tuned.keys() and all(torch.equal(written[name], tuned[name]) for name in tuned)
+    return file_sha256(file) if same else None
+
+
+def check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> None:
+    """Refuse features of another width, encoder, weights or transform than the detector was trained on.
+
+    Raises
+    ------
+    EtadError
+        Naming both values; detections from such features are noise.
+    """
     sizes = trained.settings.model_copy(update={"in_channels": trained.state["in_channels"]})
     check_channels(sizes, cache.channels, cache.path)
     encoder, expected = cache.meta(cache.ids[0]).encoder, trained.source.get("encoder")
@@ -161,6 +187,34 @@ def _check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> 
             f"{cache.path}: features of encoder {encoder}, but {checkpoint} was trained on features of {expected}. "
             "Extract with that encoder, or train on these features."
         )
+    meta = cache.meta(cache.ids[0])
+    weights = trained_weights(trained, checkpoint)
+    if weights is not None and meta.weights_sha256 != weights:
+        place = trained.source.get("weights")
+        whose = f" (it was {place})" if place and "encoder" not in trained.state else ""
+        raise EtadError(
+            f"{cache.path}: features of encoder {encoder} with weights of sha256 {meta.weights_sha256}, but "
+            f"{checkpoint} was trained on features of weights of sha256 {weights}{whose}. Extract with those weights, "
+            "or train on these features."
+        )
+    for name, found, trained_on in _transform_differences(trained, meta):
+        raise EtadError(
+            f"{cache.path}: features of frames with {name}={found}, but {checkpoint} was trained on features with "
+            f"{name}={trained_on}. Extract them anew as those were, or train on these."
+        )
+
+
+def _transform_differences(trained: Trained, meta: FeatureMeta) -> list[tuple[str, object, object]]:
+    """What was done otherwise to frames; what the checkpoint or the cache does not state is passed over."""
+    text = trained.source.get("transform")
+    try:
+        known = json.loads(text) if isinstance(text, str) else {}
+    except ValueError:
+        return []
+    found = json.loads(meta.transform_json)
+    return [
+        (name, found[name], known[name]) for name in sorted(known.keys() & found.keys()) if found[name] != known[name]
+    ]
 
 
 def _train(
@@ -173,6 +227,7 @@ def _train(
     device: torch.device,
     title: str,
     ranks: Ranks,
+    noted: Mapping[str, Path],
 ) -> Path:
     settings = config.detect.model_copy(update={"in_channels": cache.channels})
     classes = training_classes(annotations, config.data.train_subset)
@@ -196,6 +251,7 @@ def _train(
             "weights_sha256": first.weights_sha256,
             "clips": config.clips.model_dump(mode="json"),
             "transform": first.transform_json,
+            "weights": str(noted.get(first.weights_sha256, "")),
         },
         config_digest=values_digest(
             {

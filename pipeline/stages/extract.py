@@ -11,6 +11,8 @@ import torch
 from ...data.annotations import Annotations, match_ids, read_ids
 from ...data.cache.cache import FeatureCache
 from ...data.errors import EtadError, counted, listing
+from ...data.files.atomic import write_json
+from ...data.files.json_file import read_json
 from ...data.ranks import ALONE, Ranks, current_ranks
 from ...data.video.video import find_videos
 from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
@@ -84,6 +86,8 @@ def find_sources(config: Config, annotations: Annotations | None, videos: Path |
 def load_encoder(config: Config, run: RunFolder, weights: Path | None) -> tuple[Encoder, str, str]:
     """Build the run's encoder with its weights: named ones, else the config's, else the run's pretrained ones.
 
+    A stage that uses them notes with `note_weights` where they lie.
+
     Returns
     -------
     encoder, sha256, text
@@ -102,11 +106,43 @@ def load_encoder(config: Config, run: RunFolder, weights: Path | None) -> tuple[
     encoder.freeze(4)  # weights that need no gradient are folded with their norms once and for all
     if settings.init == "random" and weights is None:
         return encoder, f"random-seed-{config.seed}", "random weights, as the config asks"
-    path = weights or settings.weights or (run.encoder if run.encoder.exists() else None) or packaged_weights(config)
+    path = weights_file(config, run, weights)
     if path is None:
         raise EtadError(spec.weights_wanted())
     report = load_weights(encoder, path, name=settings.name)
     return encoder, report.sha256, report.text()
+
+
+def weights_file(config: Config, run: RunFolder, named: Path | None) -> Path | None:
+    """The file that a run's encoder takes its weights from; None where there is none."""
+    found = named or config.encoder.weights or (run.encoder if run.encoder.exists() else None)
+    return found or packaged_weights(config)
+
+
+def note_weights(config: Config, run: RunFolder, named: Path | None, sha256: str) -> None:
+    """Note in the run folder where the weights lie that a stage has used, also those that the config does not name."""
+    path = weights_file(config, run, named)
+    if current_ranks().is_first and path is not None and path.is_file():
+        noted = noted_weights(run)
+        if noted.get(sha256) != path.absolute():
+            noted[sha256] = path.absolute()
+            write_json(run.weights, {digest: str(place) for digest, place in noted.items()}, indent=1)
+
+
+def noted_weights(run: RunFolder) -> dict[str, Path]:
+    """Files of the encoder weights that a run has used, by their digests.
+
+    Raises
+    ------
+    EtadError
+        The note is damaged.
+    """
+    if not run.weights.exists():
+        return {}
+    noted = read_json(run.weights, what="where encoder weights lie")
+    if not isinstance(noted, dict) or not all(isinstance(place, str) for place in noted.values()):
+        raise EtadError(f"{run.weights}: expected the path of a file by its digest. Delete it; name weights anew.")
+    return {digest: Path(place) for digest, place in noted.items()}
 
 
 def extract(
@@ -127,7 +163,7 @@ def extract(
     """
     encoder, sha256, text = load_encoder(config, run, weights)
     with run.bind("extract", config):
-        pass  # shards extract side by side
+        note_weights(config, run, weights, sha256)  # no longer than that: shards extract side by side
     inputs = {"annotations": config.data.annotations}
     with noting(run, "extract", config, device=device, files=inputs, digests={"weights": sha256}, shard=shard) as entry:
         report = extract_with(

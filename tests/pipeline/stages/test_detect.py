@@ -7,7 +7,8 @@ import miniature
 import pytest
 import torch
 
-from etad.data.checkpoint import load_checkpoint
+from etad.data.cache.cache import FeatureCache, pack, write_part
+from etad.data.checkpoint import load_checkpoint, save_checkpoint
 from etad.pipeline.cli.main import run
 from etad.pipeline.run_folder import RunFolder
 
@@ -168,3 +169,34 @@ def test_a_branch_that_the_detector_does_not_have_is_refused(
     last = str(tmp_path / "run" / "detect" / "checkpoints" / "last.pt")
     assert detect(data, tmp_path / "again", more=("--no-train", "--checkpoint", last)) == 2
     assert "this detector was trained without a class branch" in capsys.readouterr().err
+
+
+def test_features_of_other_weights_or_frames_than_trained_on_are_refused_with_both(
+    data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert detect(data, tmp_path / "run") == 0
+    capsys.readouterr()
+    checkpoint = ["--no-train", "--checkpoint", str(tmp_path / "run/detect/checkpoints/last.pt")]
+    other = tmp_path / "other.h5"
+    for id in FeatureCache(data[1]).ids:
+        features = FeatureCache(data[1]).read(id)
+        write_part(other, id, features, miniature.meta(30.0, weights_sha256="1" * 64), "float16")
+    pack(other)
+    options = miniature.set_options()
+    words = ["detect", "-o", str(tmp_path / "again"), "--features", str(other), *data[2:], *options, *checkpoint]
+    said = miniature.complaint(words, capsys)
+    assert "0" * 64 in said and "1" * 64 in said and str(other) in said
+
+    state = load_checkpoint(checkpoint[-1])
+    state["source"]["weights_sha256"], state["source"]["transform"] = (
+        "1" * 64,
+        json.dumps({"interpolation": "cubic", "mode": 1}),
+    )
+    save_checkpoint(tmp_path / "third" / "checkpoints" / "last.pt", state)
+    third = tmp_path / "third.h5"
+    meta = miniature.meta(30.0, weights_sha256="1" * 64, transform={"interpolation": "bilinear"})
+    write_part(third, "v00", FeatureCache(other).read("v00"), meta, "float16")
+    pack(third)
+    words = [*words[:4], str(third), *words[5:-1], str(tmp_path / "third/checkpoints/last.pt")]
+    said = miniature.complaint(words, capsys)
+    assert "interpolation=bilinear" in said and "interpolation=cubic" in said
