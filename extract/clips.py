@@ -36,7 +36,7 @@ class ClipPlan:
     clip_frames: int
     frame_step: int
     resize: tuple[int, int] | int
-    crop: int
+    crop: tuple[int, int] | int
     edge: Literal["repeat", "wrap"]
     still: bool = False
 
@@ -61,7 +61,7 @@ class Augmentation:
     Parameters
     ----------
     crop
-        `random`: a square anywhere in the frame; `centre`: the middle one.
+        `random`: anywhere in the frame; `centre`: the middle.
     jitter_frames
         How far each frame may be shifted in time, in frames of the grid.
     flip_probability
@@ -69,7 +69,7 @@ class Augmentation:
     rand_augment, colour_jitter
         How colours and shapes are changed; none: not at all.
     per_video
-        Draw square, mirroring, colours and shapes once for all snippets of a video (the released model), not for each.
+        Draw crop, mirroring, colours and shapes once for all snippets of a video (the released model), not for each.
     """
 
     crop: Literal["random", "centre"] = "random"
@@ -304,14 +304,14 @@ def _corners(
     augment: Augmentation | None = None,
     generator: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """Top and left of every snippet's square, (T, 2)."""
+    """Top and left of what is cut out for every snippet, (T, 2)."""
     count = timeline.num_snippets
     size = transforms.resized_size(video.info.width, video.info.height, plan.resize)
     try:
         if augment is None or generator is None or augment.crop == "centre":
-            return np.broadcast_to(transforms.centre_corner(*size, side=plan.crop), (count, 2))
+            return np.broadcast_to(transforms.centre_corner(*size, crop=plan.crop), (count, 2))
         draws = 1 if augment.per_video else count
-        return transforms.random_corners(draws, *size, side=plan.crop, generator=generator).repeat(count // draws, 0)
+        return transforms.random_corners(draws, *size, crop=plan.crop, generator=generator).repeat(count // draws, 0)
     except EtadError as error:
         raise EtadError(f"{video.path}: {error}") from error
 
@@ -331,12 +331,13 @@ def _read(
     indices_of
         Frames of the grid of clips from one number to another, (N, L).
     corners
-        (T, 2) top and left of each clip's square.
+        (T, 2) top and left of what is cut out for each clip.
     """
     num_clips = len(corners)
     wanted = WantedFrames(indices_of, num_clips)
     times_seconds = (frames / fps for frames in wanted)
     kept, last_clip = _new_frames(), dict[int, int]()
+    width, height = transforms.crop_size(plan.crop)
     clip, batch = 0, np.empty(0)
     for _, image in video.read(times_seconds, resize=plan.resize):
         frame, last = wanted.taken.popleft()
@@ -346,7 +347,7 @@ def _read(
             row = clip % batch_clips
             if row == 0:
                 size = min(batch_clips, num_clips - clip)
-                batch = np.empty((size, plan.clip_frames, plan.crop, plan.crop, 3), dtype=np.uint8)
+                batch = np.empty((size, plan.clip_frames, height, width, 3), dtype=np.uint8)
             top, left = corners[clip].tolist()
             for target, source in zip(batch[row], sources, strict=True):
                 target[...] = transforms.cut(kept[source], top, left, plan.crop)

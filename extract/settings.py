@@ -7,6 +7,8 @@ from pydantic import Field
 
 from ..data.settings import Mark, Settings
 
+_Side = Annotated[int, Field(ge=8)]
+
 
 class ClipSettings(Settings):
     """From video to snippets (method, section 1).
@@ -22,7 +24,7 @@ class ClipSettings(Settings):
     resize
         Width and height that frames are resized to while decoding, or their short side alone.
     crop
-        Side of the square cut out of a frame: centred in extraction, random in training.
+        Side of the square cut out of a frame, or width and height: centred in extraction, random in training.
     edge
         Frames outside the video `repeat` the first or last one, or `wrap` around.
     still
@@ -36,7 +38,7 @@ class ClipSettings(Settings):
     clip_frames: int = Field(default=16, ge=1)
     frame_step: int = Field(default=1, ge=1)
     resize: tuple[int, int] | int = (171, 128)
-    crop: int = Field(default=112, ge=8)
+    crop: tuple[_Side, _Side] | _Side = 112
     edge: Literal["repeat", "wrap"] = "wrap"
     still: bool = False
 

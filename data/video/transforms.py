@@ -30,46 +30,73 @@ def resized_size(width: int, height: int, resize: tuple[int, int] | int | None) 
     return resize
 
 
-def centre_corner(width: int, height: int, side: int) -> tuple[int, int]:
-    """Top and left of the middle square.
+def crop_size(crop: tuple[int, int] | int) -> tuple[int, int]:
+    """Width and height of what is cut out of a frame: two sides, or one for a square.
+
+    Examples
+    --------
+    >>> crop_size(112), crop_size((48, 27))
+    ((112, 112), (48, 27))
+    """
+    return (crop, crop) if isinstance(crop, int) else crop
+
+
+def centre_corner(width: int, height: int, *, crop: tuple[int, int] | int) -> tuple[int, int]:
+    """Top and left of the middle of a frame.
+
+    Parameters
+    ----------
+    crop
+        Width and height to cut out, or the side of a square.
 
     Raises
     ------
     EtadError
-        The frames are smaller than the square.
+        The frames are smaller.
 
     Examples
     --------
-    >>> centre_corner(171, 128, side=112)
-    (8, 30)
+    >>> centre_corner(171, 128, crop=112), centre_corner(48, 27, crop=(48, 27))
+    ((8, 30), (0, 0))
     """
-    _check_room(width, height, side)
-    return round((height - side) / 2), round((width - side) / 2)
+    left, top = _room(width, height, crop)
+    return round(top / 2), round(left / 2)
 
 
 def random_corners(
-    num_snippets: int, width: int, height: int, *, side: int, generator: np.random.Generator
+    num_snippets: int, width: int, height: int, *, crop: tuple[int, int] | int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draw top and left of one square for each snippet, (T, 2); all frames of a snippet share it (Table 7).
+    """Draw top and left of what is cut out for each snippet, (T, 2); all frames of a snippet share it (Table 7).
+
+    Parameters
+    ----------
+    crop
+        Width and height to cut out, or the side of a square.
 
     Raises
     ------
     EtadError
-        The frames are smaller than the square.
+        The frames are smaller.
     """
-    _check_room(width, height, side)
-    return generator.integers(0, (height - side, width - side), size=(num_snippets, 2), endpoint=True)
+    left, top = _room(width, height, crop)
+    return generator.integers(0, (top, left), size=(num_snippets, 2), endpoint=True)
 
 
-def cut(frames: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
-    """Cut a square out of frames, (..., H, W, 3) uint8, as a view.
+def cut(frames: np.ndarray, top: int, left: int, crop: tuple[int, int] | int) -> np.ndarray:
+    """Cut a part out of frames, (..., H, W, 3) uint8, as a view.
+
+    Parameters
+    ----------
+    crop
+        Width and height to cut out, or the side of a square.
 
     Examples
     --------
-    >>> cut(np.zeros((16, 128, 171, 3), np.uint8), top=8, left=30, side=112).shape
+    >>> cut(np.zeros((16, 128, 171, 3), np.uint8), top=8, left=30, crop=112).shape
     (16, 112, 112, 3)
     """
-    return frames[..., top : top + side, left : left + side, :]
+    width, height = crop_size(crop)
+    return frames[..., top : top + height, left : left + width, :]
 
 
 def flip(frames: np.ndarray) -> np.ndarray:
@@ -104,9 +131,12 @@ def sample_generator(seed: int, epoch: int, sample_id: str) -> np.random.Generat
     return np.random.default_rng([seed, epoch, *words.tolist()])
 
 
-def _check_room(width: int, height: int, side: int) -> None:
-    if min(width, height) < side:
+def _room(width: int, height: int, crop: tuple[int, int] | int) -> tuple[int, int]:
+    """How far to the right and down a crop can be moved."""
+    right, down = width - crop_size(crop)[0], height - crop_size(crop)[1]
+    if min(right, down) < 0:
+        what = f"a square of {crop}" if isinstance(crop, int) else f"{crop[0]}x{crop[1]}"
         raise EtadError(
-            f"frames of {width}x{height} are too small to cut a square of {side} out of. "
-            f"Raise clips.resize, or lower clips.crop."
+            f"frames of {width}x{height} are too small to cut {what} out of. Raise clips.resize, or lower clips.crop."
         )
+    return right, down

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ...data.errors import counted
 from ...data.precision import choose_dtype
+from ...data.video.transforms import crop_size
 from ...detect.model.build import build_detector
 from ...detect.model.detector import Detector
 from ...detect.sampling.population import sample_size
@@ -85,7 +86,8 @@ def profile(config: Config, device: torch.device) -> Profile:
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
     detector = _detector(detect, encoder.channels, device)
     generator = torch.Generator().manual_seed(0)
-    size = (config.clips.clip_frames, config.clips.crop, config.clips.crop, 3)
+    width, height = crop_size(config.clips.crop)
+    size = (config.clips.clip_frames, height, width, 3)
     clip = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
     dtype = choose_dtype(config.e2e.precision, device)
     autocast = torch.bfloat16 if dtype == torch.bfloat16 else None

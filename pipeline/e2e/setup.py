@@ -14,6 +14,7 @@ from ...data.digest import tensors_digest, values_digest
 from ...data.errors import EtadError
 from ...data.precision import choose_dtype, choose_training_dtype
 from ...data.ranks import ALONE, Ranks
+from ...data.video.transforms import crop_size
 from ...detect.loading import Batches
 from ...detect.model.build import Trained, build_detector, load_detector
 from ...detect.model.detector import Detector
@@ -111,12 +112,13 @@ class E2eSetup:
         detector = detector.to(self.device)
         autocast = _autocast(settings.precision, self.device)
         if settings.memory == "sgs" and settings.memory_budget_gib is not None:
+            width, height = crop_size(plan.crop)
             self.plan = plan_step(
                 settings.model_copy(update={"batch": max(self.ranks.counts(settings.batch))}),
                 detect,
                 encoder=encoder,
                 detector=detector,
-                clip=torch.zeros(plan.clip_frames, plan.crop, plan.crop, 3, dtype=torch.uint8),
+                clip=torch.zeros(plan.clip_frames, height, width, 3, dtype=torch.uint8),
                 workers=config.workers,
                 device=self.device,
                 autocast=autocast,

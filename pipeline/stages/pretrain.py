@@ -20,6 +20,7 @@ from ...data.errors import EtadError, counted
 from ...data.files.atomic import write_json
 from ...data.progress import step_bar
 from ...data.synthetic.dataset import SyntheticSpec
+from ...data.video.transforms import crop_size
 from ...detect.loop import build_optimizer, check_finite, run_training, update
 from ...detect.run_state import restore_optimizer
 from ...extract.clips import ClipPlan, Failure
@@ -215,6 +216,12 @@ def train(
 
 
 def _drawn(config: Config) -> tuple[ClipSource, dict[str, object]]:
+    side, other = crop_size(config.clips.crop)
+    if side != other:
+        raise EtadError(
+            f"clips.crop={[side, other]}: the synthetic source set has square frames. "
+            f"Set clips.crop={side}, or pretrain.source='videos'."
+        )
     spec = SyntheticSpec(
         domain="source",
         size=config.demo.size,
@@ -225,12 +232,12 @@ def _drawn(config: Config) -> tuple[ClipSource, dict[str, object]]:
     source = DrawnClips(
         spec=spec,
         clip_frames=config.clips.clip_frames,
-        size=config.clips.crop,
+        size=side,
         steps=config.pretrain.steps,
         camera_steps=config.pretrain.camera_steps,
         seed=config.seed,
     )
-    return source, {"drawn": spec.digest, "size": config.clips.crop}
+    return source, {"drawn": spec.digest, "size": side}
 
 
 def _annotated(config: Config) -> tuple[ClipSource, dict[str, object]]:

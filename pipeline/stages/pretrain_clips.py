@@ -236,9 +236,9 @@ class AnnotatedClips:
             frames = np.clip(first + np.arange(plan.clip_frames) * plan.frame_step, 0, None)
             size = transforms.resized_size(video.info.width, video.info.height, plan.resize)
             if random_crop:
-                top, left = transforms.random_corners(1, *size, side=plan.crop, generator=rng)[0].tolist()
+                top, left = transforms.random_corners(1, *size, crop=plan.crop, generator=rng)[0].tolist()
             else:
-                top, left = transforms.centre_corner(*size, side=plan.crop)
+                top, left = transforms.centre_corner(*size, crop=plan.crop)
             shown = [frame for _, frame in video.read(frames / fps, resize=plan.resize)]
         return transforms.cut(np.stack(shown), top, left, plan.crop)
 

@@ -254,6 +254,15 @@ def test_colours_and_shapes_are_drawn_last_and_changed_in_the_frames_that_are_re
         assert np.array_equal(found, plain)
 
 
+def test_clips_that_are_no_square_are_the_middle_of_wider_frames(films: dict[str, Path]) -> None:
+    wide = plan(crop=(32, 12))
+    (whole,) = (joined(list(clip_batches({"a": films["a"]}, plan(crop=SIZE), batch_clips=9, workers=0)), "a"),)
+    found = joined(list(clip_batches({"a": films["a"]}, wide, batch_clips=2, workers=0)), "a")
+    assert np.array_equal(found, whole[:, :, 10:22, 4:36])
+    drawn, _ = read_clips(films["a"], wide, augment=Augmentation(), generator=np.random.default_rng(0))
+    assert drawn.shape == found.shape and not np.array_equal(drawn, found)
+
+
 def test_the_plan_says_what_it_does_to_frames_and_no_more() -> None:
     spread, sliding = plan().describe(), plan(layout="sliding").describe()
     assert "stride_frames" not in spread and "num_snippets" not in sliding

@@ -34,13 +34,24 @@ def test_resize_takes_both_sides_or_keeps_the_aspect(
 
 
 def test_the_centre_square_leaves_equal_margins() -> None:
-    top, left = centre_corner(171, 128, side=112)
+    top, left = centre_corner(171, 128, crop=112)
     assert top == 8 and left in (29, 30)
-    assert centre_corner(112, 112, side=112) == (0, 0)
+    assert centre_corner(112, 112, crop=112) == (0, 0)
+
+
+def test_two_sides_cut_out_a_picture_that_is_no_square() -> None:
+    assert centre_corner(50, 40, crop=(40, 20)) == (10, 5)
+    frames = np.arange(40 * 50 * 3).reshape(1, 40, 50, 3)
+    assert np.array_equal(cut(frames, 10, 5, (40, 20)), frames[:, 10:30, 5:45])
+    corners = random_corners(500, 50, 40, crop=(48, 37), generator=np.random.default_rng(0))
+    assert corners.min(axis=0).tolist() == [0, 0] and corners.max(axis=0).tolist() == [3, 2]
+    for crop in ((51, 20), (20, 41)):
+        with pytest.raises(EtadError, match=rf"50x40 are too small to cut {crop[0]}x{crop[1]} out of"):
+            centre_corner(50, 40, crop=crop)
 
 
 def test_random_squares_stay_inside_reach_every_edge_and_differ_between_snippets() -> None:
-    corners = random_corners(2000, 20, 16, side=12, generator=np.random.default_rng(0))
+    corners = random_corners(2000, 20, 16, crop=12, generator=np.random.default_rng(0))
     assert corners.shape == (2000, 2)
     assert corners.min(axis=0).tolist() == [0, 0]
     assert corners.max(axis=0).tolist() == [4, 8]
@@ -49,8 +60,8 @@ def test_random_squares_stay_inside_reach_every_edge_and_differ_between_snippets
 
 def test_frames_smaller_than_the_square_are_refused() -> None:
     for draw in (
-        lambda: centre_corner(100, 200, side=112),
-        lambda: random_corners(3, 100, 200, side=112, generator=np.random.default_rng(0)),
+        lambda: centre_corner(100, 200, crop=112),
+        lambda: random_corners(3, 100, 200, crop=112, generator=np.random.default_rng(0)),
     ):
         with pytest.raises(EtadError, match=r"100x200 are too small to cut a square of 112.*lower clips\.crop"):
             draw()

@@ -18,7 +18,9 @@ from etad.extract.clips import ClipPlan, Failure
 from etad.extract.encoders.encoder import Encoder, build_encoder
 from etad.extract.settings import ClipSettings, PretrainSettings
 from etad.extract.weights.load import load_weights
-from etad.pipeline.stages.pretrain import PretrainReport, train
+from etad.pipeline.config import load_config
+from etad.pipeline.run_folder import RunFolder
+from etad.pipeline.stages.pretrain import PretrainReport, pretrain, train
 from etad.pipeline.stages.pretrain_clips import BACKGROUND, AnnotatedClips, DrawnClips
 
 SETTINGS = PretrainSettings(
@@ -233,3 +235,9 @@ def test_only_broken_videos_are_an_error_with_the_reason(dataset: Path, tmp_path
     sources = {video: broken for video in list_videos(dataset.parent / "videos")}
     with pytest.raises(EtadError, match=r"no class has a clip that can be read; the last failed with: .*broken"):
         _annotated(dataset, sources=sources).batch(0, 2)
+
+
+def test_the_synthetic_source_set_refuses_crops_that_are_no_square(tmp_path: Path) -> None:
+    config = load_config("demo", ["clips.resize=[48, 27]", "clips.crop=[48, 27]"])
+    with pytest.raises(EtadError, match=r"clips\.crop=\[48, 27\].*square frames.*Set clips\.crop=48"):
+        pretrain(config, RunFolder(tmp_path), device=torch.device("cpu"))
