@@ -59,6 +59,8 @@ _COMMANDS = {
     "verify": "cache",
     "merge": "cache",
     "weights": "cache",
+    "import": "exchange",
+    "export": "exchange",
     "transcode": "tools",
 }
 

@@ -44,9 +44,7 @@ def init(
     from ..show.report import table
 
     if common.config is not None:
-        raise EtadError(
-            "-c does not apply to `init`, which chooses the settings; change single ones with --set."
-        )
+        raise EtadError("-c does not apply to `init`, which chooses the settings; change single ones with --set.")
     run = RunFolder(common.run_folder())
     found = initialise(
         run,

@@ -1,0 +1,85 @@
+"""Detections handed out in the forms of others: one file for all videos, or one for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from ...cache.names import escape
+from ...detections import Detections
+from ...errors import EtadError, listing, nearest
+from .detection_table import write_detections_csv
+from .subtitles import write_subtitles
+
+# Layouts of one file for all videos, and those of one file for each, with their suffixes.
+WHOLE: dict[str, Callable[[Path, Detections], Path]] = {"csv": write_detections_csv}
+EACH: dict[str, Callable[[Path, Detections, str], Path]] = {
+    "srt": partial(write_subtitles, kind="srt"),
+    "vtt": partial(write_subtitles, kind="vtt"),
+}
+
+
+def layout_names() -> tuple[str, ...]:
+    """Names for --layout."""
+    return (*WHOLE, *EACH)
+
+
+def export_all(
+    detections: Detections, out: Path, *, layout: str | None = None, least_score: float = 0.0
+) -> tuple[int, int]:
+    """Write detections in another layout; each file whole or not at all.
+
+    Parameters
+    ----------
+    out
+        The file; a folder where each video has a file of its own and there is more than one video.
+    layout
+        One of `layout_names()`; none: by the suffix of `out`.
+    least_score
+        Detections below this are left out.
+
+    Returns
+    -------
+    How many detections were written, and into how many files.
+
+    Raises
+    ------
+    EtadError
+        The layout is none that is known, or a place cannot be written.
+    """
+    chosen = layout or out.suffix.lower().removeprefix(".")
+    if chosen not in layout_names():
+        raise EtadError(
+            f"{out}: its suffix says no layout.{nearest(chosen, layout_names())} "
+            f"Name one with --layout: {listing(layout_names(), 20)}."
+        )
+    kept = above(detections, least_score)
+    if chosen in WHOLE:
+        WHOLE[chosen](out, kept)
+        return len(kept), 1
+    if out.suffix.lower() == f".{chosen}":
+        if len(kept.video_ids) != 1:
+            raise EtadError(
+                f"{out}: the detections are of {len(kept.video_ids)} videos, and each has a file of its own. "
+                f"Name a folder with -o, and --layout {chosen}."
+            )
+        EACH[chosen](out, kept, kept.video_ids[0])
+        return len(kept), 1
+    for video_id in kept.video_ids:
+        EACH[chosen](out / f"{escape(video_id)}.{chosen}", kept, video_id)
+    return len(kept), len(kept.video_ids)
+
+
+def above(detections: Detections, least_score: float) -> Detections:
+    """Those detections whose score is at least this; videos stay, with none of them if need be."""
+    kept = detections.score >= least_score
+    return replace(
+        detections,
+        video=detections.video[kept],
+        label=detections.label[kept],
+        start_seconds=detections.start_seconds[kept],
+        end_seconds=detections.end_seconds[kept],
+        score=detections.score[kept],
+    )

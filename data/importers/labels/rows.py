@@ -1,0 +1,186 @@
+"""Labels as any tool may have them: rows of video, start, end and label, checked one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import EtadError, counted, listing, shown
+from ...files.atomic import write_json
+
+# Two statements of one video's length that differ by less than both mean the same.
+_SAME_SECONDS, _SAME_SHARE = 0.5, 0.01
+_LONGEST_TEXT = 500
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One action as a file states it; `where` says in which row or entry."""
+
+    video: str
+    start_seconds: float
+    end_seconds: float
+    label: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a file of labels holds.
+
+    Parameters
+    ----------
+    source, layout
+        The file, and the form in which it was read.
+    rows
+        Actions, in the order of the file.
+    videos
+        Every video that is named, those without actions too, in the order of the file.
+    durations, subsets
+        Of the videos for which the file states them.
+    notes
+        How the file was understood, a line each.
+    left_out
+        What could not be used and why, a line each.
+    """
+
+    source: Path
+    layout: str
+    rows: tuple[LabelRow, ...]
+    videos: tuple[str, ...]
+    durations: Mapping[str, float]
+    subsets: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels in use, sorted."""
+        return tuple(sorted({row.label for row in self.rows}))
+
+    def as_annotations(self, *, subset: str = "training") -> dict[str, Any]:
+        """The same in ActivityNet's form.
+
+        Parameters
+        ----------
+        subset
+            Of the videos for which the file states none.
+        """
+        database: dict[str, dict[str, Any]] = {}
+        for video in self.videos:
+            database[video] = {"subset": self.subsets.get(video, subset), "annotations": []}
+            if video in self.durations:
+                database[video]["duration"] = self.durations[video]
+        for row in self.rows:
+            action = {"segment": [row.start_seconds, row.end_seconds], "label": row.label}
+            database[row.video]["annotations"].append(action)
+        return {"version": f"from {self.layout}", "taxonomy": [], "database": database}
+
+
+def write_annotations(path: Path | str, labels: Labels, *, subset: str = "training") -> Path:
+    """Write labels as annotations in ActivityNet's form, whole or not at all."""
+    return write_json(path, labels.as_annotations(subset=subset), indent=1)
+
+
+class RowCollector:
+    """Takes rows as a layout's reader finds them, keeps those that can be right and says what is wrong with the others.
+
+    Parameters
+    ----------
+    source, layout
+        As in `Labels`.
+    """
+
+    def __init__(self, source: Path, layout: str) -> None:
+        self._source, self._layout = source, layout
+        self._rows: dict[tuple[str, float, float, str], LabelRow] = {}
+        self._videos: dict[str, None] = {}
+        self._durations: dict[str, float] = {}
+        self._subsets: dict[str, str] = {}
+        self.notes: list[str] = []
+        self._left_out: list[str] = []
+        self._repeated: list[str] = []
+
+    def video(self, name: str, where: str, *, duration_seconds: float | None = None, subset: str = "") -> str:
+        """Note a video, and what is said of it; returns its id, or an empty string where it has none."""
+        video = name.strip()
+        if not video:
+            self.refuse(where, "names no video")
+            return ""
+        self._videos.setdefault(video)
+        if duration_seconds is not None:
+            known = self._durations.setdefault(video, duration_seconds)
+            if not (math.isfinite(duration_seconds) and duration_seconds > 0):
+                self._durations.pop(video)
+                self.refuse(where, f"states a duration of {shown(duration_seconds)} s")
+            elif abs(known - duration_seconds) > max(_SAME_SECONDS, _SAME_SHARE * known):
+                self.refuse(where, f"states a duration of {duration_seconds:g} s, but an earlier row {known:g} s")
+        if subset.strip() and self._subsets.setdefault(video, subset.strip()) != subset.strip():
+            self.refuse(where, f"states the subset {shown(subset)}, but an earlier row {shown(self._subsets[video])}")
+        return video
+
+    def action(self, video: str, start_seconds: float, end_seconds: float, label: str, where: str) -> None:
+        """Take an action of a video that was noted."""
+        label = label.strip()
+        why = ""
+        if not video:
+            return
+        if not label:
+            why = "has no label"
+        elif len(label) > _LONGEST_TEXT:
+            why = f"has a label of {len(label)} characters"
+        elif not (math.isfinite(start_seconds) and math.isfinite(end_seconds)):
+            why = f"goes from {shown(start_seconds)} to {shown(end_seconds)}, expected seconds"
+        elif start_seconds < 0:
+            why = f"begins at {start_seconds:g} s, before the video"
+        elif end_seconds < start_seconds:
+            why = f"ends at {end_seconds:g} s, before it begins at {start_seconds:g} s"
+        elif end_seconds == start_seconds:
+            why = f"begins and ends at {start_seconds:g} s; an action takes time"
+        if why:
+            self.refuse(where, f"video {shown(video)}: {why}")
+            return
+        key = (video, start_seconds, end_seconds, label)
+        if key in self._rows:
+            self._repeated.append(where)
+            return
+        self._rows[key] = LabelRow(video, start_seconds, end_seconds, label, where)
+
+    def refuse(self, where: str, why: str) -> None:
+        """List what cannot be used."""
+        self._left_out.append(f"{where}: {why}")
+
+    def labels(self) -> Labels:
+        """All that was taken.
+
+        Raises
+        ------
+        EtadError
+            Nothing could be used.
+        """
+        if self._repeated:
+            repeats = counted(len(self._repeated), "repetition")
+            self.notes.append(f"{repeats} of the same action, which counts once: {listing(self._repeated)}")
+        if not self._videos:
+            raise EtadError(
+                f"{self._source}: read as {self._layout}, there is nothing in it that can be used"
+                f"{_first(self._left_out)}. Name the layout with --layout, the columns with --column."
+            )
+        return Labels(
+            source=self._source,
+            layout=self._layout,
+            rows=tuple(self._rows.values()),
+            videos=tuple(self._videos),
+            durations=dict(self._durations),
+            subsets=dict(self._subsets),
+            notes=tuple(self.notes),
+            left_out=tuple(self._left_out),
+        )
+
+
+def _first(faults: Iterable[str]) -> str:
+    faults = list(faults)
+    return f" ({listing(faults, 2)})" if faults else ""

@@ -1,0 +1,64 @@
+"""Detections of one video as subtitles, which any player shows over the picture.
+
+Checked against the W3C's WebVTT (cue timings, escapes of &, < and >) and SubRip as ffmpeg and VLC read it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ...detections import Detections
+from ...errors import EtadError
+from ...files.atomic import write_text
+
+SubtitleKind = Literal["srt", "vtt"]
+
+
+def write_subtitles(path: Path | str, detections: Detections, video_id: str, *, kind: SubtitleKind = "srt") -> Path:
+    """Write the detections of one video as subtitles, by their start; whole or not at all.
+
+    Parameters
+    ----------
+    kind
+        `srt` (SubRip) or `vtt` (WebVTT).
+
+    Raises
+    ------
+    EtadError
+        The detections know no such video.
+    """
+    if video_id not in detections.video_ids:
+        raise EtadError(f"there are no detections of video '{video_id}'.")
+    mine = np.flatnonzero(detections.video == detections.video_ids.index(video_id))
+    mine = mine[np.lexsort((detections.end_seconds[mine], detections.start_seconds[mine]))]
+    cues = ["WEBVTT\n"] if kind == "vtt" else []
+    for number, row in enumerate(mine.tolist(), start=1):
+        label = detections.labels[detections.label[row]] if detections.label[row] >= 0 else "proposal"
+        start, end = (_clock(column[row], kind) for column in (detections.start_seconds, detections.end_seconds))
+        cues.append(f"{number}\n{start} --> {end}\n{_one_line(label, kind)} {detections.score[row]:.2f}\n")
+    return write_text(path, "\n".join(cues))
+
+
+def _clock(seconds: float, kind: SubtitleKind) -> str:
+    """Write a point in time as subtitles do.
+
+    Examples
+    --------
+    >>> _clock(3723.4567, "srt"), _clock(59.9996, "vtt")
+    ('01:02:03,457', '00:01:00.000')
+    """
+    milliseconds = max(0, round(float(seconds) * 1000))
+    minutes, rest = divmod(milliseconds, 60_000)
+    point = "," if kind == "srt" else "."
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"
+
+
+def _one_line(label: str, kind: SubtitleKind) -> str:
+    text = re.sub(r"\s+", " ", label).strip().replace("-->", "->") or "?"
+    if kind == "vtt":
+        return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"[<{]", "(", re.sub(r"[>}]", ")", text))  # players take these for style
