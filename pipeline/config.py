@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tomli_w
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from ..data.errors import EtadError, nearest, shown
 from ..data.files.toml_file import MOST_DEPTH, check_depth, parse_toml, read_toml
-from ..data.settings import DataSettings, Mark, Settings, rename_keys
+from ..data.settings import DataSettings, Mark, Settings, marks, rename_keys
 from ..detect.settings import DetectSettings
 from ..extract.settings import ClipSettings, EncoderSettings, ExtractSettings, PretrainSettings
 from .settings import DemoSettings, E2eSettings
@@ -35,8 +35,20 @@ _RELEASE: dict[str, Any] = {
 }
 
 
+_MOST_WORKERS = 128
+# Known keys that one hint may name.
+_MOST_MEANT = 4
 # Characters of a value that a message repeats.
 _MOST_SHOWN = 200
+
+
+def _few_workers(workers: int) -> int:
+    if workers > _MOST_WORKERS:
+        raise ValueError(
+            f"expected at most {_MOST_WORKERS}: each holds in memory what it reads ahead, and more of them than the "
+            "machine has cores gain nothing"
+        )
+    return workers
 
 
 class Config(Settings):
@@ -51,13 +63,13 @@ class Config(Settings):
     device
         `auto`, `cpu`, `cuda` or `cuda:N`.
     workers
-        Processes or threads that read ahead.
+        Processes or threads that read ahead, at most 128.
     """
 
     release: bool = False
     seed: int = Field(default=0, ge=0)
     device: Annotated[str, Mark.RUNTIME] = "auto"
-    workers: Annotated[int, Mark.RUNTIME] = Field(default=2, ge=0)
+    workers: Annotated[int, Mark.RUNTIME, AfterValidator(_few_workers)] = Field(default=2, ge=0)
     data: DataSettings = DataSettings()
     clips: ClipSettings = ClipSettings()
     encoder: EncoderSettings = EncoderSettings()
@@ -92,15 +104,27 @@ def load_config(name: str | None = None, sets: Iterable[str] = (), **direct: Any
     EtadError
         There is no such preset or file, it does not parse, a key is unknown or a value does not fit.
     """
-    return _settle(_read(name, seen=()) if name else {}, sets, where=name or "config", **direct)
+    return settle(read_tree(name) if name else {}, sets, where=name or "config", **direct)
+
+
+def read_tree(name: str) -> dict[str, Any]:
+    """Read a preset or a TOML file, and what it is based on, as nested keys.
+
+    Raises
+    ------
+    EtadError
+        There is no such preset or file, or it does not parse.
+    """
+    return _read(name, seen=())
 
 
 def override(config: Config, *sets: str) -> Config:
     """The same config with a few keys changed, as `--set` changes them."""
-    return _settle(config.to_tree(), sets, where="config")
+    return settle(config.to_tree(), sets, where="config")
 
 
-def _settle(tree: dict[str, Any], sets: Iterable[str], *, where: str, **direct: Any) -> Config:
+def settle(tree: dict[str, Any], sets: Iterable[str] = (), *, where: str, **direct: Any) -> Config:
+    """Make a config of nested keys and overrides; see `load_config`."""
     for text in sets:
         _apply(tree, text)
     tree |= {key: value for key, value in direct.items() if value is not None}
@@ -182,7 +206,8 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         if not _is_file(path):
             known = preset_names()
             raise EtadError(
-                f"'{name}' is neither a preset nor a TOML file.{nearest(name, known)} Presets: {', '.join(known)}."
+                f"'{name}' is neither a preset nor a TOML file.{nearest(name.lower(), known)} "
+                f"Presets: {', '.join(known)}."
             )
         tree, folder = read_toml(path, what="a config"), path.parent
     if folder is not None:
@@ -247,9 +272,9 @@ def _value(text: str, said: str) -> Any:
     return found["value"] if len(found) == 1 else text  # more lines are no value
 
 
-def _keys(tree: Mapping[str, Any]) -> list[str]:
+def _keys(tree: Any) -> list[str]:
     """The path down a tree without branches."""
-    return [name for key, below in tree.items() for name in (key, *_keys(below))]
+    return [name for key, below in tree.items() for name in (key, *_keys(below))] if isinstance(tree, Mapping) else []
 
 
 def _sentence(error: ValidationError, *, where: str) -> str:
@@ -258,12 +283,25 @@ def _sentence(error: ValidationError, *, where: str) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = _fields_at(first["loc"][:-1])
-        return f"{where}: unknown key '{key}'.{nearest(str(first['loc'][-1]), known)} Known here: {', '.join(known)}."
+        hint = _same_end(".".join([key, *_keys(first["input"])])) or nearest(str(first["loc"][-1]), known)
+        return f"{where}: unknown key '{key}'.{hint} Known here: {', '.join(known)}."
     if not key:
         return f"{where}: {first['msg'].removeprefix('Value error, ')}."
     if isinstance(first["input"], Mapping):  # keys that do not go together; the sentence names them
         return f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}."
     return f"{where}: {key}={shown(first['input'])}: {first['msg'].removeprefix('Value error, ')}."
+
+
+def _same_end(key: str) -> str:
+    """Word a hint at the known keys that end as an unknown one does: `training.epochs` is detect's."""
+    settings = [known for known, _ in marks(Config)]
+    names = key.split(".")
+    for first in range(len(names)):
+        end = "." + ".".join(names[first:])
+        found = [known for known in settings if f".{known}".endswith(end)]
+        if 0 < len(found) < _MOST_MEANT:
+            return f" Did you mean {' or '.join(map(repr, found))}?"
+    return ""
 
 
 def _cut(text: str) -> str:

@@ -8,10 +8,12 @@ from contextlib import AbstractContextManager
 import torch
 from torch import nn
 
-from ..data.errors import EtadError
+from ..data.errors import EtadError, nearest
 from ..data.ranks import current_ranks
 from ..detect.kernels import one_thread
 
+_KINDS = ("cpu", "cuda", "mps", "xpu")
+_MEANT = dict.fromkeys(("gpu", "nvidia"), "Did you mean 'cuda'?")
 # Below so many parameters, a step is a chain of small operations that a second thread holds up rather than helps.
 _SMALL_ENCODER = 2_000_000
 
@@ -34,6 +36,9 @@ def choose_device(name: str) -> torch.device:
             if ranks.size > 1
             else torch.device("cuda")
         )
+    if name.partition(":")[0] not in _KINDS:
+        hint = _MEANT.get(name.lower().rstrip("0123456789:"), "") or nearest(name, ("auto", *_KINDS)).strip()
+        raise EtadError(f"there is no device '{name}'. {hint} Expected auto, cpu, cuda or cuda:N.".replace("  ", " "))
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

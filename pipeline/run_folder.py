@@ -18,7 +18,7 @@ from ..data.files.toml_file import read_toml
 from ..data.ranks import current_ranks
 from ..data.settings import Mark, marks, rename_keys
 from ..detect.run_state import TrainingFiles
-from .config import Config, differences, load_config
+from .config import Config, differences, load_config, read_tree
 
 # Groups of settings that each stage's results depend on. Within them, the marks of the settings models decide.
 _GROUPS = {
@@ -47,6 +47,8 @@ _NOT_NOTED_AT_FIRST = {
     "e2e": ("detect.in_channels", "encoder.precision"),
 }
 
+# Settings of one call: another machine has others.
+_OF_THE_CALL = ("device", "workers")
 # Binding takes milliseconds, for each of many shards that start at once.
 _MOST_BINDING_SECONDS = 60.0
 
@@ -227,11 +229,36 @@ class RunFolder:
             bound = {"format": _FORMAT} | _nested({key: values[key] for key in _binding(stage) if key in values})
             write_text(noted, tomli_w.dumps(bound))
             bound = _read(noted)
-        self.save_config(config)
+        self.save_config(config, stage)
         return {key: value for key, value in bound.items() if key != "format"}
 
-    def save_config(self, config: Config) -> None:
-        """Write the run's config; what an earlier stage was told of the data and this one was not, stays."""
+    def known_config(self) -> dict[str, Any] | None:
+        """Nested keys of the config that the run knows; None where it knows none.
+
+        That is what its stages were done with, and whatever was changed in `settings.toml` since the last of them. On
+        which device, and with how many workers, is of each call, unless the settings say so.
+
+        Raises
+        ------
+        EtadError
+            A file of the two cannot be read.
+        """
+        done = _flat(read_tree(str(self.config))) if self.config.exists() else None
+        if done is not None:
+            done = {key: value for key, value in done.items() if key not in _OF_THE_CALL}
+        if not self.settings.exists():
+            return None if done is None else _nested(done)
+        asked = read_tree(str(self.settings))
+        if done is None:
+            return asked
+        before = _flat(_read(self._settings_noted)) if self._settings_noted.exists() else {}
+        now = _flat(asked)
+        done |= {key: value for key, value in now.items() if key in _OF_THE_CALL or before.get(key) != value}
+        return _nested({key: value for key, value in done.items() if key in now or key not in before})
+
+    def save_config(self, config: Config, stage: str) -> None:
+        """Write the run's config; what only other stages depend on stays as they were done, and what they were told of
+        the data and this one was not."""
         self._make()
         tree = config.to_tree()
         if self.config.exists():
@@ -240,7 +267,17 @@ class RunFolder:
             if not isinstance(told, dict):
                 raise EtadError(f"{self.config}: data={told!r}: expected a group of keys. Put it back from a copy.")
             tree["data"] = told | tree.get("data", {})
+            for other, groups in _GROUPS.items():
+                if (self.path / f".{other}.toml").exists() and self._has_made(other):
+                    tree |= {name: before[name] for name in groups if name not in _GROUPS[stage] and name in before}
         write_text(self.config, tomli_w.dumps(tree))
+        if self.settings.exists():
+            write_text(self._settings_noted, tomli_w.dumps(read_tree(str(self.settings))))
+
+    @property
+    def _settings_noted(self) -> Path:
+        """What `settings.toml` held when a stage last took it."""
+        return self.path / ".settings.toml"
 
     def _has_made(self, stage: str) -> bool:
         places = (self.cache, parts_folder(self.cache)) if stage == "extract" else (self.path / stage,)

@@ -33,7 +33,7 @@ def read_toml(path: Path, *, what: str) -> dict[str, Any]:
         The file is missing, cannot be read, or is no TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark of byte order first
     except UnicodeDecodeError as error:
         raise EtadError(f"{path}: is no text (byte {error.start}), expected {what} as TOML. Name another.") from error
     except OSError as error:

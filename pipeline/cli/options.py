@@ -47,12 +47,23 @@ class Common:
         )
 
     def load(self, *sets: str, default: str | None = None) -> Config:
-        """Read the config that these options ask for; `sets` are options of the stage's own."""
-        from ..config import load_config
+        """Read the config that these options ask for: the one named, else the one that the run folder knows.
 
-        return load_config(
-            self.config or default, [*self.sets, *sets], seed=self.seed, device=self.device, workers=self.workers
-        )
+        Parameters
+        ----------
+        sets
+            Options of the stage's own, as overrides.
+        default
+            What is read where none is named and none known.
+        """
+        from ..config import load_config, settle
+        from ..run_folder import RunFolder
+
+        direct = {"seed": self.seed, "device": self.device, "workers": self.workers}
+        known = RunFolder(self.out).known_config() if self.config is None and self.out is not None else None
+        if known is not None:
+            return settle(known, [*self.sets, *sets], where=str(self.out), **direct)
+        return load_config(self.config or default, [*self.sets, *sets], **direct)
 
     def own_sets(self) -> list[str]:
         """The overrides alone, those with options of their own among them."""
@@ -67,7 +78,9 @@ class Common:
 
 
 _OPTIONS = (
-    click.option("-c", "--config", metavar="NAME|FILE", help="Preset name or TOML file."),
+    click.option(
+        "-c", "--config", metavar="NAME|FILE", help="Preset name or TOML file; by default what the run folder knows."
+    ),
     click.option("-o", "--out", type=click.Path(path_type=Path), metavar="RUN", help="Run folder."),
     click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a config key; repeatable."),
     click.option("--seed", type=click.IntRange(min=0), help="Seed of all randomness."),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...data.errors import EtadError
 from .options import Common, common_options, is_first_rank, path_sets
 from .result import print_result
 
@@ -56,6 +57,11 @@ def pretrain(common: Common, weights: Path | None, videos: Path | None, annotati
     from ..stages.pretrain import pretrain as run_pretrain
 
     config = common.load(*path_sets(annotations=annotations, videos=videos))
+    if config.pretrain.source == "synthetic" and (videos or annotations):
+        raise EtadError(
+            "--videos and --annotations do not apply here: pretrain.source=synthetic draws its clips. Leave them out, "
+            "or set pretrain.source=videos."
+        )
     result = run_pretrain(config, RunFolder(common.run_folder()), weights=weights, device=choose_device(config.device))
     return print_result(result, f"encoder -> {result.summary}")
 

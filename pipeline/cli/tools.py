@@ -82,9 +82,14 @@ def plot(
     run = RunFolder(common.run_folder())
     chosen = stage or ("e2e" if run.e2e.exists() and not run.detect.exists() else "detect")
     if kind == "curves":
+        named = {"--results": results, "--annotations": annotations, "--video": videos}
+        if wrong := [option for option, value in named.items() if value]:
+            raise click.UsageError(
+                f"{' and '.join(wrong)} do not apply to `plot curves`, which reads the run's own log."
+            )
         path = plot_curves(run.files(chosen).log, run.curves(chosen))
     else:
-        config = common.load(default=str(run.config) if run.config.exists() else None)
+        config = common.load()
         read = read_data(config, annotations)
         found = read_detections(results or run.files(chosen).detections)
         path = plot_qualitative(qualitative_strips(read, found, videos=videos), run.qualitative(chosen))

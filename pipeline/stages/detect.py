@@ -117,7 +117,7 @@ def detect(
         else:
             held.enter_context(run.hold("detect"))
             if ranks.is_first:
-                run.save_config(config)
+                run.save_config(config, "detect")
             held.enter_context(noting(run, "detect", config, device=device, files=inputs, digests=digests))
             checkpoint_classifier = StageFolder(checkpoint.parent.parent).classifier
         trained = load_detector(checkpoint)

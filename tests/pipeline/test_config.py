@@ -1,3 +1,4 @@
+import re
 import tomllib
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 from etad.data.errors import EtadError
 from etad.pipeline.config import load_config, override, preset_names
+from etad.pipeline.device import choose_device
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -140,3 +142,52 @@ def test_old_names_of_settings_still_mean_them(tmp_path: Path) -> None:
     assert load_config(None, ["e2e.keep=graphs"]).e2e.first_pass_cache == "graphs"
     with pytest.raises(EtadError, match=r"e2e\.first_pass_cache='x'"):
         load_config(None, ["e2e.keep=x"])
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("training.epochs=3", "'detect.training.epochs'"),
+        ("epochs=3", "'detect.training.epochs' or 'e2e.epochs'"),
+        ("detect.epochs=3", "'detect.training.epochs' or 'e2e.epochs'"),
+        ("sigma=1", "'detect.inference.sigma'"),
+        ("sampling.ratio=1", "'detect.sampling.ratio'"),
+        ("detect.training.epoch=3", "'epochs'"),
+        ("detct.x=3", "'detect'"),
+    ],
+)
+def test_a_key_without_its_group_is_told_where_it_belongs(given: str, meant: str) -> None:
+    with pytest.raises(EtadError, match=f"unknown key .* Did you mean {meant}"):
+        load_config(None, [given])
+
+
+@pytest.mark.parametrize("name", ["THUMOS14", "Thumos14", "DEMO", "ActivityNet-TSP"])
+def test_a_preset_in_other_case_is_told_its_name(name: str) -> None:
+    with pytest.raises(EtadError, match=f"Did you mean '{name.lower()}'"):
+        load_config(name)
+
+
+def test_a_config_that_an_editor_marked_by_its_byte_order_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xef\xbb\xbfseed = 4\n")
+    assert load_config(str(path)).seed == 4
+
+
+def test_more_workers_than_any_machine_feeds_are_refused() -> None:
+    with pytest.raises(EtadError, match=r"workers=500: expected at most 128: each holds in memory"):
+        load_config(None, ["workers=500"])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gpu", "there is no device 'gpu'. Did you mean 'cuda'? Expected"),
+        ("GPU:0", "Did you mean 'cuda'?"),
+        ("cpuu", "Did you mean 'cpu'?"),
+        ("fpga", "there is no device 'fpga'. Expected auto, cpu, cuda or cuda:N."),
+        ("cuda:x", "device 'cuda:x' cannot be used here"),
+    ],
+)
+def test_a_device_that_is_none_gets_a_sentence(name: str, said: str) -> None:
+    with pytest.raises(EtadError, match=re.escape(said)):
+        choose_device(name)

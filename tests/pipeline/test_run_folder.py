@@ -8,7 +8,7 @@ import pytest
 import tomli_w
 
 from etad.data.errors import EtadError
-from etad.pipeline.config import load_config
+from etad.pipeline.config import load_config, settle
 from etad.pipeline.run_folder import RunFolder
 
 
@@ -146,3 +146,63 @@ def test_a_stage_that_runs_keeps_others_from_it_but_shards_only_take_turns_to_bi
     other.join()
     assert entered.is_set()
     assert not list(tmp_path.glob("*.lock")) and not list(tmp_path.glob(".*.lock"))
+
+
+def known(run: RunFolder) -> dict[str, object]:
+    tree = run.known_config()
+    assert tree is not None
+    return settle(tree, where="run").model_dump()
+
+
+def test_a_run_folder_knows_its_config(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    assert run.known_config() is None
+    bind(run, "extract", "clips.crop=96", "device=cuda:7", "workers=9", "data.videos=clips")
+    found = known(run)
+    assert found["clips"]["crop"] == 96
+    assert (found["device"], found["workers"]) == ("auto", 2)  # of the call
+    assert found["data"]["videos"] == Path.cwd() / "clips"
+
+
+def test_a_stage_never_resets_what_an_earlier_one_recorded(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    bind(run, "pretrain", "pretrain.steps=7")
+    bind(run, "extract", "clips.crop=96", "pretrain.steps=8")
+    bind(run, "detect", "detect.bins=8")
+    found = known(run)
+    assert found["pretrain"]["steps"] == 7
+    assert found["clips"]["crop"] == 96
+    assert found["detect"]["bins"] == 8
+    bind(run, "detect", "detect.bins=8", "detect.tious=[0.3]")
+    assert known(run)["detect"]["tious"] == (0.3,)
+
+
+def test_settings_that_are_changed_count_and_what_a_call_told_stays(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.settings.write_text('seed = 3\n[data]\nannotations = "a.json"\n[detect]\nbins = 8\ntious = [0.5]\n')
+    assert known(run)["data"]["annotations"] == tmp_path / "a.json"
+    tree = run.known_config()
+    assert tree is not None
+    with run.bind("detect", settle(tree, ["detect.training.epochs=40", "detect.tious=[0.3]"], where="run")):
+        run.detect.mkdir()
+    assert known(run)["detect"]["training"]["epochs"] == 40
+    assert known(run)["detect"]["tious"] == (0.3,)
+    run.settings.write_text('[data]\nannotations = "b.json"\n[detect]\nbins = 8\ntious = [0.5]\nnum_stages = 2\n')
+    found = known(run)
+    assert found["data"]["annotations"] == tmp_path / "b.json"
+    assert found["detect"]["num_stages"] == 2
+    assert found["detect"]["tious"] == (0.3,)  # not changed in the settings since
+    assert found["detect"]["training"]["epochs"] == 40
+    assert found["seed"] == 0  # taken out again
+
+
+def test_a_run_folder_with_settings_can_move(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "old")
+    run.path.mkdir()
+    run.settings.write_text('[data]\nannotations = "a.json"\n')
+    tree = run.known_config()
+    assert tree is not None
+    with run.bind("detect", settle(tree, where="run")):
+        run.detect.mkdir()
+    moved = RunFolder(run.path.rename(tmp_path / "new"))
+    assert known(moved)["data"]["annotations"] == tmp_path / "new/a.json"

@@ -81,7 +81,8 @@ def test_a_change_of_inference_does_inference_again_and_nothing_else(
         assert (folder / "checkpoints" / "last.pt").read_bytes() == trained
         assert (folder / "detections.json").read_bytes() != detections
         assert ((folder / "raw.h5").read_bytes() == raw) == from_raw
-    assert detect(data, tmp_path / "run") == 0
+    # What a call told is known to the run from then on; told otherwise, all is as it was.
+    assert detect(data, tmp_path / "run", "detect.inference.sigma=0.35", "detect.sampling.inference_ratio=1") == 0
     assert (folder / "detections.json").read_bytes() == detections
 
 
