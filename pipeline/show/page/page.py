@@ -23,7 +23,7 @@ from .content import PageVideo, page_data
 
 # In the order in which they are joined: each may use what stands before it.
 _SCRIPTS = (
-    *("store.js", "saved_file.js", "clock.js", "player.js"),
+    *("store.js", "saved_file.js", "player.js", "ruler.js"),
     *("timeline.js", "pointer.js", "panel.js", "keys.js", "page.js"),
 )
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")

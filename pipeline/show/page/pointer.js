@@ -9,7 +9,8 @@ class Pointer {
     this.addMode = false;
     this.touches = new Map();
     this.drag = null;
-    const { lanesCanvas, rulerCanvas } = timeline;
+    const { lanesCanvas } = timeline;
+    const rulerCanvas = timeline.ruler.canvas;
     lanesCanvas.addEventListener('pointerdown', (event) => this.down(event));
     lanesCanvas.addEventListener('pointermove', (event) => this.move(event));
     lanesCanvas.addEventListener('pointerup', (event) => this.up(event));
@@ -170,7 +171,7 @@ class Pointer {
 
   rulerDown(event) {
     if (event.button !== 0) return;
-    this.timeline.rulerCanvas.setPointerCapture(event.pointerId);
+    this.timeline.ruler.canvas.setPointerCapture(event.pointerId);
     const { y } = this.rulerPlace(event);
     this.ruling = y < STRIP ? 'strip' : 'ruler';
     this.rulerMove(event);
@@ -188,7 +189,7 @@ class Pointer {
   }
 
   rulerPlace(event) {
-    const box = this.timeline.rulerCanvas.getBoundingClientRect();
+    const box = this.timeline.ruler.canvas.getBoundingClientRect();
     return { x: event.clientX - box.left, y: event.clientY - box.top };
   }
 

@@ -1,9 +1,7 @@
-/* The timeline: a strip of the whole video, a ruler, and one lane a class, drawn on two canvases.
+/* The timeline: one lane a class, on a canvas; above it the ruler.
 
    Only what is in view is drawn, so that thousands of actions scroll as ten do. */
 
-const STRIP = 18;
-const RULER = 24;
 const ROW = 22;
 const TRUTH_ROW = 12;
 const LANE_PAD = 4;
@@ -17,7 +15,7 @@ class Timeline {
     this.store = store;
     this.player = player;
     this.lanesCanvas = document.getElementById('lanes');
-    this.rulerCanvas = document.getElementById('ruler');
+    this.ruler = new Ruler(this, store);
     this.scroller = document.getElementById('lanes-scroll');
     this.space = document.getElementById('lanes-space');
     this.playhead = document.getElementById('playhead');
@@ -171,29 +169,13 @@ class Timeline {
       this.empty.hidden = this.lanes.length > 0 && this.store.shown().length > 0;
     }
     this.drawLanes();
-    this.drawRuler();
+    this.ruler.draw();
     this.drawPlayhead();
-  }
-
-  prepare(canvas, width, height) {
-    const ratio = window.devicePixelRatio || 1;
-    const [columns, rows] = [Math.round(width * ratio), Math.round(height * ratio)];
-    if (canvas.width !== columns || canvas.height !== rows) {
-      canvas.width = columns;
-      canvas.height = rows;
-      canvas.style.width = `${width}px`;
-      canvas.style.height = `${height}px`;
-    }
-    const context = canvas.getContext('2d');
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, width, height);
-    context.textBaseline = 'middle';
-    return context;
   }
 
   drawLanes() {
     const height = this.scroller.clientHeight;
-    const context = this.prepare(this.lanesCanvas, this.width, height);
+    const context = prepared(this.lanesCanvas, this.width, height);
     const offset = this.scroller.scrollTop;
     context.translate(0, -offset);
     for (const [number, lane] of this.lanes.entries()) {
@@ -250,20 +232,21 @@ class Timeline {
     const isSelected = action.key !== null && action.key === store.selected;
     const isTruth = action.origin === 'truth';
     const colour = this.colour(action.label);
+    const isOpen = !isTruth && !isKept(action) && action.key !== null;
+    context.fillStyle = isTruth ? theme.truth : colour;
+    context.globalAlpha = isTruth ? 1 : isOpen ? 0.16 + 0.74 * this.strength(action) : 0.95;
+    if (width < 5 && !isSelected) { // thousands of them in view, and no room for an outline
+      context.fillRect(left, box.top, width, box.height);
+      context.globalAlpha = 1;
+      return;
+    }
     context.beginPath();
     context.roundRect(left, box.top, width, box.height, Math.min(4, width / 2));
-    if (isTruth) {
-      context.fillStyle = theme.truth;
-      context.fill();
-    } else {
-      context.globalAlpha = isKept(action) || action.key === null ? 0.95 : 0.16 + 0.74 * this.strength(action);
-      context.fillStyle = colour;
-      context.fill();
-      context.globalAlpha = 1;
-    }
+    context.fill();
+    context.globalAlpha = 1;
     context.lineWidth = isSelected ? 2.5 : 1;
     context.strokeStyle = isSelected ? theme.ink : isTruth ? theme.quiet : colour;
-    if (!isTruth && !isKept(action) && action.key !== null) context.setLineDash([4, 3]);
+    if (isOpen) context.setLineDash([4, 3]);
     context.stroke();
     context.setLineDash([]);
     if (!isTruth) this.drawMark(context, action, left, width, box);
@@ -285,43 +268,6 @@ class Timeline {
 
   strength(action) {
     return action.score === null ? 1 : Math.min(1, Math.max(0, action.score / this.store.highest[action.label]));
-  }
-
-  drawRuler() {
-    const { theme, gutter, width } = this;
-    const { duration } = this.store.video;
-    const context = this.prepare(this.rulerCanvas, width, STRIP + RULER);
-    // 1. The strip: the whole video, and the part in view.
-    const inner = width - gutter - 8;
-    const place = (seconds) => gutter + (seconds / duration) * inner;
-    context.fillStyle = theme.sunken;
-    context.beginPath();
-    context.roundRect(gutter, 4, inner, STRIP - 6, 3);
-    context.fill();
-    for (const action of this.store.shown()) {
-      context.globalAlpha = isKept(action) ? 0.9 : 0.2 + 0.5 * this.strength(action);
-      context.fillStyle = this.colour(action.label);
-      context.fillRect(place(action.start), 6, Math.max(1, place(action.end) - place(action.start)), STRIP - 10);
-    }
-    context.globalAlpha = 1;
-    context.strokeStyle = theme.accent;
-    context.lineWidth = 2;
-    context.beginPath();
-    context.roundRect(place(this.view.from), 3, Math.max(6, place(this.view.to) - place(this.view.from)), STRIP - 4, 4);
-    context.stroke();
-    // 2. The ruler.
-    const step = tickStep(this.span, Math.max(2, inner / 90));
-    context.font = '11px system-ui, sans-serif';
-    context.fillStyle = theme.quiet;
-    context.textAlign = 'center';
-    for (let tick = Math.ceil(this.view.from / step - 1e-9) * step; tick <= this.view.to + 1e-9; tick += step) {
-      const x = this.xOf(tick);
-      context.fillRect(Math.round(x), STRIP + RULER - 6, 1, 6);
-      const text = clockText(tick, step < 1 ? (step < 0.1 ? 2 : 1) : 0);
-      const half = context.measureText(text).width / 2;
-      context.fillText(text, Math.min(Math.max(x, gutter / 4 + half), width - half - 2), STRIP + RULER - 14);
-    }
-    context.textAlign = 'left';
   }
 
   drawPlayhead() {
