@@ -14,8 +14,8 @@ from .options import LastCommand
 _FILE = click.Path(path_type=Path)
 
 # Kind -> the module and the name of its command.
-_IMPORTS = {"labels": ("exchange", "import_labels"), "features": ("exchange_features", "import_features")}
-_EXPORTS = {"detections": ("exchange", "export_detections"), "features": ("exchange_features", "export_features")}
+_IMPORTS = {"labels": ("exchange", "import_labels")}
+_EXPORTS = {"detections": ("exchange", "export_detections")}
 
 
 class KindCommand(LastCommand):
@@ -123,13 +123,13 @@ def export_detections(file: Path, out: Path, layout: str | None, threshold: floa
 import_ = KindCommand(
     "import",
     kinds=_IMPORTS,
-    help="Take in labels or features of others.\n\n\b\nExample:\n  etad import labels labels.csv -o annotations.json",
+    help="Take in labels of others.\n\n\b\nExample:\n  etad import labels labels.csv -o annotations.json",
 )
 export = KindCommand(
     "export",
     kinds=_EXPORTS,
     help=(
-        "Hand out detections or features in forms of others.\n\n\b\nExample:\n"
+        "Hand out detections in forms of others.\n\n\b\nExample:\n"
         "  etad export detections runs/demo/detect/detections.json -o detections.csv"
     ),
 )

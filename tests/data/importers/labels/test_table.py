@@ -122,7 +122,7 @@ def test_contradicting_durations_and_subsets_are_listed(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n\0\0", "no text"),
         (b"video,start,end,label\n", "nothing in it that can be used"),
         (b"video,start,start,label\na,1,2,x\n", "two columns are called 'start'"),
-        (b"video,start,end,label\n" + b'"' * 200_001, "cannot be read as a table"),
+        (b"video,start,end,label\n" + b'"' + b"x" * 200_001, "cannot be read as a table"),
     ],
 )
 def test_what_is_no_table_of_labels_gets_a_sentence(content: bytes, why: str, tmp_path: Path) -> None:
