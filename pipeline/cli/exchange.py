@@ -104,8 +104,9 @@ def import_labels(
 )
 @click.option("--layout", help="By the suffix of -o by default.")
 @click.option("--threshold", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Least score.")
-def export_detections(file: Path, out: Path, layout: str | None, threshold: float) -> int:
-    """Turn detections into a table or subtitles.
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frames per second, where times are frames.")
+def export_detections(file: Path, out: Path, layout: str | None, threshold: float, fps: float | None) -> int:
+    """Turn detections into a table, subtitles, or what BORIS and Label Studio take.
 
     \b
     Example:
@@ -113,9 +114,9 @@ def export_detections(file: Path, out: Path, layout: str | None, threshold: floa
     """
     from ...data.detections import read_detections
     from ...data.errors import counted
-    from ...data.importers.labels.export import export_all
+    from ...data.importers.detections.export import export_all
 
-    found, num_files = export_all(read_detections(file), out, layout=layout, least_score=threshold)
+    found, num_files = export_all(read_detections(file), out, layout=layout, least_score=threshold, fps=fps)
     click.echo(f"wrote {out}: {counted(found, 'detection')} in {counted(num_files, 'file')}")
     return 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ...errors import EtadError, listing, nearest
-from . import activitynet
+from . import activitynet, boris, charades, elan, epic_kitchens, hacs, label_studio, thumos14, via
 from .rows import Labels
 from .sheet import is_sheet
 from .table import LAYOUT, read_table
@@ -16,7 +16,17 @@ _HEAD_BYTES = 65536
 
 # Layouts that a file tells by what it holds, the most particular first; a table with named columns is what is left.
 # Each is a module with LAYOUT (its name), `matches(path, head)` and `read(path, fps=...)`.
-LAYOUTS: tuple[ModuleType, ...] = (activitynet,)
+LAYOUTS: tuple[ModuleType, ...] = (
+    activitynet,
+    label_studio,
+    via,
+    elan,
+    thumos14,
+    hacs,
+    charades,
+    epic_kitchens,
+    boris,
+)
 
 
 def layout_names() -> tuple[str, ...]:

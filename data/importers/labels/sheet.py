@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import EtadError, shown
+from ...errors import EtadError, listing, shown
 from ...files.json_file import read_bytes
 
 _SEPARATORS = ",;\t|"
@@ -40,6 +40,22 @@ class Sheet:
     path: Path
     columns: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, str]], ...]
+
+    def with_columns(self, *names: str) -> Sheet:
+        """Itself, if it has these columns.
+
+        Raises
+        ------
+        EtadError
+            It lacks some.
+        """
+        lacking = [name for name in names if name not in self.columns]
+        if lacking:
+            raise EtadError(
+                f"{self.path}: has no column {listing(lacking)}; it has {listing(self.columns, 20)}. "
+                "Name another layout with --layout."
+            )
+        return self
 
     def find(self, names: tuple[str, ...]) -> str | None:
         """The column of the first of these names, which are compared without case, blanks and units."""

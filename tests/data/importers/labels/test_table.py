@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from etad.data.annotations import read_annotations
 from etad.data.detections import Detections
 from etad.data.errors import EtadError
-from etad.data.importers.labels.detection_table import write_detections_csv
+from etad.data.importers.detections.detection_table import write_detections_csv
 from etad.data.importers.labels.read import read_labels
 from etad.data.importers.labels.rows import write_annotations
 from etad.pipeline.cli.main import run

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from etad.data.detections import Detections, write_detections
-from etad.data.importers.labels.export import export_all
-from etad.data.importers.labels.subtitles import write_subtitles
+from etad.data.importers.detections.export import export_all
+from etad.data.importers.detections.subtitles import write_subtitles
 from etad.pipeline.cli.main import run
 
 

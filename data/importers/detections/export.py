@@ -10,11 +10,14 @@ from pathlib import Path
 from ...cache.names import escape
 from ...detections import Detections
 from ...errors import EtadError, listing, nearest
+from ..labels.boris import write_events
+from ..labels.label_studio import write_predictions
 from .detection_table import write_detections_csv
 from .subtitles import write_subtitles
 
-# Layouts of one file for all videos, and those of one file for each, with their suffixes.
-WHOLE: dict[str, Callable[[Path, Detections], Path]] = {"csv": write_detections_csv}
+# Layouts of one file for all videos, of those the ones in frames, and layouts of one file for each, named by suffix.
+WHOLE: dict[str, Callable[[Path, Detections], Path]] = {"csv": write_detections_csv, "boris": write_events}
+IN_FRAMES: dict[str, Callable[..., Path]] = {"label-studio": write_predictions}
 EACH: dict[str, Callable[[Path, Detections, str], Path]] = {
     "srt": partial(write_subtitles, kind="srt"),
     "vtt": partial(write_subtitles, kind="vtt"),
@@ -23,11 +26,16 @@ EACH: dict[str, Callable[[Path, Detections, str], Path]] = {
 
 def layout_names() -> tuple[str, ...]:
     """Names for --layout."""
-    return (*WHOLE, *EACH)
+    return (*WHOLE, *IN_FRAMES, *EACH)
 
 
 def export_all(
-    detections: Detections, out: Path, *, layout: str | None = None, least_score: float = 0.0
+    detections: Detections,
+    out: Path,
+    *,
+    layout: str | None = None,
+    least_score: float = 0.0,
+    fps: float | None = None,
 ) -> tuple[int, int]:
     """Write detections in another layout; each file whole or not at all.
 
@@ -39,6 +47,8 @@ def export_all(
         One of `layout_names()`; none: by the suffix of `out`.
     least_score
         Detections below this are left out.
+    fps
+        Frames per second, for layouts whose times are frames.
 
     Returns
     -------
@@ -58,6 +68,11 @@ def export_all(
     kept = above(detections, least_score)
     if chosen in WHOLE:
         WHOLE[chosen](out, kept)
+        return len(kept), 1
+    if chosen in IN_FRAMES:
+        if fps is None:
+            raise EtadError(f"layout {chosen} has its times in frames; give the videos' rate with --fps.")
+        IN_FRAMES[chosen](out, kept, fps=fps)
         return len(kept), 1
     if out.suffix.lower() == f".{chosen}":
         if len(kept.video_ids) != 1:

@@ -1,0 +1,1 @@
+"""Detections handed out in the forms of others."""

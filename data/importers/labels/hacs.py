@@ -1,0 +1,40 @@
+"""HACS clips: a table of two-second clips, each of which shows an action or does not.
+
+Checked against the table that its publisher hands out (`classname,youtube_id,subset,start,end,label`, label 1 or -1).
+HACS segments are in ActivityNet's form and are read as such.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import EtadError, counted
+from .rows import Labels, RowCollector
+from .sheet import read_sheet
+from .times import to_seconds
+
+LAYOUT = "hacs"
+
+
+def matches(path: Path, head: bytes) -> bool:
+    """Whether a file looks like the table of HACS clips."""
+    return head.startswith(b"classname,youtube_id,subset,start,end,label")
+
+
+def read(path: Path, *, fps: float | None = None) -> Labels:
+    """Read the table; clips that do not show their class only name their video."""
+    collector, negatives = RowCollector(path, LAYOUT), 0
+    sheet = read_sheet(path).with_columns("classname", "youtube_id", "subset", "start", "end", "label")
+    for number, cells in sheet.rows:
+        where = f"row {number}"
+        video = collector.video(cells["youtube_id"], where, subset=cells["subset"])
+        if cells["label"] == "-1":
+            negatives += 1
+            continue
+        try:
+            collector.action(video, to_seconds(cells["start"]), to_seconds(cells["end"]), cells["classname"], where)
+        except EtadError as error:
+            collector.refuse(where, str(error))
+    if negatives:
+        collector.notes.append(f"{counted(negatives, 'clip')} do not show their class, and are no actions")
+    return collector.labels()

@@ -1,0 +1,70 @@
+"""VIA, the VGG annotator for video (version 3): temporal segments of a project.
+
+Checked against the publisher's description of its project file: `file`, `view`, `attribute` and `metadata`, where a
+segment has `z` (start and end, seconds), `xy` (empty) and `av` (attribute to option).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import EtadError, counted
+from ...files.json_file import read_json
+from .rows import Labels, RowCollector
+from .table import video_id
+
+LAYOUT = "via"
+
+
+def matches(path: Path, head: bytes) -> bool:
+    """Whether a file looks like a project of VIA 3."""
+    return (head.lstrip()[:1] == b"{" and b'"vid_list"' in head) or (b'"fid_list"' in head and b'"fname"' in head)
+
+
+def read(path: Path, *, fps: float | None = None) -> Labels:
+    """Read the temporal segments; each attribute of a segment that has an option is a label."""
+    project = read_json(path, what="labels")
+    collector = RowCollector(path, LAYOUT)
+    try:
+        names = {
+            vid: video_id(str(project["file"][str(view["fid_list"][0])]["fname"]))
+            for vid, view in project["view"].items()
+            if view["fid_list"]
+        }
+        options = {aid: attribute.get("options", {}) for aid, attribute in project["attribute"].items()}
+        entries = dict(project["metadata"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise EtadError(
+            f"{path}: this is no project of VIA 3 ({error!r} is missing or odd). Export it anew."
+        ) from error
+    for vid, name in names.items():
+        collector.video(name, f"view {vid}")
+    spatial = 0
+    for key, entry in entries.items():
+        where = f"metadata '{key}'"
+        times = entry.get("z", []) if isinstance(entry, Mapping) else []
+        if not isinstance(times, list) or len(times) != 2:
+            spatial += 1
+            continue
+        video = names.get(str(entry.get("vid")), "")
+        if not video:
+            collector.refuse(where, "belongs to no view")
+            continue
+        values = entry.get("av", {})
+        labels = [_label(options.get(aid, {}), value) for aid, value in values.items()] if values else [""]
+        for label in labels:
+            try:
+                collector.action(video, float(times[0]), float(times[1]), label, where)
+            except (TypeError, ValueError):
+                collector.refuse(where, f"goes from {times[0]!r} to {times[1]!r}, expected seconds")
+    if spatial:
+        collector.notes.append(f"{counted(spatial, 'region')} of single pictures passed over")
+    return collector.labels()
+
+
+def _label(options: Any, value: Any) -> str:
+    """What an attribute's value stands for: one of its options, or text."""
+    named = options.get(str(value)) if isinstance(options, Mapping) else None
+    return str(named if named else value)
