@@ -13,7 +13,8 @@ import numpy as np
 
 from ..digest import digest_of, values_digest
 from ..errors import DiskError, EtadError
-from ..files.hdf5 import FAULTS, member, new_hdf5, open_hdf5, raise_for_disk, require_whole
+from ..files.hdf5 import FAULTS, make_room, member, new_hdf5, open_hdf5, raise_for_disk, require_whole
+from .foreign import ForeignFileError, refuse_other_hdf5, refuse_unreadable
 from .meta import FeatureMeta, Kind
 from .names import escape, unescape
 from .probe import try_attributes, try_file, try_video
@@ -87,6 +88,7 @@ def open_file(path: Path) -> h5py.File:
     except OSError as error:
         if not path.exists():
             raise EtadError(f"{path}: there is no such feature file. Run `etad extract` first.") from error
+        refuse_unreadable(path)
         raise EtadError(
             f"{path}: cannot be read as HDF5; it is damaged or of another kind. "
             f"Run `etad verify --repair` on the cache, then extract again."
@@ -95,6 +97,8 @@ def open_file(path: Path) -> h5py.File:
         with naming_faults(path):
             form, version = file.attrs.get("format"), file.attrs.get("version")
             has_videos = isinstance(member(file, "videos"), h5py.Group)
+            if form != FORMAT:
+                refuse_other_hdf5(path, file)
     except EtadError:
         file.close()
         raise
@@ -112,7 +116,7 @@ def naming_faults(path: Path, video_id: str | None = None) -> Iterator[None]:
     """Turn whatever damaged HDF5 raises, and our own findings, into one sentence with file, video and remedy."""
     try:
         yield
-    except DiskError:
+    except (DiskError, ForeignFileError):
         raise
     except (EtadError, *FAULTS) as error:
         raise_for_disk(path, error)
@@ -168,6 +172,24 @@ def write_item(videos: h5py.Group, video_id: str, features: np.ndarray, meta: Fe
     elif centers is not None:
         group.create_dataset("centers_seconds", data=np.asarray(centers, dtype=np.float64))
     group.attrs[_COMPLETE] = 1
+
+
+def add_item(file: h5py.File, path: Path, video_id: str, features: np.ndarray, meta: FeatureMeta) -> Header:
+    """Write one video into a file that `create_file` started without knowing of it; `path` is the file's name then.
+
+    Raises
+    ------
+    EtadError
+        The timing cannot belong to the features.
+    OSError
+        The disk has no room.
+    """
+    meta.check(len(features))
+    length, channels = features.shape
+    header = Header(video_id, path, length, channels, features.dtype.name, digest([features]), meta)
+    make_room(file, _room_bytes(header))
+    write_item(file["videos"], video_id, features, meta)
+    return header
 
 
 def copy_item(path: Path, file: h5py.File, video_id: str, videos: h5py.Group) -> None:

@@ -63,6 +63,11 @@ class FeatureMeta:
     source_modified_ns: int = 0
 
     @property
+    def is_imported(self) -> bool:
+        """Whether somebody else made the features: nothing is known of how their frames were read."""
+        return "imported" in self.transform
+
+    @property
     def transform_json(self) -> str:
         return json.dumps(self.transform, sort_keys=True, ensure_ascii=False)
 

@@ -62,7 +62,7 @@ def write_part(
     """
     path = parts_folder(cache) / part_name(video_id)
     try:
-        stored = _storable(features, store_dtype)
+        stored = storable(features, store_dtype)
         meta.check(len(stored))
     except EtadError as error:
         raise EtadError(f"{cache}: video '{video_id}' cannot be stored: {error}.") from error
@@ -170,7 +170,14 @@ def any_header(cache: Path, *, besides: str | None = None) -> Header | None:
     return None
 
 
-def _storable(features: np.ndarray, store_dtype: str) -> np.ndarray:
+def storable(features: np.ndarray, store_dtype: str) -> np.ndarray:
+    """Features as a cache stores them, [T, C].
+
+    Raises
+    ------
+    EtadError
+        They are not finite, no floats, of another shape, or more than the dtype can hold.
+    """
     if store_dtype not in STORE_DTYPES:
         raise EtadError(f"dtype '{store_dtype}' is none of {', '.join(STORE_DTYPES)}")
     if not isinstance(features, np.ndarray) or not np.issubdtype(features.dtype, np.floating):

@@ -12,6 +12,7 @@ import h5py
 
 from ..errors import DiskError, EtadError, counted, listing
 from ..files.atomic import TEMPORARY_PREFIX
+from .foreign import ForeignFileError
 from .index import read_index
 from .item import Header, naming_faults, open_file, read_header, read_stored, video_group, video_ids
 from .meta import check_same_kind
@@ -31,8 +32,9 @@ class Problem:
         Whose features it hurts; None where it is the whole file.
     kind
         `damaged` (unreadable, wrong digest, shape or number, incomplete), `index` (disagrees with the groups),
-        `mixed` (another kind of features than the rest), `leftover` (of a killed writer), `unsealed` (a note: written
-        by an older version, so that attributes have no digest that they could be tested against).
+        `mixed` (another kind of features than the rest), `foreign` (no file of etad's: repair leaves it), `leftover`
+        (of a killed writer), `unsealed` (a note: written by an older version, so that attributes have no digest that
+        they could be tested against).
     detail
         What was found, as a sentence.
     moved_to
@@ -59,8 +61,8 @@ def packed_problems(cache: Path) -> tuple[list[Header], list[Problem]]:
         with naming_faults(cache):
             try_attributes(cache)
         file = open_file(cache)
-    except DiskError:
-        raise  # the file may well be sound: it is not to be moved aside
+    except (DiskError, ForeignFileError):
+        raise  # the file may well be sound, or is somebody's own: it is not to be moved aside
     except EtadError as error:
         return [], [Problem(cache, None, "damaged", str(error))]
     with file:
@@ -183,4 +185,5 @@ def _collect(
     except DiskError:
         raise
     except EtadError as error:
-        problems.append(Problem(file, video_id, "damaged", str(error)))
+        is_foreign = video_id is None and isinstance(error, ForeignFileError)
+        problems.append(Problem(file, video_id, "foreign" if is_foreign else "damaged", str(error)))

@@ -32,7 +32,7 @@ def verify(path: Path | str, repair: bool = False) -> list[Problem]:
     Raises
     ------
     EtadError
-        There is no such cache; or, in repair, another process is packing it.
+        There is no such cache, or what is there is no file of etad's; or, in repair, another process is packing it.
     """
     with naming_access(cache := Path(path)):
         return _verify(cache, repair)
@@ -54,7 +54,7 @@ def _verify(cache: Path, repair: bool) -> list[Problem]:
         in_parts += [problem for problem in mixed if problem.file != cache]
         leftovers = leftover_problems(cache)
         if repair:
-            in_parts = [_move_part(cache, problem) for problem in in_parts]
+            in_parts = [each if each.kind == "foreign" else _move_part(cache, each) for each in in_parts]
             bad_ids = {problem.video_id for problem in in_packed}
             good = [header for header in packed if header.video_id not in bad_ids]
             in_packed = _repair_packed(cache, good, in_packed)
