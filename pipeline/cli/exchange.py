@@ -14,8 +14,11 @@ from .options import LastCommand
 _FILE = click.Path(path_type=Path)
 
 # Kind -> the module and the name of its command.
-_IMPORTS = {"labels": ("exchange", "import_labels")}
-_EXPORTS = {"detections": ("exchange", "export_detections")}
+_IMPORTS = {"labels": ("exchange", "import_labels"), "features": ("exchange_features", "import_features")}
+_EXPORTS = {
+    "detections": ("exchange", "export_detections"),
+    "features": ("exchange_features", "export_features"),
+}
 
 
 class KindCommand(LastCommand):
@@ -124,13 +127,13 @@ def export_detections(file: Path, out: Path, layout: str | None, threshold: floa
 import_ = KindCommand(
     "import",
     kinds=_IMPORTS,
-    help="Take in labels of others.\n\n\b\nExample:\n  etad import labels labels.csv -o annotations.json",
+    help="Take in labels and features of others.\n\n\b\nExample:\n  etad import labels labels.csv -o annotations.json",
 )
 export = KindCommand(
     "export",
     kinds=_EXPORTS,
     help=(
-        "Hand out detections in forms of others.\n\n\b\nExample:\n"
+        "Hand out detections and features in forms of others.\n\n\b\nExample:\n"
         "  etad export detections runs/demo/detect/detections.json -o detections.csv"
     ),
 )

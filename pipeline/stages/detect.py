@@ -40,6 +40,8 @@ def check_cache(cache: FeatureCache, config: Config) -> None:
     EtadError
         Naming both values, the cache and a video.
     """
+    if cache.meta(cache.ids[0]).is_imported:
+        return  # the config says how videos are extracted, which these features were not
     for video_id in cache.ids:
         timing = cache.timing(video_id)
         clips = config.clips
@@ -249,7 +251,7 @@ def _train(
         source={
             "encoder": first.encoder,
             "weights_sha256": first.weights_sha256,
-            "clips": config.clips.model_dump(mode="json"),
+            "clips": {} if first.is_imported else config.clips.model_dump(mode="json"),
             "transform": first.transform_json,
             "weights": str(noted.get(first.weights_sha256, "")),
         },
