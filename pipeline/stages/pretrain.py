@@ -28,11 +28,12 @@ from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
 from ...extract.prefetch import in_order
 from ...extract.settings import PretrainSettings
 from ...extract.weights.load import encoder_checkpoint, load_weights
+from ...extract.weights.packaged import packaged_weights
 from ..config import Config
 from ..device import threads_for
 from ..manifest import noting
 from ..run_folder import RunFolder
-from .extract import find_sources, packaged_weights
+from .extract import find_sources
 from .inputs import read_data
 from .pretrain_clips import AnnotatedClips, ClipSource, DrawnClips
 from .result import StageResult
@@ -95,7 +96,7 @@ def pretrain(config: Config, run: RunFolder, *, device: torch.device, weights: P
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         encoder = build_encoder(config.encoder.name, clip_frames=config.clips.clip_frames)
-    start = weights or config.encoder.weights or packaged_weights(config)
+    start = weights or config.encoder.weights or packaged_weights(config.encoder.name)
     if start is not None:
         origin["weights"] = load_weights(encoder, start, name=config.encoder.name).sha256
     elif config.pretrain.source == "videos" and config.encoder.init == "weights":

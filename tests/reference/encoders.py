@@ -122,6 +122,23 @@ def r2plus1d(state: State, x: Tensor) -> Tensor:
     return x.mean((2, 3, 4))
 
 
+def transnetv2(state: State, x: Tensor) -> Tensor:
+    """Features of every frame, (N, 4608, L), of TransNet V2 for colours on 0..1; pictures of 48x27."""
+    for pair in range(3):
+        around = None
+        for block in range(2):
+            name = f"SDDCNN.{pair}.DDCNN.{block}"
+            parts = []
+            for dilation in (1, 2, 4, 8):
+                y = F.conv3d(x, state[f"{name}.Conv3D_{dilation}.layers.0.weight"], padding=(0, 1, 1))
+                kernel = state[f"{name}.Conv3D_{dilation}.layers.1.weight"]
+                parts.append(F.conv3d(y, kernel, padding=(dilation, 0, 0), dilation=(dilation, 1, 1)))
+            x = normalise(state, f"{name}.bn", torch.cat(parts, dim=1), eps=1e-3).relu()
+            around = x if around is None else around
+        x = F.avg_pool3d(x + around, (1, 2, 2))
+    return x.permute(0, 3, 4, 1, 2).flatten(1, 3)
+
+
 def efficientnet(state: State, x: Tensor) -> Tensor:
     """Features of EfficientNet-lite for frames (N, 3, H, W); padding as TensorFlow's "same"."""
     eps = 1e-3

