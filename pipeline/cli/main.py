@@ -47,6 +47,7 @@ _MOST_SHOWN = 500
 _COMMANDS = {
     "demo": "stages",
     "init": "own_data",
+    "train": "own_data",
     "check": "stages",
     "pretrain": "stages",
     "extract": "stages",

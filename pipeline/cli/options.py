@@ -91,7 +91,7 @@ _NAMES = ("config", "out", "sets", "seed", "device", "workers")
 
 
 # Commands that the processes of a job do together, and those that no such job can do; all others are the first one's.
-_TOGETHER = ("extract", "detect", "e2e")
+_TOGETHER = ("train", "extract", "detect", "e2e")
 _ALONE = ("demo", "pretrain", "profile", "reproduce")
 
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ...data.errors import EtadError
-from .options import Common, common_options
+from .options import Common, common_options, is_first_rank
+from .result import print_result
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..run_folder import RunFolder
 
 _FILE = click.Path(path_type=Path)
 # Characters of a setting's value that a table repeats.
@@ -74,6 +80,69 @@ def init(
     click.echo(f"annotations -> {run.annotations}, settings, with the reasons -> {run.settings}")
     click.echo(f"next: etad train -o {run.path}")
     return 0 if found.is_sound else 1
+
+
+@click.command()
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs in all; a trained run that is given more goes on.")
+@click.option("--weights", type=_FILE, help="Encoder weights, where no package has them.")
+@click.option("--scores", type=_FILE, help="Video-level class scores; sets detect.labels.source=scores.")
+@click.option("--plan", "only_plan", is_flag=True, help="Tell steps, time and disk, and stop there.")
+@common_options
+def train(common: Common, epochs: int | None, weights: Path | None, scores: Path | None, only_plan: bool) -> int:
+    """Extract features and train a detector with the run folder's settings; goes on where it stopped.
+
+    \b
+    Example:
+      etad train -o runs/mine
+    """
+    from ..device import choose_device
+    from ..run_folder import RunFolder
+    from ..stages.extract import describe_missing
+    from ..stages.train import make_plan
+    from ..stages.train import train as run_train
+
+    run = RunFolder(common.run_folder())
+    sets = [f"detect.training.epochs={epochs}"] if epochs else []
+    config = common.load(*sets, *(["detect.labels.source=scores"] if scores else []))
+    if config.data.annotations is None:
+        raise EtadError(
+            f"{run.path}: this run knows no videos and labels. `etad init -o {run.path} --videos DIR --labels FILE` "
+            "comes first; or name a config with -c that has data.annotations and data.videos."
+        )
+    device = choose_device(config.device)
+    prepared = make_plan(config, run, weights=weights, device=device)
+    for line in prepared.lines():
+        click.echo(line)
+    if only_plan:
+        return 0
+    extracted, detected = run_train(config, run, prepared, weights=weights, scores=scores, device=device)
+    status = print_result(
+        extracted, prepared.sources.passed_over, extracted.summary, describe_missing(prepared.sources)
+    )
+    click.echo("")
+    status = max(status, print_result(detected, detected.summary))
+    if not is_first_rank():
+        return status
+    for picture in _pictures(config, run):
+        click.echo(f"picture -> {picture}")
+    click.echo(f"detections, metrics and checkpoints -> {run.detect}")
+    click.echo(f"next: etad predict VIDEO -o {run.path} --html; more training: etad train -o {run.path} --epochs N")
+    return status
+
+
+def _pictures(config: Config, run: RunFolder) -> list[Path]:
+    from ...data.annotations import Annotations
+    from ...data.detections import read_detections
+    from ..show.plots import plot_curves, plot_qualitative, qualitative_strips
+    from ..stages.inputs import read_quietly
+
+    read = read_quietly(config)
+    tested = Annotations(read.source, {video.id: video for video in read.subset(config.data.test_subset)})
+    strips = qualitative_strips(tested, read_detections(run.files("detect").detections))
+    return [
+        plot_curves(run.files("detect").log, run.curves("detect")),
+        plot_qualitative(strips, run.qualitative("detect")),
+    ]
 
 
 def _shown(value: object) -> str:
