@@ -238,6 +238,9 @@ def _annotations(found: Survey) -> dict[str, Any]:
 
 def _of_survey(found: Survey) -> list[Doubt]:
     listed = []
+    if found.left_out:
+        what = f"{counted(len(found.left_out), 'row')} of the labels cannot be used: {listing(found.left_out)}"
+        listed.append(Doubt(True, what, "correct them; they are left out"))
     if found.unreadable:
         (name, why), *others = found.unreadable.items()
         more = f"; and {counted(len(others), 'other')}: {listing(each for each, _ in others)}" if others else ""

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from ...data.annotations import Annotations, Video, match_ids, read_annotations, subset_aliases
+from ...data.annotations import Action, Video, match_ids, subset_aliases
 from ...data.errors import EtadError, counted, listing, nearest
-from ...data.files.json_file import read_json
+from ...data.importers.labels.read import read_labels
+from ...data.importers.labels.rows import Labels
 from ...data.progress import progress_bar
 from ...data.video.reader import VideoInfo
 from ...data.video.video import VIDEO_SUFFIXES, find_videos, probe
@@ -39,8 +40,10 @@ class Survey:
         Videos that are left out of the annotations.
     unreadable
         Why a file could not be opened, by its name.
+    left_out
+        Rows of the labels that could not be used, and why.
     notes
-        What was passed over, or matched by less than the whole name.
+        How the labels were understood; what was passed over, or matched by less than the whole name.
     """
 
     folder: Path
@@ -53,6 +56,7 @@ class Survey:
     without_file: tuple[str, ...]
     without_labels: tuple[str, ...]
     unreadable: Mapping[str, str]
+    left_out: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
@@ -87,13 +91,14 @@ def survey(
     EtadError
         There is no video, no label, nothing that goes with each other, or nothing to tell who is trained on.
     """
-    read, notes = _read(source, layout=layout, columns=columns, fps=fps)
+    labels = read_labels(source, layout=layout, columns=columns, fps=fps)
+    read, notes = _videos(labels), [*labels.notes]
     found = find_videos(folder)
     notes += [found.passed_over_text()] if found.passed_over else []
-    matches, loosely = match_names(list(read.videos), found.files, where=str(folder))
+    matches, loosely = match_names(list(read), found.files, where=str(folder))
     if not matches:
         raise EtadError(
-            f"{source}: none of its {counted(len(read.videos), 'video')} ({listing(read.videos, most=3)}) has a file "
+            f"{source}: none of its {counted(len(read), 'video')} ({listing(read, most=3)}) has a file "
             f"in {folder} ({listing(found.files, most=3)}). A video is named by its file, with or without the suffix."
         )
     if loosely:
@@ -106,7 +111,7 @@ def survey(
             files[id] = probe(found.files[id])
         except EtadError as error:
             unreadable[found.files[id].name] = str(error)
-    labelled = tuple(replace(read.videos[name], id=id) for name, id in matches.items() if id in files)
+    labelled = tuple(replace(read[name], id=id) for name, id in matches.items() if id in files)
     if not any(video.actions for video in labelled):
         raise EtadError(f"{source}: no video that can be opened has a labelled action. Check the files and the labels.")
     split, subsets, is_drawn, split_notes = _subsets(labelled, seed=seed, known=known_subsets or {}, source=source)
@@ -121,9 +126,10 @@ def survey(
         files=files,
         subsets=subsets,
         split_seed=seed if is_drawn else None,
-        without_file=tuple(name for name in read.videos if name not in matches),
+        without_file=tuple(name for name in read if name not in matches),
         without_labels=tuple(sorted(set(found.files) - set(matches.values()))),
         unreadable=unreadable,
+        left_out=labels.left_out,
         notes=(*notes, *split_notes),
     )
 
@@ -166,14 +172,15 @@ def match_names(
     return {name: matches[name] for name in names if name in matches}, loosely
 
 
-def _read(
-    source: Path, *, layout: str | None, columns: Mapping[str, str] | None, fps: float | None
-) -> tuple[Annotations, list[str]]:
-    if source.suffix.lower() == ".json" and layout is None:
-        root = read_json(source, what="labels")
-        if isinstance(root, dict) and "database" in root:
-            return read_annotations(source), []
-    raise EtadError(f"{source}: expected annotations in ActivityNet's JSON form.")
+def _videos(labels: Labels) -> dict[str, Video]:
+    """Labelled videos by name; one for which no subset is stated is in none."""
+    actions: dict[str, list[Action]] = {name: [] for name in labels.videos}
+    for row in labels.rows:
+        actions[row.video].append(Action(row.start_seconds, row.end_seconds, row.label))
+    return {
+        name: Video(name, labels.subsets.get(name, ""), labels.durations.get(name), tuple(found))
+        for name, found in actions.items()
+    }
 
 
 def _subsets(

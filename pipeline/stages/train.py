@@ -121,5 +121,5 @@ def _done(run: RunFolder) -> tuple[int, int]:
     if not last.exists():
         return 0, 0
     position = load_checkpoint(last).get("position")
-    values = [position.get(name) for name in ("epoch", "step")] if isinstance(position, dict) else []
-    return (values[0], values[1]) if len(values) == 2 and all(type(value) is int for value in values) else (0, 0)
+    epoch, step = (position.get(name) if isinstance(position, dict) else None for name in ("epoch", "step"))
+    return (epoch, step) if isinstance(epoch, int) and isinstance(step, int) else (0, 0)

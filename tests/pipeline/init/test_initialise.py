@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from miniature import complaint
 
-from etad.data.annotations import read_annotations
+from etad.data.annotations import Action, read_annotations
 from etad.data.video.video import write_video
 from etad.pipeline.cli.main import run
 from etad.pipeline.config import load_config
@@ -161,3 +161,17 @@ def test_labels_name_a_file_in_several_ways(tmp_path: Path) -> None:
     assert set(loosely) == {"clips/clip 01.mp4", "CLIP02"}
     with pytest.raises(Exception, match="both mean"):
         match_names(["clip02", "CLIP02.mp4"], files, where="clips")
+
+
+def test_a_spreadsheet_will_do(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = clips / "labels.csv"
+    rows = [f"v{number}.mp4;0:00:01,5;0:00:0{3 + number % 2};{('run', 'Jump')[number % 2]}" for number in range(6)]
+    table.write_text("Clip;Start;End;Behaviour\n" + "\n".join(rows) + "\nv0.mp4;5;4;run\n")
+    assert run([*call(clips), "--labels", str(table)]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 row of the labels cannot be used: row 8" in said
+    read = read_annotations(clips / "run/annotations.json").videos
+    assert read["v0"].actions == (Action(1.5, 3.0, "run"),)
+    assert [action.label for id in ("v1", "v2") for action in read[id].actions] == ["Jump", "run"]
+    assert run([*call(clips), "--labels", str(clips / "label.csv"), "--replace"]) == 2
+    assert "there is no such file of labels. Did you mean 'labels.csv'?" in capsys.readouterr().err
