@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from ...data.timeline import Span
 from ..settings import DetectSettings
 from .nms import select_by_boundary, snippets_of, soft_nms, vote
 
-# Videos whose windows go through soft-NMS together.
-VIDEOS_AT_ONCE = 32
+# Windows, and videos, that go through soft-NMS together.
+WINDOWS_AT_ONCE, VIDEOS_AT_ONCE = 32, 32
+
+_Item = TypeVar("_Item")
 
 # Video-level scores of each class for a video id.
 VideoScores = Callable[[str], np.ndarray]
@@ -61,16 +64,21 @@ def detections(
     video_scores
         Class scores of a video; none: the class branch says.
     """
-    videos = (list(windows) for _, windows in groupby(predictions, key=lambda prediction: prediction.video_id))
+    videos = (list(own) for _, own in groupby(_survivors(predictions, settings), key=lambda window: window[0]))
     for chunk in _chunks(videos, VIDEOS_AT_ONCE):
-        windows = [window for video in chunk for window in video]
-        suppressed = iter(_suppress([_candidates(window, settings) for window in windows], settings))
-        in_seconds = [[_in_seconds(next(suppressed), window) for window in video] for video in chunk]
-        merged = [_merge(survivors) for survivors in in_seconds]
+        merged = [_merge([survivors for _, survivors in video]) for video in chunk]
         if settings.windows == "sliding":
             merged = _suppress(merged, settings, voting_iou=settings.inference.voting_iou)
         for video, survivors in zip(chunk, merged):
-            yield _labelled(video[0], survivors, settings, video_scores)
+            yield _labelled(video[0][0], survivors, settings, video_scores)
+
+
+def _survivors(predictions: Iterable[RawPrediction], settings: DetectSettings) -> Iterator[tuple[str, _Survivors]]:
+    """What is left of each window, in seconds, with its video's id; of the rest, a few windows are held at a time."""
+    for windows in _chunks(predictions, WINDOWS_AT_ONCE):
+        suppressed = _suppress([_candidates(window, settings) for window in windows], settings)
+        for window, survivors in zip(windows, suppressed):
+            yield window.video_id, _in_seconds(survivors, window)
 
 
 def proposal_scores(prediction: RawPrediction, *, with_boundaries: bool) -> np.ndarray:
@@ -122,7 +130,7 @@ def _merge(windows: Sequence[_Survivors]) -> _Survivors:
 
 
 def _labelled(
-    window: RawPrediction, survivors: _Survivors, settings: DetectSettings, video_scores: VideoScores | None
+    video_id: str, survivors: _Survivors, settings: DetectSettings, video_scores: VideoScores | None
 ) -> VideoDetections:
     # A refined proposal may have been clipped or reversed away; the release reports it all the same.
     real = (survivors.segments[:, 1] > survivors.segments[:, 0]) | settings.rules.reports_reversed
@@ -130,18 +138,17 @@ def _labelled(
     if video_scores is None:
         by_class = survivors.class_scores[real].astype(np.float64)
     else:
-        by_class = np.broadcast_to(video_scores(window.video_id), (len(segments), len(video_scores(window.video_id))))
+        of_video = video_scores(video_id)
+        by_class = np.broadcast_to(of_video, (len(segments), len(of_video)))
     top = min(settings.labels.top, by_class.shape[1])
     labels = np.argsort(-by_class, axis=1, kind="stable")[:, :top]
     labelled = (scores[:, None] * np.take_along_axis(by_class, labels, axis=1)).ravel()
     order = np.argsort(-labelled, kind="stable")
-    return VideoDetections(
-        window.video_id, np.repeat(segments, top, axis=0)[order], labels.ravel()[order], labelled[order]
-    )
+    return VideoDetections(video_id, np.repeat(segments, top, axis=0)[order], labels.ravel()[order], labelled[order])
 
 
-def _chunks(items: Iterable[list[RawPrediction]], size: int) -> Iterator[list[list[RawPrediction]]]:
-    chunk: list[list[RawPrediction]] = []
+def _chunks(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    chunk: list[_Item] = []
     for item in items:
         chunk.append(item)
         if len(chunk) == size:

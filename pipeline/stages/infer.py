@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
 import torch
 
-from ...data.annotations import Annotations
+from ...data.annotations import Annotations, match_ids, subset_aliases
 from ...data.cache.source import FeatureSource
 from ...data.detections import Detections, write_detections
-from ...data.digest import digest_of, tensor_chunks
+from ...data.digest import digest_of, tensor_chunks, values_digest
 from ...data.durations import describe_repairs
 from ...data.errors import EtadError
 from ...data.files.atomic import write_json
-from ...data.predictions import predictions_digest, read_predictions, write_predictions
+from ...data.predictions import RawPrediction, predictions_digest, read_predictions, write_predictions
 from ...data.progress import progress_bar
 from ...data.ranks import ALONE, Ranks
 from ...data.settings import Mark, marks
@@ -28,6 +29,7 @@ from ...detect.windows import Window, WindowReport, make_windows, windows_digest
 from ..config import Config
 from .evaluate import Evaluation, evaluate
 from .labels import video_scores
+from .operating import choose_thresholds, read_thresholds, write_thresholds
 from .result import StageNotes
 
 # Settings of inference that come after the raw predictions, which are good whatever these are.
@@ -140,8 +142,84 @@ def infer_and_evaluate(
     found = _detections(raw, settings, source, trained.classes)
     write_detections(notes.files.detections, found)
 
-    # 3. Evaluation.
+    # 3. Operating thresholds, chosen on the validation subset where its features are at hand.
+    _choose_thresholds(
+        config,
+        notes,
+        trained=trained,
+        settings=settings,
+        features=features,
+        annotations=annotations,
+        found=found,
+        checkpoint_classifier=checkpoint_classifier,
+        device=device,
+        title=title,
+    )
+
+    # 4. Evaluation.
     return measure(config, notes, annotations, found, tious=settings.tious)
+
+
+def _choose_thresholds(
+    config: Config,
+    notes: StageNotes,
+    *,
+    trained: Trained,
+    settings: DetectSettings,
+    features: FeatureSource,
+    annotations: Annotations,
+    found: Detections,
+    checkpoint_classifier: Path | None,
+    device: torch.device,
+    title: str,
+) -> None:
+    """Choose from which score on predictions are reported, and write it beside the detections."""
+    data, name = config.data, config.data.validation_subset
+    others = (subset_aliases(data.train_subset), subset_aliases(data.test_subset))
+    apart = [] if name is None or subset_aliases(name) in others else annotations.subset(name)
+    known_classes = set(trained.classes)
+    apart = [video for video in apart if all(action.label in known_classes for action in video.actions)]
+    matches = match_ids([video.id for video in apart], features.ids, where=str(features.path))
+    apart = [video for video in apart if video.id in matches]
+    # A file of scores need not have them; without an action among them there is nothing to choose by.
+    if settings.labels.source == "scores" or not any(video.actions for video in apart):
+        subset, tested = data.test_subset, annotations.subset(data.test_subset)
+        thresholds = choose_thresholds(tested, found, subset=subset, is_tested_on=True)
+    else:
+        assert name is not None
+        windows, _ = make_windows(apart, features, settings=settings, classes=trained.classes, training=False)
+        made_from = values_digest(
+            {
+                "model": _model_digest(trained, features, windows, settings),
+                "settings": settings.model_dump(mode="json", include={"inference", "labels"}),
+            }
+        )
+        with contextlib.suppress(EtadError):  # damaged: they are chosen again
+            known = read_thresholds(notes.files.thresholds)
+            if known is not None and known.made_from == made_from:
+                return
+        trained.detector.compute_with(precision=settings.heads_precision, kernels=settings.kernels)
+        predictions = infer(trained.detector.to(device), windows, features, settings=settings, device=device)
+        bar = progress_bar(f"{title}: thresholds", predictions, unit="window", total=len(windows))
+        source = None
+        if settings.labels.source != "branch":
+            source = video_scores(
+                settings,
+                features,
+                annotations,
+                train_subset=data.train_subset,
+                videos=[video.id for video in apart],
+                classes=trained.classes,
+                scores=None,
+                files=notes.files,
+                checkpoint_classifier=checkpoint_classifier,
+            )
+        labelled = _labelled(bar, settings, source, trained.classes)
+        thresholds = choose_thresholds(apart, labelled, subset=name, is_tested_on=False, made_from=made_from)
+    if thresholds is None:
+        notes.files.thresholds.unlink(missing_ok=True)
+    else:
+        write_thresholds(notes.files.thresholds, thresholds)
 
 
 def measure(
@@ -180,7 +258,16 @@ def require_windows(windows: Sequence[Window], report: WindowReport, subset: str
 
 
 def _detections(raw: Path, settings: DetectSettings, source: VideoScores | None, classes: Sequence[str]) -> Detections:
-    videos = list(detections(read_predictions(raw), settings=settings, video_scores=source))
+    return _labelled(read_predictions(raw), settings, source, classes)
+
+
+def _labelled(
+    predictions: Iterable[RawPrediction],
+    settings: DetectSettings,
+    source: VideoScores | None,
+    classes: Sequence[str],
+) -> Detections:
+    videos = list(detections(predictions, settings=settings, video_scores=source))
     return Detections.join(
         [(video.video_id, video.segments, video.labels, video.scores) for video in videos], labels=classes
     )
