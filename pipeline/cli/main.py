@@ -53,6 +53,7 @@ _COMMANDS = {
     "extract": "stages",
     "detect": "stages",
     "e2e": "e2e",
+    "predict": "predict",
     "evaluate": "tools",
     "plot": "tools",
     "profile": "e2e",

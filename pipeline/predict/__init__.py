@@ -1,0 +1,1 @@
+"""From a trained run to what happens in new videos, on the command line and in Python."""

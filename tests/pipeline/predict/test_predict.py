@@ -1,0 +1,178 @@
+"""`etad predict`: what a run finds in videos that nobody has annotated."""
+
+import json
+import shutil
+from pathlib import Path
+
+import miniature
+import miniature_e2e
+import numpy as np
+import pytest
+
+from etad.data.checkpoint import load_checkpoint, save_checkpoint
+from etad.data.detections import read_detections
+from etad.data.digest import file_sha256
+from etad.pipeline.cli.main import run as etad
+from etad.pipeline.predict.videos import find_inputs
+
+from .conftest import TrainedSet, write_weights
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def run(trained: TrainedSet, tmp_path: Path) -> Path:
+    """A copy of the trained run."""
+    return Path(shutil.copytree(trained.run, tmp_path / "run"))
+
+
+def check_same(found: Path, expected: Path, *ids: str) -> None:
+    """Compare detections of some videos; batches of another size differ by rounding, which may change the order."""
+    one, other = read_detections(found), read_detections(expected)
+    assert set(one.video_ids) == set(ids)
+    for id in ids:
+        rows = []
+        for each in (one, other):
+            own = each.video == each.video_ids.index(id)
+            labels = np.array([*each.labels])[each.label[own]]
+            start, end = each.start_seconds[own], each.end_seconds[own]
+            order = np.lexsort((end.round(2), start.round(2), labels))
+            rows.append((labels[order].tolist(), np.stack([start, end, each.score[own]])[:, order]))
+        assert len(rows[0][0]) and rows[0][0] == rows[1][0]
+        np.testing.assert_allclose(rows[0][1], rows[1][1], atol=1e-3)
+
+
+def test_a_video_is_detected_as_among_the_test_videos_and_not_done_twice(
+    trained: TrainedSet, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected, found = run / "detect" / "detections.json", run / "predict" / "detections.json"
+    ids = read_detections(expected).video_ids
+    files = [trained.videos / f"{id}.mp4" for id in ids]
+    assert trained.predict(run, files[0], trained.videos / f"{files[1].stem[:-1]}[{files[1].stem[-1]}].mp4") == 0
+    check_same(found, expected, *ids)
+    printed = capsys.readouterr().out
+    assert "2 videos predicted (0 of them before), 0 failed" in printed
+    assert "on the test videos, none being set apart for validation (2 of subset 'validation'" in printed
+    assert all(id in printed for id in ids)
+    assert trained.predict(run, *files) == 0
+    assert "2 videos predicted (2 of them before), 0 failed" in capsys.readouterr().out
+    check_same(found, expected, *ids)
+
+    (run / "predict" / "videos" / f"{files[0].stem}.json").write_text("{")
+    assert trained.predict(run, files[0]) == 0
+    assert "1 video predicted (0 of them before)" in capsys.readouterr().out
+    check_same(found, expected, ids[0])
+
+
+def test_a_file_that_fails_is_listed_and_the_others_go_on(
+    trained: TrainedSet, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    shutil.copy(next(iter(sorted(trained.videos.iterdir()))), folder / "good.mp4")
+    (folder / "bad.mp4").write_bytes(b"no video at all" * 99)
+    shutil.copy(folder / "good.mp4", folder / "two\nlines.mp4")
+    assert trained.predict(run, folder) == 1
+    printed = capsys.readouterr().out
+    assert "1 video predicted (0 of them before), 2 failed" in printed
+    assert "bad.mp4" in printed and "control character" in printed
+    assert read_detections(run / "predict" / "detections.json").video_ids == ("good",)
+    assert "there is no such file" in miniature.complaint(["predict", str(folder / "none.mp4"), "-o", str(run)], capsys)
+    assert trained.predict(run, folder / "bad.mp4") == 1
+    assert read_detections(run / "predict" / "detections.json").video_ids == ()
+
+
+def test_files_of_one_stem_get_ids_that_tell_them_apart(trained: TrainedSet, run: Path, tmp_path: Path) -> None:
+    for name in ("day1", "day2"):
+        (tmp_path / name).mkdir()
+        shutil.copy(sorted(trained.videos.iterdir())[0], tmp_path / name / "clip.mp4")
+    assert trained.predict(run, tmp_path / "day1", tmp_path / "day2", tmp_path / "day1" / "clip.mp4") == 0
+    found = read_detections(run / "predict" / "detections.json")
+    assert found.video_ids == ("day1/clip.mp4", "day2/clip.mp4")
+    assert sorted(path.name for path in (run / "predict" / "videos").iterdir()) == [
+        "day1%2Fclip.mp4.json",
+        "day2%2Fclip.mp4.json",
+    ]
+    other, _ = find_inputs([tmp_path / "day1", tmp_path / "day2" / "clip.mp4", *sorted(trained.videos.iterdir())[:1]])
+    assert list(other) == ["day1/clip.mp4", "day2/clip.mp4", "target_0000"]
+
+
+def test_weights_are_found_where_they_were_and_others_are_refused_with_both_digests(
+    trained: TrainedSet, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = file_sha256(trained.weights)
+    noted = json.loads((run / "weights.json").read_text())
+    assert noted == {digest: str(trained.weights)}
+    video = str(sorted(trained.videos.iterdir())[0])
+    other = write_weights(tmp_path / "other.pt", seed=2)
+    said = miniature.complaint(["predict", video, "-o", str(run), "--weights", str(other)], capsys)
+    assert digest in said and file_sha256(other) in said and str(other) in said
+
+    moved = Path(shutil.copy(trained.weights, tmp_path / "moved.pt"))
+    checkpoint = run / "detect" / "checkpoints" / "last.pt"
+    state = load_checkpoint(checkpoint)
+    assert state["source"]["weights"] == str(trained.weights)
+    state["source"]["weights"] = str(tmp_path / "gone.pt")
+    save_checkpoint(checkpoint, state)
+    (run / "weights.json").write_text(json.dumps({digest: str(tmp_path / "gone too.pt")}))
+    said = miniature.complaint(["predict", video, "-o", str(run)], capsys)
+    assert digest in said and "gone.pt" in said and "gone too.pt" in said and "--weights" in said
+    assert trained.predict(run, video, "--weights", moved) == 0
+
+
+def test_a_checkpoint_predicts_into_another_run_folder(
+    trained: TrainedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = trained.run / "detect" / "checkpoints" / "last.pt"
+    expected = trained.run / "detect" / "detections.json"
+    id = read_detections(expected).video_ids[0]
+    words = (trained.videos / f"{id}.mp4", "--checkpoint", checkpoint, "--threshold", "0.5")
+    assert trained.predict(tmp_path / "elsewhere", *words) == 0
+    check_same(tmp_path / "elsewhere" / "predict" / "detections.json", expected, id)
+    assert "threshold: 0.5, as named" in (printed := capsys.readouterr().out)
+    assert "nothing above its threshold" in printed
+    said = miniature.complaint(["predict", str(words[0]), "-o", str(tmp_path / "none")], capsys)
+    assert "has no trained detector" in said
+
+
+def test_labels_from_a_file_of_scores_leave_new_videos_without_labels_and_say_so(
+    trained: TrainedSet, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = run / "detect" / "checkpoints" / "last.pt"
+    state = load_checkpoint(checkpoint)
+    state["settings"]["labels"]["source"] = "scores"
+    save_checkpoint(checkpoint, state)
+    assert trained.predict(run, sorted(trained.videos.iterdir())[0]) == 0
+    assert "detections have no label" in capsys.readouterr().out
+    found = read_detections(run / "predict" / "detections.json")
+    assert len(found) and not found.labels
+    (run / "detect" / "classifier.pt").unlink()
+    state["settings"]["labels"]["source"] = "classifier"
+    save_checkpoint(checkpoint, state)
+    said = miniature.complaint(["predict", str(sorted(trained.videos.iterdir())[0]), "-o", str(run)], capsys)
+    assert "classifier.pt" in said
+
+
+def test_a_run_that_was_trained_end_to_end_predicts_with_its_tuned_encoder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = miniature_e2e.make(tmp_path / "set")
+    cache = tmp_path / "tuned.h5"
+    out = miniature_e2e.run(dataset, tmp_path / "run", *miniature_e2e.SHORT, features=cache).path
+    expected = out / "detections.json"
+    ids = read_detections(expected).video_ids
+    files = [str(dataset.parent / "videos" / f"{id}.mp4") for id in ids]
+    assert etad(["predict", *files, "-o", str(tmp_path / "run")]) == 0
+    check_same(tmp_path / "run" / "predict" / "detections.json", expected, *ids)
+    said = miniature.complaint(["predict", *files, "-o", str(tmp_path / "run"), "--weights", files[0]], capsys)
+    assert "its own encoder" in said
+
+    # Its detector on features of the encoder that it began with is refused, too.
+    options = miniature_e2e.options(dataset, tmp_path / "other")
+    assert etad(["extract", *options]) == 0
+    capsys.readouterr()
+    words = ["--no-train", "--checkpoint", str(out / "checkpoints" / "last.pt")]
+    said = miniature.complaint(["detect", *options, *words], capsys)
+    assert file_sha256(out / "encoder.pt") in said and "random-seed-0" in said
+    assert etad(["detect", *options, *words, "--features", str(cache)]) == 0
+    check_same(tmp_path / "other" / "detect" / "detections.json", expected, *ids)
