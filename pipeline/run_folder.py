@@ -163,6 +163,10 @@ class RunFolder:
         """Picture of a stage's detections beside the ground truth."""
         return self.plots / ("qualitative.png" if stage == "detect" else f"{stage}_qualitative.png")
 
+    def review_page(self, stage: str) -> Path:
+        """Page that plays videos beside a stage's detections, where these are corrected."""
+        return self.plots / ("review.html" if stage == "detect" else f"{stage}_review.html")
+
     def files(self, stage: str) -> StageFolder:
         """The files of `detect` or `e2e`."""
         return StageFolder(self.path / stage)

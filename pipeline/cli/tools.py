@@ -54,10 +54,12 @@ def evaluate(
 
 
 @click.command(cls=LastCommand)
-@click.argument("kind", type=click.Choice(["qualitative", "curves"]))
+@click.argument("kind", type=click.Choice(["qualitative", "curves", "page"]))
 @click.option("--results", type=_FILE, help="Detections; the run's own by default.")
 @click.option("--annotations", type=_FILE, help="Ground truth; the config's by default.")
-@click.option("--video", "videos", multiple=True, help="Video to show; repeatable. The first few by default.")
+@click.option(
+    "--video", "videos", multiple=True, help="Video to show; repeatable. By default the first few, in `page` all."
+)
 @click.option("--stage", type=click.Choice(["detect", "e2e"]), help="Whose; by default detect's, if there is one.")
 @common_options
 def plot(
@@ -68,14 +70,19 @@ def plot(
     videos: tuple[str, ...],
     stage: str | None,
 ) -> int:
-    """Draw pictures of a run: detections beside the ground truth (Fig. 3), or training curves.
+    """Draw pictures of a run: detections beside the ground truth (Fig. 3), training curves, or a page to review them.
+
+    `page` writes plots/review.html for a browser: it plays the videos beside a timeline, where detections are
+    accepted and corrected, and saves them as annotations.
 
     \b
-    Example:
+    Examples:
       etad plot qualitative -o runs/demo --video target_0041
+      etad plot page -o runs/demo
     """
     from ...data.detections import read_detections
     from ..run_folder import RunFolder
+    from ..show.page.run_page import write_run_page
     from ..show.plots import plot_curves, plot_qualitative, qualitative_strips
     from ..stages.inputs import read_data
 
@@ -92,6 +99,18 @@ def plot(
         config = common.load()
         read = read_data(config, annotations)
         found = read_detections(results or run.files(chosen).detections)
+        if kind == "page":
+            path = write_run_page(
+                run.review_page(chosen),
+                read,
+                found,
+                folder=config.data.videos,
+                cache=run.cache,
+                title=f"{run.path.resolve().name}: detections of {chosen}",
+                videos=videos,
+            )
+            click.echo(f"wrote {path}")
+            return 0
         path = plot_qualitative(qualitative_strips(read, found, videos=videos), run.qualitative(chosen))
     click.echo(f"wrote {path}")
     return 0
