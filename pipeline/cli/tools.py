@@ -76,7 +76,7 @@ def plot(
     accepted and corrected, and saves them as annotations.
 
     \b
-    Examples:
+    Example:
       etad plot qualitative -o runs/demo --video target_0041
       etad plot page -o runs/demo
     """
