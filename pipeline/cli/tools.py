@@ -106,7 +106,7 @@ def plot(
                 found,
                 folder=config.data.videos,
                 cache=run.cache,
-                title=f"{run.path.resolve().name}: detections of {chosen}",
+                title=f"{run.path.resolve().name}: {'end-to-end ' if chosen == 'e2e' else ''}detections",
                 videos=videos,
             )
             click.echo(f"wrote {path}")

@@ -111,7 +111,7 @@ def _video_entry(video: PageVideo, url: str | None, codes: Mapping[str, int]) ->
     return {
         "id": video.id,
         "url": url,
-        "file": None if video.file is None else str(video.file),
+        "file": None if video.file is None else video.file.name,  # its folder is nobody's business elsewhere
         "duration": video.duration_seconds,
         "fps": video.fps,
         "subset": video.subset or "training",

@@ -3,7 +3,7 @@
 class Page {
   constructor(data) {
     this.store = new Store(data);
-    this.draft = new Draft(this.store);
+    this.draft = new Draft(this.store, (text) => this.say(text));
     this.player = new Player(this.store, (text) => this.say(text));
     this.timeline = new Timeline(this.store, this.player);
     this.pointer = new Pointer(this.store, this.player, this.timeline, (text) => this.announce(text));
@@ -47,12 +47,26 @@ class Page {
     byId('video-choice').addEventListener('change', (event) => store.choose(Number(event.target.value)));
     byId('speed').addEventListener('change', (event) => player.setRate(Number(event.target.value)));
     byId('load').addEventListener('change', (event) => this.load(event.target));
+    this.freeKeys();
     window.addEventListener('beforeunload', (event) => {
       if (!store.unsaved) return;
       this.draft.writeNow();
       event.preventDefault();
     });
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.redraw());
+  }
+
+  /** After a click or a choice by mouse or touch, keys are the page's again: Space plays, and N is no letter to a list. */
+  freeKeys() {
+    let byPointer = false;
+    const free = (event) => {
+      const control = event.target.closest('button, select, input[type=checkbox], input[type=range]');
+      if (byPointer && control && !control.closest('dialog')) control.blur();
+    };
+    document.addEventListener('pointerdown', () => { byPointer = true; }, true);
+    document.addEventListener('keydown', () => { byPointer = false; }, true);
+    document.addEventListener('change', free);
+    document.addEventListener('click', (event) => { if (event.target.closest('button')) free(event); });
   }
 
   // ---- what is told to whom

@@ -42,6 +42,8 @@ class Panel {
   buildLabels() {
     const { store } = this;
     this.numLabels = store.labels.length;
+    byId('legend').textContent = this.numLabels > NUM_COLOURS
+      ? `Colours are assigned by class, ${NUM_COLOURS} in turn.` : 'Colours are assigned by class.';
     fillChoice(byId('label-choice'), store.labels);
     fillChoice(byId('new-label'), store.labels);
     this.rows = store.labels.map((name, label) => {

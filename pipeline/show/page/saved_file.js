@@ -124,8 +124,9 @@ function readAction(item, where, labels) {
 
 /** Unsaved changes of this very page in the browser's storage, which a private window may refuse. */
 class Draft {
-  constructor(store) {
+  constructor(store, complain) {
     this.store = store;
+    this.complain = complain;
     this.name = `etad-review:${store.data.digest}`;
     this.works = true;
   }
@@ -149,8 +150,8 @@ class Draft {
     if (!this.store.unsaved) return;
     try {
       localStorage.setItem(this.name, JSON.stringify(toFile(this.store)));
-      this.works = true;
     } catch {
+      if (this.works) this.complain('This browser keeps no unsaved changes of the page. Save before you close it.');
       this.works = false;
     }
   }

@@ -26,6 +26,7 @@ class Timeline {
     this.lanes = [];
     this.scroller.addEventListener('scroll', () => this.draw());
     new ResizeObserver(() => this.resize()).observe(this.scroller);
+    this.measure();
     this.readTheme();
   }
 
@@ -47,9 +48,11 @@ class Timeline {
 
   // ---- seconds and pixels
 
-  get width() { return this.scroller.clientWidth; }
-
-  get gutter() { return this.width < NARROW ? 8 : Math.min(150, Math.round(this.width * 0.16)); }
+  /** Measured when the size changes: asking the browser for each of thousands of actions takes longer than to draw. */
+  measure() {
+    this.width = this.scroller.clientWidth;
+    this.gutter = this.width < NARROW ? 8 : Math.min(150, Math.round(this.width * 0.16));
+  }
 
   get span() { return this.view.to - this.view.from; }
 
@@ -136,6 +139,7 @@ class Timeline {
   }
 
   resize() {
+    this.measure();
     this.laidOut = -1;
     this.draw();
   }
@@ -166,6 +170,7 @@ class Timeline {
       this.layout();
       this.space.style.height = `${this.total}px`;
       this.scroller.style.height = `${this.total}px`; // up to what the style allows
+      this.measure(); // a scroll bar may have come or gone
       this.empty.hidden = this.lanes.length > 0 && this.store.shown().length > 0;
     }
     this.drawLanes();

@@ -422,6 +422,20 @@ def test_help_lists_the_keys_and_keys_of_controls_stay_theirs(browser: Browser) 
     assert browser.actions()["d0"][3] == "open"
 
 
+def test_after_a_click_on_a_control_keys_are_the_pages_again(browser: Browser) -> None:
+    browser.wait_for_video()
+    browser.press("n")
+    browser.driver.find_element(By.ID, "delete").click()
+    assert browser.actions()["d0"][3] == "deleted" and browser.js("return etadReview.store.selected") == "d1"
+    browser.press("SPACE")
+    browser.wait("etadReview.player.isPlaying")
+    browser.press("SPACE")
+    assert browser.actions()["d1"][3] == "open"
+    # Who goes by keys keeps the focus: Enter on the button is the button's.
+    browser.driver.find_element(By.ID, "accept").send_keys(Keys.ENTER)
+    assert browser.actions()["d1"][3] == "accepted"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_is_readable_in_both_themes_and_a_phone_needs_no_sideways_scroll(browser: Browser, theme: str) -> None:
     # With reduced motion colours are there at once.
@@ -473,11 +487,12 @@ def test_two_thousand_actions_scroll_smoothly(browser: Browser, tmp_path: Path) 
     )
     browser.open(path)
     assert len(browser.shown()) == 2000
-    mean_ms: Callable[[str], float] = lambda work: browser.js(  # noqa: E731
-        f"const t = performance.now(); for (let k = 0; k < 20; k += 1) {{ {work} }} return (performance.now() - t) / 20"
+    least_ms: Callable[[str], float] = lambda work: browser.js(  # noqa: E731
+        "const times = []; for (let k = 0; k < 20; k += 1) { const t = performance.now(); "
+        f"{work} times.push(performance.now() - t); }} return Math.min(...times)"
     )
-    # A sixtieth of a second is 17 ms; other work may share this machine's cores.
-    assert mean_ms("etadReview.timeline.show(60 * k, 60 * k + 600); etadReview.timeline.drawNow();") < 40
-    assert mean_ms("etadReview.timeline.fit(); etadReview.timeline.drawNow();") < 40
-    assert mean_ms("etadReview.panel.list.scrollTop = 997 * k; etadReview.panel.drawList();") < 40
+    # A sixtieth of a second is 17 ms; the least of some, for other work may share this machine's cores.
+    assert least_ms("etadReview.timeline.show(60 * k, 60 * k + 600); etadReview.timeline.drawNow();") < 17
+    assert least_ms("etadReview.timeline.fit(); etadReview.timeline.drawNow();") < 17
+    assert least_ms("etadReview.panel.list.scrollTop = 997 * k; etadReview.panel.drawList();") < 17
     assert browser.js("return document.querySelectorAll('.list-row').length") < 30
