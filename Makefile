@@ -33,8 +33,9 @@ test: $(READY) lint ## Lint, types and every test
 test-fast: $(READY) ## The tests that take a moment
 	$(VENV)/bin/python -m pytest -q -m "not slow"
 
-faults: $(READY) ## Kills and damaged bytes, many of them; the test run tries a few
-	ETAD_FAULT_KILLS=50 ETAD_FAULT_FLIPS=20 $(VENV)/bin/python -m pytest -q -s tests/faults
+faults: $(READY) ## Kills, full disks, rights, flipped bits, spoilt videos, mutated inputs: hours of them
+	ETAD_FAULT_KILLS=200 ETAD_FAULT_TERMINATIONS=5 ETAD_FAULT_SIZES=20 ETAD_FAULT_RIGHTS=100 ETAD_FAULT_FLIPS=50 \
+	  ETAD_FAULT_VIDEOS=100 ETAD_FAULT_MUTATIONS=3000 $(VENV)/bin/python -m pytest -q tests/faults
 
 lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/ruff check .

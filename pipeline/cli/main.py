@@ -204,9 +204,9 @@ def _systems_fault(error: Exception) -> str | None:
 
 
 def _say(text: str) -> None:
-    """Print to stderr, where that is possible."""
+    """Print to stderr, where that is possible; what is quoted from files is not obeyed by the terminal."""
     with contextlib.suppress(OSError):
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
 
 
 def _is_of_output(error: Exception) -> bool:

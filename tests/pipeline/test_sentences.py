@@ -92,6 +92,12 @@ def test_what_no_config_can_mean_is_refused_at_once(data: Path, capsys: pytest.C
     assert "are no UTF-8 text" in complaint([*detect(data), "--set", "data.test_subset=\ud800"], capsys)
 
 
+def test_what_a_sentence_quotes_is_not_obeyed_by_the_terminal(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "blocked.txt").write_text("no\x1b[2Jvideo\x07\n")
+    said = complaint([*detect(data), "--set", f"data.blocked={data / 'blocked.txt'}"], capsys)
+    assert "no\\x1b[2Jvideo\\x07" in said and said.isprintable()
+
+
 def test_a_long_chain_of_configs_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(40):
         (data / f"{number}.toml").write_text(f'base = "{data / str(number + 1)}.toml"')
