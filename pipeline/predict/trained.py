@@ -154,7 +154,7 @@ class TrainedRun:
         for path in tried:
             if path.is_file() and file_sha256(path) == expected:
                 return path
-        packaged = packaged_weights(self.config)
+        packaged = packaged_weights(self.config.encoder.name)
         if packaged is not None and file_sha256(packaged) == expected:
             return packaged
         where = f" (looked for in {', '.join(map(str, tried))})" if tried else ""
