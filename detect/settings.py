@@ -110,6 +110,9 @@ class DetectSettings(Settings):
         `paper` or `release`: everything that differs between them (docs/method.md).
     in_channels
         Channels of the features; none: the cache's.
+    standardise
+        Bring each channel of the features to mean 0 and deviation 1, as measured over the training videos; for
+        features whose channels differ much in size.
     enhancement, num_stages
         Table 1.
     num_snippets, max_duration
@@ -132,7 +135,8 @@ class DetectSettings(Settings):
     """
 
     preset: Literal["paper", "release"] = "paper"
-    in_channels: int | None = Field(default=None, ge=4, multiple_of=4)
+    in_channels: int | None = Field(default=None, ge=1)
+    standardise: bool = False
     enhancement: Literal["lstm", "conv", "transformer"] = "lstm"
     num_stages: int = Field(default=3, ge=1, le=4)
     num_snippets: int = Field(default=128, ge=4)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data.cache.source import FeatureSource
 from ..data.errors import EtadError
+from ..data.progress import progress_bar
 from ..data.ranks import ALONE, Ranks
 from .loading import Batches
 from .loop import EpochTraining, build_optimizer
@@ -18,6 +19,7 @@ from .model.build import build_detector
 from .objective import Objective, mean_loss
 from .run_state import Provenance, Stream, TrainState, detector_checkpoint, restore_training_state, step_generator
 from .settings import DetectSettings
+from .standardise import channel_statistics
 from .windows import Window
 
 
@@ -65,7 +67,7 @@ class Trainer(EpochTraining):
         if not train_windows:
             raise EtadError("no training window is left: see the list of what was left out and why.")
         training = settings.training
-        self.settings, self.device = settings, device
+        self.settings, self.device, self.cache = settings, device, cache
         self.train_windows, self.val_windows = train_windows, val_windows
         self.detector = build_detector(settings, in_channels=cache.channels, num_classes=len(classes), seed=seed).to(
             device
@@ -95,6 +97,17 @@ class Trainer(EpochTraining):
             ),
             ranks=ranks,
         )
+
+    def resume(self) -> bool:
+        """Go on from the last checkpoint, if there is one; if not, measure what a fresh detector must know."""
+        if super().resume():
+            return True
+        if self.settings.standardise:
+            videos = dict.fromkeys(window.cache_id for window in self.train_windows)
+            bar = progress_bar("measure channels", videos, unit="video", shown=self.ranks.is_first)
+            mean, deviation = channel_statistics(self.cache, bar)
+            self.detector.enhance.standardise_by(torch.from_numpy(mean), torch.from_numpy(deviation))
+        return False
 
     def _modules(self) -> list[nn.Module]:
         return [self.detector]

@@ -77,10 +77,11 @@ ARROWS: dict[str, set[str]] = {
     "detect.windows": {"data", "detect.settings"},
     "detect.loading": {"data", "detect.settings", "detect.windows", "detect.resize"},
     "detect.run_state": {"data", "detect.settings", "detect/model"},
+    "detect.standardise": {"data"},
     "detect.objective": {"data", "detect.settings", "detect/loss", "detect/sampling", "detect/model", "detect.windows"},
     "detect.loop": {"data", "detect.settings", "detect.run_state"},
     "detect.train": {"data", "detect.settings", "detect.loop", "detect.run_state", "detect.objective"}
-    | {"detect.loading", "detect.windows", "detect/model"},
+    | {"detect.loading", "detect.windows", "detect.standardise", "detect/model"},
     "detect/results": {"data", "detect.settings", "detect.loading", "detect.windows", "detect/model", "detect/loss"}
     | {"detect/kernels", "detect/sampling"},
     "pipeline.settings": {"data", "extract", "detect"},

@@ -57,6 +57,7 @@ def build_detector(settings: DetectSettings, *, in_channels: int, num_classes: i
         torch.manual_seed(seed)
         return Detector(
             in_channels=in_channels,
+            standardise=settings.standardise,
             enhancement=settings.enhancement,
             num_stages=settings.num_stages,
             bins=settings.roi_bins,
@@ -98,15 +99,13 @@ def check_channels(settings: DetectSettings, found: int, where: Path | str) -> i
     Raises
     ------
     EtadError
-        The cache's channels contradict the settings, or the grouped convolutions cannot take them.
+        The cache's channels contradict the settings.
     """
     if settings.in_channels not in (None, found):
         raise EtadError(
             f"{where}: features have {found} channels, the detector expects {settings.in_channels}. "
             f"Extract them with the same encoder, or set detect.in_channels={found}."
         )
-    if found % 4:
-        raise EtadError(f"{where}: features have {found} channels; the detector takes a multiple of 4.")
     return found
 
 

@@ -66,6 +66,8 @@ class Detector(nn.Module):
     ----------
     in_channels
         Channels C of the snippet features.
+    standardise
+        Bring channels to mean 0 and deviation 1 first; see `Enhancement`.
     enhancement
         Feature enhancement variant (Table 1).
     num_stages
@@ -90,10 +92,13 @@ class Detector(nn.Module):
         num_classes: int = 0,
         precision: str = "float32",
         kernels: str = "fast",
+        standardise: bool = False,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.enhance = Enhancement(in_channels=in_channels, variant=enhancement, kernels=kernels)
+        self.enhance = Enhancement(
+            in_channels=in_channels, variant=enhancement, kernels=kernels, standardise=standardise
+        )
         self.boundary = BoundaryEvaluation()
         last = num_stages - 1
         self.stages = nn.ModuleList(

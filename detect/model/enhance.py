@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..kernels import run_in_parts
@@ -87,21 +88,35 @@ class Enhancement(nn.Module):
     Parameters
     ----------
     in_channels
-        Channels C of the snippet features; divisible by 4.
+        Channels C of the snippet features, any number: the grouped convolution sees zeros in those that lack.
     variant
         Where the context comes from (Table 1).
     kernels
         `fast`, or `reference`: plain PyTorch.
+    standardise
+        Bring each channel to mean 0 and deviation 1, by what `standardise_by` was told; it is kept with the weights.
     """
 
-    def __init__(self, *, in_channels: int, variant: Variant, kernels: str = "fast") -> None:
+    def __init__(self, *, in_channels: int, variant: Variant, kernels: str = "fast", standardise: bool = False) -> None:
         super().__init__()
         contexts = {"lstm": LstmContext, "conv": ConvContext, "transformer": TransformerContext}
         self.kernels = kernels
-        self.project = MaskedConvNorm(in_channels, WIDTH, 3)
+        self.lacking_channels = -in_channels % GROUPS
+        self.standardise = standardise
+        if standardise:
+            self.register_buffer("feature_mean", torch.zeros(in_channels))
+            self.register_buffer("feature_deviation", torch.ones(in_channels))
+        self.project = MaskedConvNorm(in_channels + self.lacking_channels, WIDTH, 3)
         self.context = contexts[variant]()
         self.direct = MaskedConvNorm(WIDTH, WIDTH, 3)
         self.fuse = MaskedConvNorm(2 * WIDTH, WIDTH, 1)
+
+    def standardise_by(self, mean: Tensor, deviation: Tensor) -> None:
+        """Set the channels' means and deviations, (C,) each."""
+        assert self.standardise
+        with torch.no_grad():
+            self.get_buffer("feature_mean").copy_(mean)
+            self.get_buffer("feature_deviation").copy_(deviation)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Enhance features.
@@ -122,10 +137,20 @@ class Enhancement(nn.Module):
         return run_in_parts(self._enhance, self, features, mask, is_recurrent=is_recurrent, kernels=self.kernels)
 
     def _enhance(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        x = self.project(features, mask)
+        x = self.project(self._prepared(features, mask), mask)
         past, future = self.context(x, mask).chunk(2, dim=1)
         # The fusing convolution is grouped, so the order of its inputs is part of the model.
         return self.fuse(torch.cat([past, self.direct(x, mask), future], dim=1), mask)
+
+    def _prepared(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Standardise, and fill up with channels of zeros to a number that the groups can share."""
+        if self.standardise:
+            x = (x - self.get_buffer("feature_mean")[:, None]) / self.get_buffer("feature_deviation")[:, None]
+            # What is no snippet stays 0, as it is where nothing is standardised.
+            x = x if mask is None else x * mask
+        if self.lacking_channels:
+            x = F.pad(x, (0, 0, 0, self.lacking_channels))  # [B, C', T]
+        return x
 
 
 def _positions(length: int, channels: int) -> Tensor:

@@ -45,6 +45,21 @@ def check_clips(config: Config) -> None:
         )
 
 
+def check_start(config: Config, start: tuple[Path, Trained] | None) -> None:
+    """Refuse a fresh detector where channels are to be standardised: nobody has measured them.
+
+    Raises
+    ------
+    EtadError
+        Naming the keys to set.
+    """
+    if start is None and config.detect.standardise:
+        raise EtadError(
+            "detect.standardise takes means and deviations that `detect` measures over cached features, and this "
+            "training starts from a fresh detector. Run `etad detect` first, or set detect.standardise=false."
+        )
+
+
 def check_files(config: Config, annotations: Annotations, files: Collection[str]) -> None:
     """Refuse a subset of which no video is there, before hours are spent on the other.
 

@@ -25,7 +25,7 @@ from ..stages.detect import train_on
 from ..stages.extract import Sources, load_encoder, note_weights
 from ..stages.inputs import validation_videos
 from ..stages.result import StageNotes, StageResult
-from .checks import check_clips, check_features_place, check_files
+from .checks import check_clips, check_features_place, check_files, check_start
 from .infer import infer_tuned
 from .memory import GIB
 from .setup import E2eSetup, find_detector
@@ -80,6 +80,7 @@ def run_e2e(
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
     check_channels(config.detect, encoder.channels, config.encoder.name)
     start = find_detector(config, run, init_detector)
+    check_start(config, start)
     inputs = {"annotations": annotations.source, "scores": scores, "detector": None if start is None else start[0]}
     digests = {"weights": weights_sha256}
     with (

@@ -1,14 +1,15 @@
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import miniature
+import numpy as np
 import pytest
 import torch
 
 from etad.data.annotations import read_annotations
-from etad.data.cache.cache import FeatureCache
+from etad.data.cache.cache import FeatureCache, write_part
 from etad.data.checkpoint import load_checkpoint, save_checkpoint
 from etad.data.errors import EtadError
 from etad.detect.model.build import load_detector
@@ -132,6 +133,77 @@ def test_a_checkpoint_of_another_config_is_refused(data: tuple[Path, Path], tmp_
     other.origin = replace(other.origin, config_digest="1")
     with pytest.raises(EtadError, match="comes from another config, other annotations or other features"):
         other.resume()
+
+
+@pytest.mark.parametrize("channels", [1, 6, 7])
+def test_features_of_any_number_of_channels_are_trained_on(tmp_path: Path, channels: int) -> None:
+    data = other_features(tmp_path, lambda features: features[:, :channels])
+    trainer(data, tmp_path / "run", settings()).run()
+    trained = load_detector(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert trained.state["in_channels"] == channels
+    output = trained.detector(torch.randn(2, channels, 16), torch.tensor([[0.1, 0.5]]))
+    assert output.averaged_iou().isfinite().all()
+
+
+def other_features(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> tuple[Path, Path]:
+    """The miniature with other features: cache and annotations."""
+    cache, annotations = miniature.make(folder)
+    with FeatureCache(cache) as before:
+        changed = {id: (change(before.read(id)), before.meta(id)) for id in before.ids}
+    cache.unlink()
+    for id, (features, meta) in changed.items():
+        write_part(cache, id, features, meta, "float32")
+    return cache, annotations
+
+
+def test_standardised_features_train_as_features_of_that_mean_and_deviation(tmp_path: Path) -> None:
+    scales, means = np.linspace(0.1, 100, 16), np.linspace(-500, 500, 16)
+    (tmp_path / "raw").mkdir()
+    data = other_features(tmp_path / "raw", lambda features: (features * scales + means).astype(np.float32))
+    run = trainer(data, tmp_path / "run", settings("detect.standardise=true"))
+    assert not run.resume()
+    losses: list[float] = []
+    run.run(lambda step, steps, loss: losses.append(loss))
+    with FeatureCache(data[0]) as cache:
+        learned = np.concatenate([cache.read(id) for id in dict.fromkeys(w.cache_id for w in run.train_windows)])
+    saved = weights(tmp_path / "run")
+    np.testing.assert_allclose(saved["enhance.feature_mean"], learned.mean(axis=0, dtype=np.float64), rtol=1e-5)
+    np.testing.assert_allclose(saved["enhance.feature_deviation"], learned.std(axis=0, dtype=np.float64), rtol=1e-4)
+
+    mean, deviation = learned.mean(axis=0, dtype=np.float64), learned.std(axis=0, dtype=np.float64)
+
+    def standard(features: np.ndarray) -> np.ndarray:
+        return ((features.astype(np.float32) - mean) / deviation).astype(np.float32)
+
+    (tmp_path / "done").mkdir()
+    done = other_features(tmp_path / "done", lambda features: standard(features * scales + means))
+    expected: list[float] = []
+    trainer(done, tmp_path / "same", settings()).run(lambda step, steps, loss: expected.append(loss))
+    assert losses[:2] == pytest.approx(expected[:2], rel=1e-2)  # rounding decides later which proposals are positive
+
+
+def test_a_standardised_run_resumes_to_the_same_weights_and_rebuilds_itself(
+    data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    often = settings("detect.training.checkpoint_seconds=1e-9", "detect.standardise=true")
+    whole = trainer(data, tmp_path / "whole", often)
+    whole.resume()
+    whole.run()
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == 3:
+            raise Killed
+
+    parts = trainer(data, tmp_path / "parts", often)
+    parts.resume()
+    with pytest.raises(Killed):
+        parts.run(stop)
+    again = trainer(data, tmp_path / "parts", often)
+    assert again.resume()
+    again.run()
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    rebuilt = load_detector(tmp_path / "parts" / "checkpoints" / "last.pt")
+    assert same(rebuilt.detector.state_dict(), again.detector.state_dict())
 
 
 def mutated(state: object, generator: random.Random) -> object:

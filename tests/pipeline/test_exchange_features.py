@@ -29,13 +29,13 @@ def options(*more: str) -> list[str]:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Features of ten recordings with eight channels, and annotations, which are all that there is."""
+    """Features of ten recordings with seven channels, and annotations, which are all that there is."""
     random = np.random.default_rng(0)
-    looks = random.normal(size=(3, 8))
+    looks = random.normal(size=(3, 7))
     (tmp_path / "npy").mkdir()
     database = {}
     for number in range(10):
-        features = random.normal(size=(30 + number, 8))
+        features = random.normal(size=(30 + number, 7))
         start = int(random.integers(2, 12))
         features[start : start + 8] += 2 * looks[number % 3]
         np.save(tmp_path / "npy" / f"r{number}.npy", features.astype(np.float16))
@@ -54,7 +54,7 @@ def test_imported_features_train_a_detector_without_a_word_of_encoder_or_clips(
 ) -> None:
     cache, annotations = data / "run" / "features.h5", ["--annotations", str(data / "annotations.json")]
     assert run(["import", "features", str(data / "npy"), "-o", str(cache), *TIMES, *annotations]) == 0
-    assert "10 videos, 8 channels, float16, encoder external" in capsys.readouterr().out
+    assert "10 videos, 7 channels, float16, encoder external" in capsys.readouterr().out
     assert run(["check", "-o", str(data / "run"), *annotations, *options()]) == 0
     assert "0 problems" in capsys.readouterr().out
     assert run(["detect", "-o", str(data / "run"), *annotations, *options()]) == 0
@@ -76,10 +76,10 @@ def test_imported_features_train_a_detector_without_a_word_of_encoder_or_clips(
 
 
 def test_a_video_that_cannot_be_imported_is_listed_and_status_1(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    np.save(data / "npy" / "r3.npy", np.full((30, 8), np.nan))
+    np.save(data / "npy" / "r3.npy", np.full((30, 7), np.nan))
     assert run(["import", "features", str(data / "npy"), "-o", str(data / "features.h5"), *TIMES]) == 1
     printed = capsys.readouterr().out
-    assert "r3.npy" in printed and "not finite numbers" in printed and "9 videos, 8 channels" in printed
+    assert "r3.npy" in printed and "not finite numbers" in printed and "9 videos, 7 channels" in printed
 
 
 def test_export_says_how_to_import_again(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,16 +97,16 @@ def test_export_says_how_to_import_again(data: Path, capsys: pytest.CaptureFixtu
 
 def foreign_hdf5(path: Path) -> None:
     with h5py.File(path, "w") as file:
-        file["r0"] = np.zeros((200, 8))
+        file["r0"] = np.zeros((200, 7))
 
 
 def array(path: Path) -> None:
     with path.open("wb") as file:
-        np.save(file, np.zeros((20, 8)))
+        np.save(file, np.zeros((20, 7)))
 
 
 def pickled(path: Path) -> None:
-    path.write_bytes(pickle.dumps({"r0": np.zeros((20, 8))}))
+    path.write_bytes(pickle.dumps({"r0": np.zeros((20, 7))}))
 
 
 @pytest.mark.parametrize("make", [foreign_hdf5, array, pickled, Path.mkdir])
@@ -126,8 +126,8 @@ def test_features_of_others_given_to_detect_or_verify_get_the_command_that_impor
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["import"], "`import` what? Kinds:"),
-        (["import", "feature", "x"], "`import` knows no 'feature'. Did you mean 'features'?"),
+        (["import"], "import: name a kind. Known: labels, features"),
+        (["import", "feature", "x"], "import: 'feature' is no kind. Did you mean 'features'?"),
         (["export", "features", "x", "-o", "y", "--layout", "hdf5"], "'hdf5' is not one of 'npy', 'tsp'"),
         (["import", "features", "x"], "Missing option '-o'"),
         (["import", "features", "x", "-o", "y", "--fps", "30"], "--stride, --clip-frames not given"),
