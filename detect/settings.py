@@ -36,6 +36,8 @@ class TrainingSettings(Settings):
         Windows a step; a last, short batch is dropped unless it is the only one.
     epochs
         A trained run that is given more goes on, to the same end as if it had been given them at first.
+    optimizer, lr, weight_decay
+        AdamW or Adam, its learning rate and its weight decay.
     decay_after
         Epochs after which the learning rate is divided by ten; counted from the very first one, whatever `epochs` is.
     clip_norm
@@ -67,6 +69,8 @@ class InferenceSettings(Settings):
     ----------
     checkpoint
         Which of the run's checkpoints infers.
+    batch
+        Windows that are inferred at once.
     score
         Product of startness, endness and IoU, or IoU alone; none: the preset's.
     sigma, max_detections
@@ -121,6 +125,8 @@ class DetectSettings(Settings):
         RoI bins R; none: the preset's (32 or 24).
     windows
         `rescale`: the whole video becomes T snippets; `sliding`: windows of T snippets, `window_stride` apart.
+    window_stride
+        Snippets from one sliding window to the next.
     min_action_share
         `rescale` alone: training videos whose every action lasts at most this share of the video are left out, since a
         snippet may be longer than they are; 0: none is.

@@ -17,6 +17,8 @@ class ClipSettings(Settings):
     ----------
     layout
         `spread`: `num_snippets` clips evenly over the whole video; `sliding`: a clip every `stride_frames` frames.
+    num_snippets, stride_frames
+        Clips of a video of `spread`; frames of the grid from one clip to the next of `sliding`.
     fps
         Frames per second of the sampling grid; none: the video's own, measured, rate.
     clip_frames, frame_step

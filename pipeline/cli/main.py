@@ -48,6 +48,7 @@ _COMMANDS = {
     "demo": "stages",
     "init": "own_data",
     "train": "own_data",
+    "config": "own_data",
     "check": "stages",
     "pretrain": "stages",
     "extract": "stages",

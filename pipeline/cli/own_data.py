@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...data.errors import EtadError
-from .options import Common, common_options, is_first_rank
+from .options import Common, LastCommand, common_options, is_first_rank
 from .result import print_result
 
 if TYPE_CHECKING:
@@ -128,6 +128,47 @@ def train(common: Common, epochs: int | None, weights: Path | None, scores: Path
     click.echo(f"detections, metrics and checkpoints -> {run.detect}")
     click.echo(f"next: etad predict VIDEO -o {run.path} --html; more training: etad train -o {run.path} --epochs N")
     return status
+
+
+@click.command(cls=LastCommand)
+@click.argument("name", required=False, metavar="[NAME|FILE|KEY]")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print the whole reference, as docs/config.md.")
+@common_options
+def config(common: Common, name: str | None, as_markdown: bool) -> int:
+    """Explain a setting or a group of them, or show what a preset, a file or a run folder (-o) comes to.
+
+    \b
+    Example:
+      etad config detect.training
+    """
+    from ..config import load_config, preset_names
+    from ..show.report import table
+    from ..show.settings_reference import markdown, rows_of, setting_rows
+
+    if as_markdown:
+        if name is not None:
+            raise EtadError("--markdown prints all settings; leave out the name.")
+        click.echo(markdown(), nl=False)
+        return 0
+    if name is not None and (name in preset_names() or name.lower().endswith(".toml") or Path(name).is_file()):
+        click.echo(load_config(name, common.own_sets()).to_toml(), nl=False)
+        return 0
+    if name is None and (common.config is not None or common.out is not None):
+        click.echo(common.load().to_toml(), nl=False)
+        return 0
+    if name is not None and name.lower() in preset_names():
+        raise EtadError(f"there is no preset, no file and no setting '{name}'. Did you mean '{name.lower()}'?")
+    rows = setting_rows() if name is None else rows_of(name)
+    if len(rows) == 1:
+        (row,) = rows
+        click.echo(
+            f"{row.key} ({row.type}; by default {row.default})\n{row.meaning}\nWhen changed: {row.when_changed}."
+        )
+        return 0
+    width = shutil.get_terminal_size((110, 24)).columns
+    cells = [(row.key, row.default if len(row.default) <= _MOST_SHOWN else "...", row.meaning) for row in rows]
+    click.echo(table(cells, heads=("setting", "default", "meaning"), width=width))
+    return 0
 
 
 def _pictures(config: Config, run: RunFolder) -> list[Path]:
