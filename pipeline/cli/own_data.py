@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace as with_changes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,7 +142,7 @@ def config(common: Common, name: str | None, as_markdown: bool) -> int:
     Example:
       etad config detect.training
     """
-    from ..config import load_config, preset_names
+    from ..config import preset_names
     from ..show.report import table
     from ..show.settings_reference import markdown, rows_of, setting_rows
 
@@ -151,7 +152,7 @@ def config(common: Common, name: str | None, as_markdown: bool) -> int:
         click.echo(markdown(), nl=False)
         return 0
     if name is not None and (name in preset_names() or name.lower().endswith(".toml") or Path(name).is_file()):
-        click.echo(load_config(name, common.own_sets()).to_toml(), nl=False)
+        click.echo(with_changes(common, config=name).load().to_toml(), nl=False)
         return 0
     if name is None and (common.config is not None or common.out is not None):
         click.echo(common.load().to_toml(), nl=False)

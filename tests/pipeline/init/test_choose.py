@@ -83,6 +83,7 @@ def test_the_best_encoder_that_is_installed_is_taken(installed: set[str], name: 
     found = {setting.key: setting.value for setting in choose_encoder(installed)}
     assert found.get("encoder.name") == name
     assert found.get("encoder.also") == also
+    assert not any(setting.key == "encoder.also" for setting in choose_encoder(installed, joins=False))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_a_split_is_seeded_and_stratified() -> None:
 def test_what_is_chosen_is_a_config() -> None:
     for durations, lengths, _ in SETS.values():
         windows = choose_windows(durations, [(length, max(durations)) for length in lengths], rate=choose_rate([25.0]))
-        chosen = [*windows.settings(), *choose_clips(windows), *choose_detector(windows)]
+        chosen = [*windows.settings(), *choose_clips("transnetv2", windows), *choose_detector(windows)]
         chosen += [choose_labels([["a"]]), *choose_training(windows.num_windows(durations[0]))]
         assert all(setting.why for setting in (windows.settings()[0], *choose_training(3)[:1]))
         load_config(None, [f"{setting.key}={_toml(setting.value)}" for setting in chosen])
