@@ -12,10 +12,13 @@ from ...data.annotations import Annotations, Video, match_ids
 from ...data.detections import Detections
 from ...data.durations import lies_outside
 from ...data.errors import EtadError, counted, listing, nearest
+from ...detect.results.interval import SHARE, Interval, bootstrap_interval
 from ...detect.results.metrics import GroundTruth, Predictions, average_recall, mean_average_precision
 
 RECALL_AT = (1, 5, 10, 50, 100)
 MOST_THRESHOLDS = 1000
+# An mAP measured on no more than so many videos is told with its interval.
+FEW_VIDEOS = 100
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Evaluation:
         AP of each class, averaged over the thresholds.
     outside
         How many actions of a video do not lie within its annotated duration, by id; they count as annotated.
+    interval
+        What the average mAP is worth, where it was measured on few videos.
     """
 
     tious: tuple[float, ...]
@@ -50,15 +55,22 @@ class Evaluation:
     unexpected: tuple[str, ...]
     per_class: dict[str, float]
     outside: dict[str, int] = field(default_factory=dict)
+    interval: Interval | None = None
 
     def as_json(self) -> dict[str, Any]:
         outside = {"actions_outside_their_video": self.outside} if self.outside else {}
+        interval = self.interval and {
+            "average_mAP": [self.interval.low, self.interval.high],
+            "share": SHARE,
+            "videos": self.interval.num_videos,
+        }
         return {
             "mAP": {f"{tiou:g}": value for tiou, value in zip(self.tious, self.mAP)},
             "average_mAP": self.average_mAP,
             "AR@AN": self.recall,
             "videos": {"asked": self.asked, "found": self.found, "missing": list(self.missing)},
             "per_class": self.per_class,
+            **({"interval": interval} if interval else {}),
             **outside,
         }
 
@@ -68,6 +80,12 @@ class Evaluation:
         values = [f"{100 * value:.1f}" for value in (*self.mAP, self.average_mAP)]
         lines = [_row("tIoU", heads), _row("mAP %", values), ""]
         lines += [_row("AN", self.recall), _row("AR %", [f"{100 * value:.1f}" for value in self.recall.values()]), ""]
+        if self.interval is not None:
+            low, high, count = self.interval
+            lines.append(
+                f"Measured on {counted(count, 'video')}: on others like them, the average mAP would lie between "
+                f"{100 * low:.1f} and {100 * high:.1f} ({100 * SHARE:.0f} % of draws of as many of these)."
+            )
         have = "has" if self.asked == 1 else "have"
         lines.append(f"{self.found} of {counted(self.asked, 'annotated video')} {have} results.")
         if self.missing:
@@ -125,6 +143,9 @@ def evaluate(
         unexpected=unexpected,
         per_class=dict(zip(names, precision.ap.mean(axis=0).tolist())),
         outside={video.id: count for video in annotated if (count := _num_outside(video))},
+        interval=bootstrap_interval(truth, predictions, num_videos=len(videos), tious=tious)
+        if len(videos) <= FEW_VIDEOS
+        else None,
     )
 
 

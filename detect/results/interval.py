@@ -1,0 +1,78 @@
+"""What a figure measured on few videos is worth: the interval in which it would lie on others of their kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .metrics import GroundTruth, Predictions, mean_average_precision
+
+SAMPLES, SHARE = 100, 0.9
+
+
+class Interval(NamedTuple):
+    """Bounds of the average mAP, as fractions, and of how many videos it was measured on."""
+
+    low: float
+    high: float
+    num_videos: int
+
+
+def bootstrap_interval(
+    ground_truth: GroundTruth,
+    predictions: Predictions,
+    *,
+    num_videos: int,
+    tious: Sequence[float],
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Interval | None:
+    """Interval of the average mAP that holds 90 % of its values on videos drawn anew from the measured ones.
+
+    Videos are drawn with replacement, as many as there are, each with its actions and detections; what comes twice
+    counts as two videos. None where there are fewer than two videos with actions.
+
+    Parameters
+    ----------
+    num_videos
+        Videos are coded 0 .. num_videos - 1.
+    samples
+        How often they are drawn.
+    """
+    if num_videos < 2 or len(np.unique(ground_truth.video)) < 2:
+        return None
+    actions = _rows_of_videos(ground_truth.video, num_videos)
+    found = _rows_of_videos(predictions.video, num_videos)
+    rng = np.random.default_rng([seed, num_videos])
+    values = []
+    for _ in range(samples):
+        drawn = rng.integers(num_videos, size=num_videos)
+        rows = np.concatenate([actions[video] for video in drawn])
+        if not len(rows):
+            continue
+        hits = np.concatenate([found[video] for video in drawn])
+        truth = GroundTruth(
+            video=np.repeat(np.arange(num_videos), [len(actions[video]) for video in drawn]),
+            label=ground_truth.label[rows],
+            start_seconds=ground_truth.start_seconds[rows],
+            end_seconds=ground_truth.end_seconds[rows],
+        )
+        guesses = Predictions(
+            video=np.repeat(np.arange(num_videos), [len(found[video]) for video in drawn]),
+            label=predictions.label[hits],
+            start_seconds=predictions.start_seconds[hits],
+            end_seconds=predictions.end_seconds[hits],
+            score=predictions.score[hits],
+        )
+        values.append(mean_average_precision(truth, guesses, tious=tious).average)
+    low, high = np.quantile(values, [(1 - SHARE) / 2, (1 + SHARE) / 2])
+    return Interval(float(low), float(high), num_videos)
+
+
+def _rows_of_videos(video: np.ndarray, num_videos: int) -> list[np.ndarray]:
+    """Row numbers of each video, in their order."""
+    order = np.argsort(video, kind="stable")
+    bounds = np.searchsorted(video[order], np.arange(num_videos + 1))
+    return [order[bounds[number] : bounds[number + 1]] for number in range(num_videos)]
