@@ -22,8 +22,8 @@ from ..data.ranks import ALONE, Ranks
 from ..data.timeline import READING_RULES, Timeline, Timing
 from ..data.video.files import FileStamp, file_stamp
 from .clips import ClipPlan, Failure, clip_batches, lost_frames_text
-from .encode import EncodedVideo, encode_batches
-from .encoders.encoder import Encoder
+from .encode import EncodedVideo
+from .joined import Encoders
 from .settings import ClipSettings, ExtractSettings
 
 log = logging.getLogger(__name__)
@@ -65,9 +65,7 @@ def run(
     sources: Mapping[str, Path],
     cache: Path,
     *,
-    encoder: Encoder,
-    encoder_name: str,
-    weights_sha256: str,
+    encoders: Encoders,
     clips: ClipSettings,
     settings: ExtractSettings,
     precision: str,
@@ -89,10 +87,8 @@ def run(
         Video files by id.
     cache
         Packed file to make or extend.
-    encoder
-        With its weights; moved to `device` here.
-    weights_sha256
-        Digest of the file they came from; a word such as `random` where there is none.
+    encoders
+        With their weights; moved to `device` here.
     shard
         (i, n): only every n-th video from the i-th on, i from 0; leaves the packing to whoever joins the shards.
     stated_seconds
@@ -112,15 +108,15 @@ def run(
     plan = ClipPlan(**clips.model_dump())
     template = FeatureMeta(
         timing=Timing.of(Timeline(1.0, 1.0, 1, plan.clip_frames, plan.frame_step, (0,))),  # each video has its own
-        encoder=encoder_name,
-        weights_sha256=weights_sha256,
-        transform=plan.describe(),
+        encoder=encoders.names,
+        weights_sha256=encoders.digests,
+        transform=encoders.transform(plan),
         source_name="",
         source_bytes=0,
         source_sha256="",
         compute_dtype=str(dtype).removeprefix("torch."),
     )
-    kind = Kind.of(template, store_dtype=settings.store_dtype, channels=encoder.channels)
+    kind = Kind.of(template, store_dtype=settings.store_dtype, channels=encoders.channels)
     # The first rank looks, before any of them adds to the cache.
     skipped, notes = ranks.broadcast(
         _look_up_all(chosen, cache, kind, plan, settings=settings, progress=progress) if ranks.is_first else None
@@ -132,16 +128,22 @@ def run(
         missing = {id: path for id, path in missing.items() if id in dealt}
     if skipped:
         log.info("%s: has %d of %d videos already (%s)", cache, len(skipped), len(chosen), listing(sorted(skipped), 3))
-    encoder = encoder.to(device).eval()
     done: list[str] = []
     failed: list[Failure] = []
     flawed: list[Failure] = []
     with progress_bar("extract", unit="video", total=len(missing), shown=progress) as bar:
         for time in range(_MOST_READINGS):
             changed: dict[str, Path] = {}
-            decoded = clip_batches(missing, plan, batch_clips=settings.batch_clips, workers=settings.workers)
-            with contextlib.closing(decoded):
-                for item in encode_batches(encoder, decoded, device=device, dtype=dtype):
+            encoded = encoders.encode(
+                missing,
+                plan,
+                batch_clips=settings.batch_clips,
+                workers=settings.workers,
+                device=device,
+                dtype=dtype,
+            )
+            with contextlib.closing(encoded):
+                for item in encoded:
                     stored = item if isinstance(item, Failure) else _store(item, cache, template, settings.store_dtype)
                     if isinstance(stored, Failure) and _has_changed(stored.path, stored.stamp):
                         log.warning("%s: %s was replaced while it was read; it is read again", item.video_id, item.path)

@@ -1,9 +1,9 @@
 """What extraction needs to know: the clips, the encoder, how to run it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..data.settings import Mark, Settings
 
@@ -45,6 +45,30 @@ class ClipSettings(Settings):
     still: bool = False
 
 
+class JoinedSettings(Settings):
+    """A further encoder, whose features are joined to the first one's.
+
+    Parameters
+    ----------
+    name
+        One of `etad.extract.encoders.encoder.ENCODERS`.
+    weights
+        File of published or pretrained weights; none: those that come inside a package.
+    resize, crop
+        As in `clips`; none: what this encoder sees as a rule. All else of the clips is as for the first encoder.
+    """
+
+    name: str
+    weights: Path | None = None
+    resize: tuple[int, int] | int | None = None
+    crop: tuple[_Side, _Side] | _Side | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_its_name(cls, entry: Any) -> Any:
+        return {"name": entry} if isinstance(entry, str) else entry
+
+
 class EncoderSettings(Settings):
     """Which encoder, and where its weights are.
 
@@ -52,6 +76,9 @@ class EncoderSettings(Settings):
     ----------
     name
         One of `etad.extract.encoders.encoder.ENCODERS`.
+    also
+        Further encoders, for `extract` alone: their features follow the first one's as channels of their own. Each
+        is a name, or a table of name, weights, resize and crop.
     weights
         File of published or pretrained weights.
     init
@@ -63,6 +90,7 @@ class EncoderSettings(Settings):
     """
 
     name: str = "tsm_r50"
+    also: tuple[JoinedSettings, ...] = ()
     weights: Annotated[Path | None, Mark.RUNTIME] = None  # what the file holds counts, by its digest
     init: Literal["weights", "random"] = "weights"
     frozen_stages: int = Field(default=2, ge=0, le=4)

@@ -225,6 +225,10 @@ def _anchor(tree: dict[str, Any], folder: Path) -> None:
         value = tree.get(section, {}).get(key) if isinstance(tree.get(section), dict) else None
         if isinstance(value, str):
             tree[section][key] = str(folder / _usable_path(value, where=f"{section}.{key}"))
+    also = tree["encoder"].get("also") if isinstance(tree.get("encoder"), dict) else None
+    for number, each in enumerate(also if isinstance(also, list) else []):
+        if isinstance(each, dict) and isinstance(each.get("weights"), str):
+            each["weights"] = str(folder / _usable_path(each["weights"], where=f"encoder.also.{number}.weights"))
 
 
 def _usable_path(text: str, *, where: str) -> Path:
@@ -327,8 +331,9 @@ def _fields_at(loc: Iterable[Any]) -> list[str]:
 
 
 def _without_none(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(value) if isinstance(value, Mapping) else value
-        for key, value in tree.items()
-        if value is not None
-    }
+    def settled(value: Any) -> Any:
+        if isinstance(value, list):
+            return [settled(each) for each in value]
+        return _without_none(value) if isinstance(value, Mapping) else value
+
+    return {key: settled(value) for key, value in tree.items() if value is not None}

@@ -119,6 +119,8 @@ class EncoderSpec:
         Which file to get and where its publisher has it, in words.
     build
         Makes its stages.
+    resize, crop
+        What it sees as a rule: size that frames are resized to, and what is cut out of them.
     """
 
     name: str
@@ -130,6 +132,8 @@ class EncoderSpec:
     std: tuple[float, float, float]
     published: str
     build: Callable[[], list[nn.Module]]
+    resize: tuple[int, int] = (171, 128)
+    crop: tuple[int, int] | int = 112
 
     def weights_wanted(self) -> str:
         """Say in one sentence that weights are missing, and which to get."""
@@ -253,6 +257,8 @@ ENCODERS: dict[str, EncoderSpec] = {
                 "etad's folder"
             ),
             build=transnetv2_stages,
+            resize=(48, 27),
+            crop=(48, 27),
         ),
     )
 }

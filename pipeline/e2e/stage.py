@@ -22,7 +22,7 @@ from ..device import threads_for
 from ..manifest import noting
 from ..run_folder import RunFolder
 from ..stages.detect import train_on
-from ..stages.extract import Sources, load_encoder, note_weights
+from ..stages.extract import Sources, load_encoder, note_weights, require_single_encoder
 from ..stages.inputs import validation_videos
 from ..stages.result import StageNotes, StageResult
 from .checks import check_clips, check_features_place, check_files, check_start
@@ -67,6 +67,7 @@ def run_e2e(
         Settings, weights, detector and videos do not go together; nothing can be sampled; too many videos fail.
     """
     ranks = current_ranks()
+    require_single_encoder(config)
     check_clips(config)
     check_files(config, annotations, sources.files)
     validation_videos(config, annotations)

@@ -23,6 +23,7 @@ from ...detect.loop import EpochTraining
 from ...detect.model.build import Trained, check_channels, load_detector
 from ...detect.train import Trainer
 from ...detect.windows import Window, make_windows, training_classes, windows_digest
+from ...extract.joined import JOINT
 from ..config import Config
 from ..manifest import noting
 from ..run_folder import RunFolder, StageFolder
@@ -58,7 +59,7 @@ def check_cache(cache: FeatureCache, config: Config) -> None:
             compared.append(("clips.stride_frames", stride, clips.stride_frames))
         if video_id == cache.ids[0]:
             meta = cache.meta(video_id)  # one for all: a cache mixes neither encoders nor transforms
-            compared.append(("encoder.name", meta.encoder, config.encoder.name))
+            compared += _encoders(meta, config)
             wanted = clips.model_dump(mode="json")
             names = [name for name in ("layout", "resize", "crop", "edge", "still") if name in meta.transform]
             compared += [(f"clips.{name}", meta.transform[name], wanted[name]) for name in names]
@@ -68,6 +69,22 @@ def check_cache(cache: FeatureCache, config: Config) -> None:
                     f"{cache.path}: video '{video_id}' was extracted with {key}={found}, the config says {expected}. "
                     f"Extract again into another run folder, or set {key}={found}."
                 )
+
+
+def _encoders(meta: FeatureMeta, config: Config) -> list[tuple[str, object, object]]:
+    """Encoders of a cache beside those of the config, and what further ones saw."""
+    first, *further = meta.encoder.split(JOINT)
+    compared: list[tuple[str, object, object]] = [("encoder.name", first, config.encoder.name)]
+    compared.append(("encoder.also", further, [each.name for each in config.encoder.also]))
+    stated = meta.transform.get("also", [])
+    for number, (settings, found) in enumerate(zip(config.encoder.also, stated, strict=False)):
+        wanted = settings.model_dump(mode="json")
+        compared += [
+            (f"encoder.also.{number}.{name}", found.get(name), wanted[name])
+            for name in ("resize", "crop")
+            if wanted[name] is not None
+        ]
+    return compared
 
 
 def detect(

@@ -16,8 +16,10 @@ from ...data.files.json_file import read_json
 from ...data.ranks import ALONE, Ranks, current_ranks
 from ...data.video.video import find_videos
 from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
+from ...extract.joined import Encoders, FurtherEncoder
 from ...extract.run import ExtractReport
 from ...extract.run import run as run_extraction
+from ...extract.settings import JoinedSettings
 from ...extract.weights.load import load_weights
 from ...extract.weights.packaged import packaged_weights
 from ..config import Config
@@ -84,7 +86,7 @@ def find_sources(config: Config, annotations: Annotations | None, videos: Path |
 def load_encoder(config: Config, run: RunFolder, weights: Path | None) -> tuple[Encoder, str, str]:
     """Build the run's encoder with its weights: named ones, else the config's, else the run's pretrained ones.
 
-    A stage that uses them notes with `note_weights` where they lie.
+    A stage that uses them notes with `note_weights` where they lie. It is for stages that know a single encoder.
 
     Returns
     -------
@@ -94,14 +96,82 @@ def load_encoder(config: Config, run: RunFolder, weights: Path | None) -> tuple[
     Raises
     ------
     EtadError
-        There are none; random weights are used only where the config asks for them.
+        There are none; random weights are used only where the config asks for them. Or several encoders are joined.
     """
+    require_single_encoder(config)
+    return _load_first(config, run, weights)
+
+
+def require_single_encoder(config: Config) -> None:
+    """Refuse joined encoders, for stages that train one.
+
+    Raises
+    ------
+    EtadError
+        The config joins several.
+    """
+    if config.encoder.also:
+        names = ", ".join(each.name for each in config.encoder.also)
+        raise EtadError(
+            f"encoder.also joins features of {names} to those of {config.encoder.name}: only `extract` computes joined "
+            "features, this stage trains a single encoder. Set encoder.also=[]."
+        )
+
+
+def load_encoders(config: Config, run: RunFolder, weights: Path | None) -> tuple[Encoders, str]:
+    """Build all encoders of a run, the first one as `load_encoder` does, and say where their weights come from.
+
+    Parameters
+    ----------
+    weights
+        Of the first encoder.
+
+    Raises
+    ------
+    EtadError
+        An encoder has no weights; or one is joined twice, which would tell nothing more.
+    """
+    first, sha256, text = _load_first(config, run, weights)
+    further: list[FurtherEncoder] = []
+    texts = [text]
+    for settings in config.encoder.also:
+        if settings.name in (config.encoder.name, *(each.name for each in further)):
+            raise EtadError(f"encoder.also: {settings.name} is joined to itself. Name each encoder once.")
+        encoder, its, text = _load_further(settings, seed=config.seed, init=config.encoder.init)
+        spec = encoder_spec(settings.name)
+        resize = spec.resize if settings.resize is None else settings.resize
+        crop = spec.crop if settings.crop is None else settings.crop
+        further.append(FurtherEncoder(settings.name, encoder, its, resize, crop))
+        texts.append(text)
+    return Encoders(config.encoder.name, first, sha256, tuple(further)), "; ".join(texts)
+
+
+def _load_further(settings: JoinedSettings, *, seed: int, init: str) -> tuple[Encoder, str, str]:
+    encoder = _random_encoder(settings.name, seed=seed, clip_frames=None)
+    if init == "random" and settings.weights is None:
+        return encoder, f"random-seed-{seed}", "random weights, as the config asks"
+    path = settings.weights or packaged_weights(settings.name)
+    if path is None:
+        published = encoder_spec(settings.name).published
+        raise EtadError(
+            f"encoder.also: {settings.name} has no weights. Name their file: "
+            f"encoder.also=[{{name='{settings.name}', weights='FILE'}}]. Get {published}."
+        )
+    report = load_weights(encoder, path, name=settings.name)
+    return encoder, report.sha256, report.text()
+
+
+def _random_encoder(name: str, *, seed: int, clip_frames: int | None) -> Encoder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = build_encoder(name, clip_frames=clip_frames)
+    return encoder.freeze(4)  # weights that need no gradient are folded with their norms once and for all
+
+
+def _load_first(config: Config, run: RunFolder, weights: Path | None) -> tuple[Encoder, str, str]:
     settings = config.encoder
     spec = encoder_spec(settings.name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        encoder = build_encoder(settings.name, clip_frames=config.clips.clip_frames)
-    encoder.freeze(4)  # weights that need no gradient are folded with their norms once and for all
+    encoder = _random_encoder(settings.name, seed=config.seed, clip_frames=config.clips.clip_frames)
     if settings.init == "random" and weights is None:
         return encoder, f"random-seed-{config.seed}", "random weights, as the config asks"
     path = weights_file(config, run, weights)
@@ -159,14 +229,14 @@ def extract(
     shard
         (i, n): only the i-th of n parts of the work, whose packing is left to `etad merge`.
     """
-    encoder, sha256, text = load_encoder(config, run, weights)
+    encoders, text = load_encoders(config, run, weights)
+    sha256 = encoders.digests
     with run.bind("extract", config):
-        note_weights(config, run, weights, sha256)  # no longer than that: shards extract side by side
+        note_weights(config, run, weights, encoders.weights_sha256)  # no longer than that: shards extract side by side
     inputs = {"annotations": config.data.annotations}
     with noting(run, "extract", config, device=device, files=inputs, digests={"weights": sha256}, shard=shard) as entry:
-        report = extract_with(
-            encoder,
-            sha256,
+        report = extract_with_all(
+            encoders,
             config=config,
             files=sources.files,
             cache=run.cache,
@@ -205,13 +275,35 @@ def extract_with(
     stated_seconds: Mapping[str, float] | None = None,
     ranks: Ranks = ALONE,
 ) -> ExtractReport:
-    """Extract what a cache does not have, as a config says."""
+    """Extract what a cache does not have with a single encoder, as a config says."""
+    return extract_with_all(
+        Encoders(config.encoder.name, encoder, weights_sha256),
+        config=config,
+        files=files,
+        cache=cache,
+        shard=shard,
+        device=device,
+        stated_seconds=stated_seconds,
+        ranks=ranks,
+    )
+
+
+def extract_with_all(
+    encoders: Encoders,
+    *,
+    config: Config,
+    files: Mapping[str, Path],
+    cache: Path,
+    shard: tuple[int, int] | None,
+    device: torch.device,
+    stated_seconds: Mapping[str, float] | None = None,
+    ranks: Ranks = ALONE,
+) -> ExtractReport:
+    """Extract what a cache does not have with all encoders of a run, as a config says."""
     return run_extraction(
         files,
         cache,
-        encoder=encoder,
-        encoder_name=config.encoder.name,
-        weights_sha256=weights_sha256,
+        encoders=encoders,
         clips=config.clips,
         settings=config.extract.model_copy(update={"workers": config.workers}),
         precision=config.encoder.precision,

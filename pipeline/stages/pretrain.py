@@ -33,7 +33,7 @@ from ..config import Config
 from ..device import threads_for
 from ..manifest import noting
 from ..run_folder import RunFolder
-from .extract import find_sources
+from .extract import find_sources, require_single_encoder
 from .inputs import read_data
 from .pretrain_clips import AnnotatedClips, ClipSource, DrawnClips
 from .result import StageResult
@@ -92,6 +92,7 @@ def pretrain(config: Config, run: RunFolder, *, device: torch.device, weights: P
     EtadError
         There are no videos or annotations, or no weights to start from.
     """
+    require_single_encoder(config)
     source, origin = _drawn(config) if config.pretrain.source == "synthetic" else _annotated(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

@@ -21,6 +21,7 @@ from etad.extract import run as run_module
 from etad.extract.clips import ClipBatch, ClipPlan, clip_batches
 from etad.extract.encode import EncodedVideo, encode_batches
 from etad.extract.encoders.encoder import Encoder, build_encoder
+from etad.extract.joined import Encoders
 from etad.extract.run import ExtractReport, run
 from etad.extract.settings import ClipSettings, ExtractSettings
 from reference.barcode import B_FRAMES, broken_midway, remux, write
@@ -38,9 +39,7 @@ def encoder() -> Encoder:
 
 def extract(sources: dict[str, Path], cache: Path, encoder: Encoder, **changes: Any) -> ExtractReport:
     options = {
-        "encoder": encoder,
-        "encoder_name": "tsm_tiny",
-        "weights_sha256": "random",
+        "encoders": Encoders("tsm_tiny", encoder, "random"),
         "clips": CLIPS,
         "settings": ExtractSettings(batch_clips=4, workers=1),
         "precision": "float32",

@@ -19,6 +19,7 @@ from etad.extract import run as run_module
 from etad.extract.clips import ClipBatch, ClipPlan, Failure, clip_batches
 from etad.extract.encode import EncodedVideo, encode_batches, encode_clips
 from etad.extract.encoders.encoder import Encoder, build_encoder
+from etad.extract.joined import Encoders
 from etad.extract.run import ExtractReport, run
 from etad.extract.settings import ClipSettings, ExtractSettings
 
@@ -42,11 +43,11 @@ def films(tmp_path: Path) -> dict[str, Path]:
     return {name: folder / f"{name}.mp4" for name in "abcd"}
 
 
-def extract(sources: dict[str, Path], cache: Path, encoder: Encoder, **changes: Any) -> ExtractReport:
+def extract(
+    sources: dict[str, Path], cache: Path, encoder: Encoder, weights: str = "random", **changes: Any
+) -> ExtractReport:
     options = {
-        "encoder": encoder,
-        "encoder_name": "tsm_tiny",
-        "weights_sha256": "random",
+        "encoders": Encoders("tsm_tiny", encoder, weights),
         "clips": CLIPS,
         "settings": ExtractSettings(batch_clips=4, workers=1, store_dtype="float32"),
         "precision": "float32",
@@ -155,7 +156,7 @@ def test_a_video_file_that_has_changed_is_extracted_anew(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"weights_sha256": "abc"}, "weights_sha256 'abc'"),
+        ({"weights": "abc"}, "weights_sha256 'abc'"),
         ({"clips": CLIPS.model_copy(update={"crop": 24})}, "transform"),
         ({"precision": "bfloat16"}, "compute_dtype 'bfloat16'"),
         ({"settings": ExtractSettings(store_dtype="float16")}, "store_dtype 'float16'"),

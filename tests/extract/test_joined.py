@@ -1,0 +1,86 @@
+"""Joined encoders: each sees its own pictures of the same snippets, and the cache knows all of them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from etad.data.cache.cache import FeatureCache
+from etad.data.cache.merge import merge
+from etad.data.errors import EtadError
+from etad.data.video.video import write_video
+from etad.extract.encoders.encoder import Encoder
+from etad.extract.encoders.transnetv2 import transnetv2_stages
+from etad.extract.joined import Encoders, FurtherEncoder
+from etad.extract.run import ExtractReport, run
+from etad.extract.settings import ClipSettings, ExtractSettings
+
+CLIPS = ClipSettings(num_snippets=5, clip_frames=4, resize=(40, 32), crop=32)
+WIDE = {"resize": (48, 27), "crop": (48, 27)}
+
+
+def encoder(seed: int) -> Encoder:
+    torch.manual_seed(seed)
+    stages = transnetv2_stages(channels=2)
+    return Encoder(stages, channels=576, mean=(0, 0, 0), std=(255, 255, 255)).freeze(4)
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> dict[str, Path]:
+    (tmp_path / "films").mkdir()
+    generator = np.random.default_rng(0)
+    files = {name: tmp_path / "films" / f"{name}.mp4" for name in "ab"}
+    for path in files.values():
+        write_video(path, generator.integers(0, 256, (24, 48, 64, 3), dtype=np.uint8), fps=10)
+    return files
+
+
+def extract(films: dict[str, Path], cache: Path, encoders: Encoders, clips: ClipSettings = CLIPS) -> ExtractReport:
+    settings = ExtractSettings(batch_clips=3, workers=1, store_dtype="float32")
+    how: dict[str, Any] = {"precision": "float32", "device": torch.device("cpu"), "progress": False}
+    return run(films, cache, encoders=encoders, clips=clips, settings=settings, **how)
+
+
+def test_joined_features_are_those_of_each_encoder_side_by_side(films: dict[str, Path], tmp_path: Path) -> None:
+    first, second = encoder(0), encoder(1)
+    joined = Encoders("one", first, "aa", [FurtherEncoder("two", second, "bb", **WIDE)])
+    report = extract(films, tmp_path / "joined.h5", joined)
+    assert report.done == ("a", "b") and not report.failed
+    extract(films, tmp_path / "one.h5", Encoders("one", first, "aa"))
+    extract(films, tmp_path / "two.h5", Encoders("two", second, "bb"), CLIPS.model_copy(update=WIDE))
+    caches = [FeatureCache(tmp_path / f"{name}.h5") for name in ("joined", "one", "two")]
+    for video_id in films:
+        found, one, two = (cache.read(video_id) for cache in caches)
+        assert found.shape == (5, 2 * 576) and not np.array_equal(one, two)
+        assert np.array_equal(found, np.concatenate([one, two], axis=1))
+        meta = caches[0].meta(video_id)
+        assert (meta.encoder, meta.weights_sha256) == ("one+two", "aa+bb")
+        also = {"name": "two", "weights_sha256": "bb", "resize": [48, 27], "crop": [48, 27]}
+        assert meta.transform["also"] == [also] and meta.transform["crop"] == 32
+
+
+def test_a_video_that_fails_does_so_once_and_the_others_go_on(films: dict[str, Path], tmp_path: Path) -> None:
+    films["a"].write_bytes(b"no video")
+    joined = Encoders("one", encoder(0), "aa", [FurtherEncoder("two", encoder(1), "bb", **WIDE)])
+    report = extract(films, tmp_path / "joined.h5", joined)
+    assert report.done == ("b",) and [failure.video_id for failure in report.failed] == ["a"]
+
+
+def test_a_cache_knows_every_encoder_that_made_it(films: dict[str, Path], tmp_path: Path) -> None:
+    first, second = encoder(0), encoder(1)
+    alone, cache = {"a": films["a"]}, tmp_path / "joined.h5"
+    extract(alone, cache, Encoders("one", first, "aa", [FurtherEncoder("two", second, "bb", **WIDE)]))
+    for further, said in (
+        ([], r"has encoder 'one', but video 'a' has 'one\+two'"),
+        ([FurtherEncoder("two", second, "cc", **WIDE)], r"weights_sha256 'aa\+cc'"),
+        ([FurtherEncoder("two", second, "bb", resize=(48, 27), crop=16)], "has transform"),
+    ):
+        other = Encoders("one", first, "aa", further)
+        with pytest.raises(EtadError, match=said):
+            extract(films, cache, other)
+        extract({"b": films["b"]}, tmp_path / "other.h5", other)
+        with pytest.raises(EtadError, match="a cache holds features of one kind"):
+            merge(tmp_path / "both.h5", [cache, tmp_path / "other.h5"])
+        (tmp_path / "other.h5").unlink()
