@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ import click
 from .options import Common, LastCommand, common_options
 
 if TYPE_CHECKING:
+    from ...data.annotations import Annotations
     from ..predict.stage import Prediction
+    from ..predict.trained import TrainedRun
 
 _FILE = click.Path(path_type=Path)
 # Lines of a video in the table on the terminal; the files have all of them.
@@ -22,6 +25,8 @@ _MOST_SHOWN = 20
 @click.option("--checkpoint", type=_FILE, help="Detector to use; the run's own by default.")
 @click.option("--weights", type=_FILE, help="Encoder weights, where they have been moved since training.")
 @click.option("--threshold", type=click.FloatRange(min=0), help="Least score; the run's own, by class, by default.")
+@click.option("--html", is_flag=True, help="Write a page that plays the videos beside what was found.")
+@click.option("--ground-truth", type=_FILE, help="Annotations in ActivityNet's JSON form, to show on the page.")
 @common_options
 def predict(
     common: Common,
@@ -29,32 +34,41 @@ def predict(
     checkpoint: Path | None,
     weights: Path | None,
     threshold: float | None,
+    html: bool,
+    ground_truth: Path | None,
 ) -> int:
     """Detect actions in new videos: files, folders or patterns; no annotations needed. Safe to repeat.
 
-    Writes below RUN/predict: detections.json has every detection with its score, in ActivityNet's form; all else has
-    those above the thresholds that the run chose on held-out videos.
+    Writes below RUN/predict: detections.json has every detection with its score, in ActivityNet's form; the table,
+    detections.csv and the subtitles have those above the thresholds that the run chose on held-out videos.
 
     \b
     Example:
-      etad predict new.mp4 -o runs/mine
+      etad predict new.mp4 -o runs/mine --html
     """
+    from ...data.annotations import read_annotations
     from ..device import choose_device
     from ..predict.stage import predict as run_predict
-    from ..predict.trained import load_run
+    from ..predict.trained import load_run, run_of
     from ..predict.videos import find_inputs
     from ..run_folder import RunFolder
     from .result import print_result
 
+    if ground_truth is not None and not html:
+        raise click.UsageError("--ground-truth FILE is shown on the page: it goes with --html.")
     run = RunFolder(common.run_folder())
-    known = common.load(default=str(run.config) if run.config.exists() else None)
-    loaded = load_run(run.path, checkpoint, known if run.config.exists() or common.config else None)
+    # A checkpoint from elsewhere is used as its own run says.
+    origin = run_of(checkpoint) if checkpoint is not None else run
+    loaded = load_run(run.path, checkpoint, replace(common, out=origin.path).load())
+    annotated = read_annotations(ground_truth) if ground_truth is not None else None
     files, passed_over = find_inputs(videos)
     prediction = run_predict(
         loaded, run, files, device=choose_device(loaded.config.device), weights=weights, threshold=threshold
     )
-    shown = what_happens_when(prediction)
-    return print_result(prediction.result, passed_over, shown, prediction.result.summary)
+    closing = [passed_over, what_happens_when(prediction), prediction.result.summary]
+    if html:
+        closing.append(f"page -> {review_page(prediction, loaded, annotated, threshold=threshold)}")
+    return print_result(prediction.result, *closing)
 
 
 def what_happens_when(prediction: Prediction) -> str:
@@ -76,3 +90,41 @@ def what_happens_when(prediction: Prediction) -> str:
         elif len(own) > _MOST_SHOWN:
             rows.append((id, None, None, f"{len(own) - _MOST_SHOWN} more", None))
     return table(rows, heads=("video", "start", "end", "label", "score"))
+
+
+def review_page(
+    prediction: Prediction, loaded: TrainedRun, annotated: Annotations | None, *, threshold: float | None
+) -> Path:
+    """Write the page of what was found in each video, with what is annotated where that is known."""
+    from ...data.annotations import match_ids
+    from ..show.page.content import PageAction, PageVideo
+    from ..show.page.page import write_page
+
+    found, videos = prediction.found, []
+    truth = {}
+    if annotated is not None:
+        matches = match_ids(found.video_ids, annotated.videos, where=str(annotated.source))
+        truth = {id: annotated.videos[known].actions for id, known in matches.items()}
+    for number, id in enumerate(found.video_ids):
+        rows = (found.video == number).nonzero()[0].tolist()
+        detected = [
+            PageAction(
+                float(found.start_seconds[row]),
+                float(found.end_seconds[row]),
+                found.labels[found.label[row]] if found.label[row] >= 0 else "proposal",
+                float(found.score[row]),
+            )
+            for row in rows
+        ]
+        known = truth.get(id)
+        shown = None if known is None else [PageAction(a.start_seconds, a.end_seconds, a.label, None) for a in known]
+        file = prediction.files[id]
+        videos.append(PageVideo(id, file, prediction.durations[id], prediction.fps[id], detected, shown))
+    labels = loaded.trained.classes if loaded.has_labels else ("proposal",)
+    limits = loaded.thresholds
+    least = {label: threshold if threshold is not None else limits.of(label) if limits else 0.0 for label in labels}
+    result = prediction.result
+    notes = [f"detector: {loaded.checkpoint}", *result.notes]
+    notes += [f"{failure.path.name}: {failure.reason}" for failure in (*result.failed, *result.flawed)]
+    name = result.path.parent.name or str(result.path.parent)
+    return write_page(result.path / "index.html", videos, labels=labels, thresholds=least, title=name, notes=notes)

@@ -18,6 +18,8 @@ from ...data.digest import values_digest
 from ...data.errors import DiskError, EtadError, counted
 from ...data.files.atomic import remove_leftovers, write_json
 from ...data.files.json_file import read_json
+from ...data.importers.detections.detection_table import write_detections_csv
+from ...data.importers.detections.subtitles import write_subtitles
 from ...detect.results.postprocess import VideoDetections
 from ...extract.clips import Failure
 from ..device import threads_for
@@ -115,6 +117,11 @@ def predict(
         limits = loaded.thresholds if threshold is None else threshold
         reported = above_thresholds(found, 0.0 if limits is None else limits)
         write_detections(folder / "detections.json", found)
+        write_detections_csv(folder / "detections.csv", reported)
+        for id in done:
+            for subtitle_kind in ("srt", "vtt"):
+                subtitles = folder / "subtitles" / f"{file_stem(id)}.{subtitle_kind}"
+                write_subtitles(subtitles, reported, id, kind=subtitle_kind)
     notes = [*report.notes, *_threshold_notes(loaded, threshold)]
     made = f"{counted(len(done), 'video')} predicted ({skipped} of them before), {len(failed)} failed"
     result = StageResult(

@@ -24,7 +24,7 @@ from ...detect.settings import DetectSettings, LabelSettings
 from ...detect.windows import make_windows
 from ...extract.encoders.encoder import ENCODERS, Encoder, build_encoder
 from ...extract.settings import ClipSettings
-from ..config import Config, load_config
+from ..config import Config, settle
 from ..run_folder import RunFolder, StageFolder
 from ..stages.extract import load_encoder, noted_weights, packaged_weights
 from ..stages.operating import OperatingThresholds, read_thresholds
@@ -202,10 +202,10 @@ def load_run(folder: Path, checkpoint: Path | None = None, config: Config | None
     if checkpoint is None:
         checkpoint = _checkpoint_of(RunFolder(folder), config)
     else:
-        own = RunFolder(checkpoint.parent.parent.parent)
-        folder = own.path if own.config.exists() else folder
+        own = run_of(checkpoint)
+        folder = own.path if own.known_config() is not None else folder
     run = RunFolder(folder)
-    config = config or load_config(str(run.config) if run.config.exists() else None)
+    config = config or config_of(run)
     trained = load_detector(checkpoint)
     name = str(trained.source.get("encoder"))
     encoder = config.encoder if config.encoder.name == name else config.encoder.model_copy(update={"name": name})
@@ -216,9 +216,20 @@ def load_run(folder: Path, checkpoint: Path | None = None, config: Config | None
     return TrainedRun(config, run, checkpoint, trained, thresholds)
 
 
+def config_of(run: RunFolder) -> Config:
+    """What a run was done with; the defaults where it does not say."""
+    known = run.known_config()
+    return Config() if known is None else settle(known, where=str(run.path))
+
+
+def run_of(checkpoint: Path) -> RunFolder:
+    """The run folder that a checkpoint lies in."""
+    return RunFolder(checkpoint.parent.parent.parent)
+
+
 def _checkpoint_of(run: RunFolder, config: Config | None) -> Path:
     """The run's own detector: the one that was trained end to end, else the one on cached features."""
-    known = config or (load_config(str(run.config)) if run.config.exists() else Config())
+    known = config or config_of(run)
     names = dict.fromkeys((known.detect.inference.checkpoint, "last"))
     for stage in ("e2e", "detect"):
         for name in names:

@@ -1,5 +1,6 @@
 """`etad predict`: what a run finds in videos that nobody has annotated."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import miniature_e2e
 import numpy as np
 import pytest
 
+from etad.data.annotations import read_annotations
 from etad.data.checkpoint import load_checkpoint, save_checkpoint
 from etad.data.detections import read_detections
 from etad.data.digest import file_sha256
@@ -54,6 +56,18 @@ def test_a_video_is_detected_as_among_the_test_videos_and_not_done_twice(
     assert "2 videos predicted (0 of them before), 0 failed" in printed
     assert "on the test videos, none being set apart for validation (2 of subset 'validation'" in printed
     assert all(id in printed for id in ids)
+    with (run / "predict" / "detections.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    reported = sorted({row["video"] for row in rows})
+    assert list(rows[0]) == ["video", "start", "end", "label", "score"] and set(reported) <= set(ids)
+    assert f"{len(rows)} detections -> " in printed and len(rows) < len(read_detections(found))
+    subtitles = run / "predict" / "subtitles"
+    assert sorted(path.name for path in subtitles.iterdir()) == [
+        f"{id}.{kind}" for id in ids for kind in ("srt", "vtt")
+    ]
+    for id in ids:
+        own = sum(row["video"] == id for row in rows)
+        assert (subtitles / f"{id}.srt").read_text().count(" --> ") == own
     assert trained.predict(run, *files) == 0
     assert "2 videos predicted (2 of them before), 0 failed" in capsys.readouterr().out
     check_same(found, expected, *ids)
@@ -176,3 +190,17 @@ def test_a_run_that_was_trained_end_to_end_predicts_with_its_tuned_encoder(
     assert file_sha256(out / "encoder.pt") in said and "random-seed-0" in said
     assert etad(["detect", *options, *words, "--features", str(cache)]) == 0
     check_same(tmp_path / "other" / "detect" / "detections.json", expected, *ids)
+
+
+def test_the_page_has_every_detection_the_ground_truth_and_the_thresholds(
+    trained: TrainedSet, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = sorted(trained.videos.iterdir())[0]
+    assert trained.predict(run, video, "--html", "--ground-truth", trained.annotations) == 0
+    page = run / "predict" / "index.html"
+    assert f"page -> {page}" in capsys.readouterr().out
+    text = page.read_text()
+    annotated = read_annotations(trained.annotations).videos[video.stem]
+    assert video.name in text and all(action.label in text for action in annotated.actions)
+    assert trained.predict(run, video, "--ground-truth", trained.annotations) == 2
+    assert "goes with --html" in capsys.readouterr().err
