@@ -1,5 +1,6 @@
 """What is installed is the whole package, and nothing but the package."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,21 @@ def test_the_installed_command_finds_its_presets_and_lists_of_weights(wheel: Pat
     assert int(manifests) == len(list((ROOT / "extract" / "weights" / "manifests").glob("*.json"))) > 0
     (entry_points,) = tmp_path.glob("etad-*.dist-info/entry_points.txt")
     assert "etad = etad.__main__:main" in entry_points.read_text(encoding="utf-8")
+
+
+def test_the_installed_package_offers_the_python_api(wheel: Path, tmp_path: Path) -> None:
+    ZipFile(wheel).extractall(tmp_path)
+    action = {"segment": [1.0, 3.0], "label": "run"}
+    database = {"a": {"subset": "test", "duration": 9.0, "annotations": [action]}}
+    (tmp_path / "annotations.json").write_text(json.dumps({"database": database}), encoding="utf-8")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import etad; loaded = 'torch' in sys.modules; "
+        "found = {'a': [etad.Detection(1.0, 3.0, 'run', 0.5)]}; "
+        "print(loaded, etad.load.__module__, etad.evaluate('annotations.json', found).average_mAP)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True)
+    assert run.stdout.split() == ["False", "etad.pipeline.predict.api", "1.0"], run.stderr
+    assert (tmp_path / "etad" / "py.typed").exists()
 
 
 @pytest.mark.parametrize(
