@@ -13,6 +13,7 @@ from ...data.cache.source import Snippets
 from ...data.errors import EtadError
 from ...data.progress import progress_bar
 from ...data.timeline import Timeline, Timing
+from ...data.video.files import FileStamp, file_stamp
 from ...data.video.transforms import sample_generator
 from ...data.video.video import probe
 from ...detect.windows import Window
@@ -53,6 +54,8 @@ class TrainingClips:
     ----------
     files
         Video files by the windows' cache ids.
+    stamps
+        What the files were like before anything of them was read.
     workers
         Threads that read ahead; each holds the frames of a window.
     """
@@ -63,11 +66,12 @@ class TrainingClips:
         files: Mapping[str, Path],
         plan: ClipPlan,
         *,
+        stamps: Mapping[str, FileStamp | None],
         augment: Augmentation,
         seed: int,
         workers: int,
     ) -> None:
-        self.windows, self.files, self.plan = windows, files, plan
+        self.windows, self.files, self.plan, self.stamps = windows, files, plan, stamps
         self.augment, self.seed, self.workers = augment, seed, workers
 
     def of(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[list[Tensor | Failure]]:
@@ -95,4 +99,14 @@ class TrainingClips:
             )
         except EtadError as error:
             return Failure(window.cache_id, path, str(error))
+        if _content(file_stamp(path)) != _content(self.stamps[window.cache_id]):
+            raise EtadError(
+                f"{path}: was replaced or written to while it was trained on. Put it back as it was, and the same "
+                "command goes on from the last checkpoint; or train on it as it is now in another run folder."
+            )
         return torch.from_numpy(clips)
+
+
+def _content(stamp: FileStamp | None) -> tuple[int, int] | None:
+    """What of a stamp tells of the content: a file that is linked or moved is the same."""
+    return None if stamp is None else (stamp.bytes, stamp.modified_ns)

@@ -14,6 +14,7 @@ from ...data.digest import tensors_digest, values_digest
 from ...data.errors import EtadError
 from ...data.precision import choose_dtype, choose_training_dtype
 from ...data.ranks import ALONE, Ranks
+from ...data.video.files import file_stamp
 from ...data.video.transforms import crop_size
 from ...detect.loading import Batches
 from ...detect.model.build import Trained, build_detector, load_detector
@@ -71,6 +72,7 @@ class E2eSetup:
         learned = annotations.subset(config.data.train_subset)
         files = {video.id: self.sources.files[video.id] for video in learned if video.id in self.sources.files}
         folder = _folder(config, files)
+        stamps = {id: file_stamp(path) for id, path in files.items()}
         snippets, failed = probe_snippets(files, plan, folder=folder, workers=config.workers)
         check_failing({each.video_id: each for each in failed}, len(files), allowed=config.e2e.failing_share)
         readable = [video for video in learned if video.id in snippets.lengths]
@@ -131,7 +133,13 @@ class E2eSetup:
             encoder=encoder,
             detector=detector,
             clips=TrainingClips(
-                windows, self.sources.files, plan, augment=augment, seed=config.seed, workers=config.workers
+                windows,
+                files,
+                plan,
+                stamps=stamps,
+                augment=augment,
+                seed=config.seed,
+                workers=config.workers,
             ),
             failed=failed,
             validation_loss=lambda: self.validation_loss(encoder, detector, detect, classes),

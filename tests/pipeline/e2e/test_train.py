@@ -1,6 +1,7 @@
 """End-to-end training: whatever stops it, it comes to the same weights, and every step does what it should."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,18 @@ def test_a_video_that_breaks_while_training_is_left_out_and_reported(
     assert load_checkpoint(one.last)["failed"][0][2] == "decoding breaks at second 3"
     with pytest.raises(EtadError, match=r"1 of 4 training videos cannot be read, more than .*target_0001 \(decoding"):
         trainer(dataset, tmp_path / "none", *SHORT).run()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_video_replaced_while_training_stops_it_and_never_passes_for_the_one_before(
+    dataset: Path, tmp_path: Path, workers: int
+) -> None:
+    own = Path(shutil.copytree(dataset.parent, tmp_path / "data")) / dataset.name
+    one = trainer(own, tmp_path / "run", *SHORT, f"workers={workers}")
+    video = own.parent / "videos" / "target_0001.mp4"
+    shutil.copyfile(own.parent / "videos" / "target_0002.mp4", video)
+    with pytest.raises(EtadError, match=r"target_0001.mp4: was replaced or written to while it was trained on"):
+        one.run()
 
 
 def test_a_checkpoint_of_other_settings_is_refused(dataset: Path, tmp_path: Path) -> None:
