@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from ...detect.model.build import build_detector
 from ...detect.objective import Objective
 from ...detect.windows import Window, make_windows, training_classes
 from ...extract.encode import encode_clips
-from ...extract.encoders.encoder import Encoder
+from ...extract.joined import Encoders
 from ...extract.settings import ClipSettings
 from ..config import Config
 from ..run_folder import RunFolder
@@ -86,7 +87,7 @@ def plan_training(
     config: Config,
     run: RunFolder,
     *,
-    encoder: Encoder,
+    encoders: Encoders,
     sources: Sources,
     annotations: Annotations,
     done: tuple[int, int],
@@ -96,8 +97,8 @@ def plan_training(
 
     Parameters
     ----------
-    encoder
-        With its weights.
+    encoders
+        With their weights.
     done
         Epochs, and steps of the next one, of a training that is gone on with.
 
@@ -115,8 +116,8 @@ def plan_training(
     steps = max(0, epoch_steps * (training.epochs - done[0]) - done[1])
     num_snippets = sum(lengths[id] for id in missing)
     classes = training_classes(annotations, config.data.train_subset)
-    step_seconds, num_weights = time_step(config, windows, channels=encoder.channels, classes=classes, device=device)
-    clip_seconds = time_clip(config, encoder, device) if missing else 0.0
+    step_seconds, num_weights = time_step(config, windows, channels=encoders.channels, classes=classes, device=device)
+    clip_seconds = time_clip(config, encoders, device) if missing else 0.0
     decode_seconds = _decode_seconds(config.clips, {id: sources.files[id] for id in missing}, timings)
     item = np.dtype(config.extract.store_dtype).itemsize
     return TrainPlan(
@@ -126,7 +127,7 @@ def plan_training(
         windows=len(windows),
         steps=steps,
         train_seconds=steps * step_seconds * _AND_MORE,
-        bytes=num_snippets * encoder.channels * item + num_weights * _NUMBERS_A_WEIGHT * _CHECKPOINTS * _BYTES,
+        bytes=num_snippets * encoders.channels * item + num_weights * _NUMBERS_A_WEIGHT * _CHECKPOINTS * _BYTES,
         free_bytes=shutil.disk_usage(_existing(run.path)).free,
     )
 
@@ -168,15 +169,19 @@ def snippets_of(
     return timings, lengths
 
 
-def time_clip(config: Config, encoder: Encoder, device: torch.device) -> float:
-    """Seconds that one clip takes the encoder here."""
+def time_clip(config: Config, encoders: Encoders, device: torch.device) -> float:
+    """Seconds that one clip takes all encoders together here."""
     clips = config.clips
-    width, height = (clips.crop, clips.crop) if isinstance(clips.crop, int) else clips.crop
-    frames = torch.zeros(_CLIPS, clips.clip_frames, height, width, 3, dtype=torch.uint8, device=device)
     dtype = choose_dtype(config.encoder.precision, device)
-    encoder = encoder.to(device).eval()
-    with torch.inference_mode():
-        return _best_of(lambda: encode_clips(encoder, frames, dtype)) / _CLIPS
+    seconds = 0.0
+    pairs = [(encoders.first, clips.crop), *((each.encoder, each.crop) for each in encoders.further)]
+    for encoder, crop in pairs:
+        width, height = (crop, crop) if isinstance(crop, int) else crop
+        frames = torch.zeros(_CLIPS, clips.clip_frames, height, width, 3, dtype=torch.uint8, device=device)
+        network = encoder.to(device).eval()
+        with torch.inference_mode():
+            seconds += _best_of(partial(encode_clips, network, frames, dtype)) / _CLIPS
+    return seconds
 
 
 def time_step(

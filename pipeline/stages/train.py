@@ -14,7 +14,7 @@ from ...data.errors import EtadError, counted
 from ..config import Config
 from ..run_folder import RunFolder
 from .detect import detect
-from .extract import Sources, extract, find_sources, load_encoder
+from .extract import Sources, extract, find_sources, load_encoders
 from .inputs import read_data, validation_videos
 from .plan import TrainPlan, plan_training
 from .result import StageResult
@@ -68,9 +68,9 @@ def make_plan(config: Config, run: RunFolder, *, weights: Path | None, device: t
         )
     others = len(sources.files) - len(labelled)
     sources = replace(sources, files=labelled)
-    encoder, _, _ = load_encoder(config, run, weights)
+    encoders, _ = load_encoders(config, run, weights)
     plan = plan_training(
-        config, run, encoder=encoder, sources=sources, annotations=annotations, done=_done(run), device=device
+        config, run, encoders=encoders, sources=sources, annotations=annotations, done=_done(run), device=device
     )
     if plan.bytes > plan.free_bytes:
         raise EtadError(
