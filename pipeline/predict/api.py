@@ -185,8 +185,10 @@ class Predictor:
             raise EtadError(f"features: {error}. Leave such snippets out, or compute them again.") from error
         if not (np.isfinite([fps, stride]).all() and min(fps, stride) > 0):
             raise EtadError(f"fps={fps:g}, stride={stride:g}: expected finite numbers above 0.")
-        clips = self._trained.config.clips
-        clip_seconds = (clip_frames or clips.clip_frames) * clips.frame_step / fps
+        clips, known = self._trained.config.clips, self._trained.trained.source
+        clip_frames = clip_frames or int(known.get("clip_frames", clips.clip_frames))
+        frame_step = int(known.get("frame_step", clips.frame_step))
+        clip_seconds = clip_frames * frame_step / fps
         first = clip_seconds / 2 if first_center_seconds is None else first_center_seconds
         step = stride / fps
         last = first + step * (len(features) - 1)
@@ -205,8 +207,8 @@ class Predictor:
             duration_seconds=duration,
             fps=fps,
             num_frames=max(1, round(duration * fps)),
-            clip_frames=clip_frames or clips.clip_frames,
-            frame_step=clips.frame_step,
+            clip_frames=clip_frames,
+            frame_step=frame_step,
             first_center_seconds=first,
             center_step_seconds=step,
         )

@@ -208,7 +208,9 @@ def check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> N
         )
     meta = cache.meta(cache.ids[0])
     weights = trained_weights(trained, checkpoint)
-    if weights is not None and meta.weights_sha256 != weights:
+    # Imported features do not state their weights.
+    is_stated = not meta.is_imported and trained.source.get("clips") != {}
+    if weights is not None and is_stated and meta.weights_sha256 != weights:
         place = trained.source.get("weights")
         whose = f" (it was {place})" if place and "encoder" not in trained.state else ""
         raise EtadError(
@@ -271,6 +273,8 @@ def _train(
             "clips": {} if first.is_imported else config.clips.model_dump(mode="json"),
             "transform": first.transform_json,
             "weights": str(noted.get(first.weights_sha256, "")),
+            "clip_frames": first.timing.clip_frames,
+            "frame_step": first.timing.frame_step,
         },
         config_digest=values_digest(
             {

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import miniature
+import miniature_e2e
 import numpy as np
 import pytest
 from conftest import ROOT
 
 import etad
 from etad.data.cache.cache import FeatureCache
+from etad.pipeline.cli.main import run
 
 from .conftest import TrainedSet
 
@@ -96,3 +99,22 @@ def test_what_are_no_features_of_the_run_is_refused(trained: TrainedSet, tmp_pat
         predictor.predict(tmp_path / "none.mp4")
     with pytest.raises(etad.EtadError, match="no trained detector"):
         etad.load(tmp_path)
+
+
+def test_a_detector_on_imported_features_takes_arrays_and_says_why_no_videos(
+    trained: TrainedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, cache = tmp_path / "arrays", tmp_path / "features.h5"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for id in etad.read_annotations(trained.annotations).videos:
+        np.save(folder / f"{id}.npy", random.normal(size=(12, 16)).astype(np.float32))
+    words = [str(folder), "-o", str(cache), "--fps", "10", "--stride", "6", "--clip-frames", "8"]
+    assert run(["import", "features", *words, "--annotations", str(trained.annotations)]) == 0
+    options = miniature_e2e.options(trained.annotations, tmp_path / "run", "detect.labels.source=classifier")
+    assert run(["detect", *options, "--features", str(cache)]) == 0
+    capsys.readouterr()
+    predictor = etad.load(tmp_path / "run")
+    assert predictor.predict(np.load(next(iter(folder.iterdir()))), fps=10, stride=6, threshold=0.0)
+    said = miniature.complaint(["predict", str(trained.videos), "-o", str(tmp_path / "run")], capsys)
+    assert "encoder 'external'" in said and "etad.load(run).predict" in said
