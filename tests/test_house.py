@@ -17,6 +17,7 @@ LIBRARIES = {
     "tqdm": ["data/progress.py"],
     "click": ["pipeline/"],
     "matplotlib": ["pipeline/"],
+    "PIL": ["pipeline/show/"],
     "openpyxl": ["data/importers/"],
     "safetensors": ["extract/weights/"],
 }

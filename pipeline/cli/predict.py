@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,7 @@ from .options import Common, LastCommand, common_options
 
 if TYPE_CHECKING:
     from ...data.annotations import Annotations
+    from ...extract.clips import Failure
     from ..predict.stage import Prediction
     from ..predict.trained import TrainedRun
 
@@ -25,6 +27,7 @@ _MOST_SHOWN = 20
 @click.option("--checkpoint", type=_FILE, help="Detector to use; the run's own by default.")
 @click.option("--weights", type=_FILE, help="Encoder weights, where they have been moved since training.")
 @click.option("--threshold", type=click.FloatRange(min=0), help="Least score; the run's own, by class, by default.")
+@click.option("--draw", is_flag=True, help="Write copies of the videos with the labels drawn in.")
 @click.option("--html", is_flag=True, help="Write a page that plays the videos beside what was found.")
 @click.option("--ground-truth", type=_FILE, help="Annotations in ActivityNet's JSON form, to show on the page.")
 @common_options
@@ -34,6 +37,7 @@ def predict(
     checkpoint: Path | None,
     weights: Path | None,
     threshold: float | None,
+    draw: bool,
     html: bool,
     ground_truth: Path | None,
 ) -> int:
@@ -47,6 +51,7 @@ def predict(
       etad predict new.mp4 -o runs/mine --html
     """
     from ...data.annotations import read_annotations
+    from ...data.errors import counted
     from ..device import choose_device
     from ..predict.stage import predict as run_predict
     from ..predict.trained import load_run, run_of
@@ -66,6 +71,10 @@ def predict(
         loaded, run, files, device=choose_device(loaded.config.device), weights=weights, threshold=threshold
     )
     closing = [passed_over, what_happens_when(prediction), prediction.result.summary]
+    if draw:
+        drawn, failed = draw_copies(prediction)
+        closing.append(f"{counted(drawn, 'video')} with labels drawn in -> {prediction.result.path / 'drawn'}")
+        prediction = replace(prediction, result=replace(prediction.result, failed=prediction.result.failed + failed))
     if html:
         closing.append(f"page -> {review_page(prediction, loaded, annotated, threshold=threshold)}")
     return print_result(prediction.result, *closing)
@@ -90,6 +99,46 @@ def what_happens_when(prediction: Prediction) -> str:
         elif len(own) > _MOST_SHOWN:
             rows.append((id, None, None, f"{len(own) - _MOST_SHOWN} more", None))
     return table(rows, heads=("video", "start", "end", "label", "score"))
+
+
+def draw_copies(prediction: Prediction) -> tuple[int, tuple[Failure, ...]]:
+    """Write a copy of each video with what is reported in its frames; returns how many there are, and what failed."""
+    from ...data.errors import DiskError, EtadError
+    from ...data.files.atomic import remove_leftovers
+    from ...data.progress import progress_bar
+    from ...extract.clips import Failure
+    from ..predict.videos import file_stem
+    from ..show.drawn import DrawnLabel, draw_labels
+
+    found, failed = prediction.reported, []
+    folder = prediction.result.path / "drawn"
+    if folder.is_dir():
+        remove_leftovers(folder)
+    for number, id in enumerate(found.video_ids):
+        labels = []
+        for row in (found.video == number).nonzero()[0].tolist():
+            code = int(found.label[row])
+            name, score = found.labels[code] if code >= 0 else "proposal", float(found.score[row])
+            start, end = float(found.start_seconds[row]), float(found.end_seconds[row])
+            labels.append(DrawnLabel(start, end, f"{name} {score:.2f}", score, max(code, 0)))
+        path = prediction.files[id]
+        with progress_bar(f"draw: {id}", unit="%", total=100) as bar:
+            try:
+                draw_labels(
+                    path,
+                    folder / f"{file_stem(id)}.mp4",
+                    labels,
+                    report=partial(_show_share, bar),
+                )
+            except DiskError:
+                raise
+            except EtadError as error:
+                failed.append(Failure(id, path, f"no copy was drawn: {str(error).removeprefix(f'{path}: ')}"))
+    return len(found.video_ids) - len(failed), tuple(failed)
+
+
+def _show_share(bar: Any, share: float) -> None:
+    bar.update(int(100 * share) - bar.n)
 
 
 def review_page(

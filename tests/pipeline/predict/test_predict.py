@@ -196,7 +196,8 @@ def test_the_page_has_every_detection_the_ground_truth_and_the_thresholds(
     trained: TrainedSet, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     video = sorted(trained.videos.iterdir())[0]
-    assert trained.predict(run, video, "--html", "--ground-truth", trained.annotations) == 0
+    assert trained.predict(run, video, "--html", "--draw", "--ground-truth", trained.annotations) == 0
+    assert (run / "predict" / "drawn" / f"{video.stem}.mp4").exists()
     page = run / "predict" / "index.html"
     assert f"page -> {page}" in capsys.readouterr().out
     text = page.read_text()
