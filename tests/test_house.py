@@ -95,7 +95,7 @@ ARROWS: dict[str, set[str]] = {
     "pipeline/stages": _PIPELINE,
     "pipeline/e2e": _PIPELINE | {"pipeline/stages"},
     "pipeline/init": _PIPELINE | {"pipeline/stages"},
-    "pipeline/predict": _PIPELINE | {"pipeline/stages", "pipeline/e2e"},
+    "pipeline/predict": _PIPELINE | {"pipeline/stages"},
     "pipeline/experiments": _PIPELINE | {"pipeline/stages", "pipeline/e2e", "pipeline/show"},
     "pipeline/cli": _PIPELINE
     | {"pipeline/stages", "pipeline/e2e", "pipeline/experiments", "pipeline/show", "pipeline/init"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,16 +18,15 @@ from ...data.errors import EtadError, listing
 from ...data.precision import choose_dtype
 from ...data.timeline import Timing
 from ...detect.results.postprocess import VideoDetections
-from ...extract.clips import ClipPlan
-from ...extract.encoders.encoder import Encoder
+from ...extract.clips import ClipPlan, Failure
+from ...extract.joined import Encoders
 from ...extract.run import ExtractReport
 from ..config import Config, load_config
 from ..device import choose_device, threads_for
-from ..e2e.features import encode_in_memory
 from ..run_folder import RunFolder
 from ..stages.evaluate import Evaluation
 from ..stages.evaluate import evaluate as measure
-from ..stages.extract import extract_with, load_encoder
+from ..stages.extract import extract_with_all, load_encoders
 from .trained import TrainedRun, load_run
 from .videos import find_inputs
 
@@ -69,7 +69,7 @@ class Predictor:
     def __init__(self, trained: TrainedRun, *, weights: Path | None = None, device: str | None = None) -> None:
         self._trained, self._weights = trained, weights
         self._device = choose_device(device or trained.config.device)
-        self._encoder: Encoder | None = None
+        self._encoders: Encoders | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -140,24 +140,23 @@ class Predictor:
     def _encode(self, path: Path) -> FeatureSource:
         if not path.is_file():
             raise EtadError(f"{path}: there is no such file. Check the path.")
-        if self._encoder is None:
-            self._encoder = self._trained.encoder(self._weights)[0].to(self._device)
+        if self._encoders is None:
+            self._encoders = self._trained.encoders(self._weights)
         config = self._trained.config
-        with threads_for(self._encoder):
-            features, failed, _ = encode_in_memory(
-                {path.stem: path},
-                ClipPlan(**config.clips.model_dump()),
-                encoder=self._encoder,
-                dtype=choose_dtype(config.encoder.precision, self._device),
-                batch_clips=config.extract.batch_clips,
-                workers=config.workers,
-                folder=path.parent,
-                device=self._device,
-                title="predict: encode",
-            )
-        if failed:
-            raise EtadError(failed[0].reason)
-        return features
+        encoded = self._encoders.encode(
+            {path.stem: path},
+            ClipPlan(**config.clips.model_dump()),
+            batch_clips=config.extract.batch_clips,
+            workers=config.workers,
+            device=self._device,
+            dtype=choose_dtype(config.encoder.precision, self._device),
+        )
+        with threads_for(self._encoders.first), contextlib.closing(encoded):
+            (video,) = encoded
+        if isinstance(video, Failure):
+            raise EtadError(video.reason)
+        features, timing = video.features, Timing.of(video.timeline)
+        return MemoryFeatures(path, features.shape[1], "", {path.stem: features}, {path.stem: timing})
 
     def _features(
         self,
@@ -292,11 +291,10 @@ def extract_features(
     if not isinstance(config, Config):
         config = load_config(None if config is None else str(config), sets, device=device)
     cache = Path(cache)
-    encoder, sha256, _ = load_encoder(config, RunFolder(cache.parent), None if weights is None else Path(weights))
-    with threads_for(encoder):
-        return extract_with(
-            encoder,
-            sha256,
+    encoders, _ = load_encoders(config, RunFolder(cache.parent), None if weights is None else Path(weights))
+    with threads_for(encoders.first):
+        return extract_with_all(
+            encoders,
             config=config,
             files=files,
             cache=cache,

@@ -24,7 +24,7 @@ from ...detect.results.postprocess import VideoDetections
 from ...extract.clips import Failure
 from ..device import threads_for
 from ..run_folder import RunFolder
-from ..stages.extract import extract_with
+from ..stages.extract import extract_with_all
 from ..stages.operating import above_thresholds
 from ..stages.result import StageResult
 from .trained import TrainedRun
@@ -85,15 +85,15 @@ def predict(
     folder = out.predict
     named, failed = _checked(files)
     _ = loaded.digest  # complains of what is missing before any video is read
-    encoder, sha256 = loaded.encoder(weights)
-    kind = values_digest({"weights": sha256, "clips": loaded.config.clips.model_dump(mode="json")})
+    encoders = loaded.encoders(weights)
+    kind = values_digest({"weights": encoders.digests, "clips": loaded.config.clips.model_dump(mode="json")})
     cache_path = folder / f"features-{kind[:12]}.h5"
     with out.hold("predict"):
         for place in (folder, folder / "videos", folder / "subtitles"):
             remove_leftovers(place)
-        with threads_for(encoder):
-            report = extract_with(
-                encoder, sha256, config=loaded.config, files=named, cache=cache_path, shard=None, device=device
+        with threads_for(encoders.first):
+            report = extract_with_all(
+                encoders, config=loaded.config, files=named, cache=cache_path, shard=None, device=device
             )
         failed += report.failed
         done: dict[str, VideoDetections] = {}

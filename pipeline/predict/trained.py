@@ -22,11 +22,12 @@ from ...detect.results.infer import infer
 from ...detect.results.postprocess import VideoDetections, detections
 from ...detect.settings import DetectSettings, LabelSettings
 from ...detect.windows import make_windows
-from ...extract.encoders.encoder import ENCODERS, Encoder, build_encoder
+from ...extract.encoders.encoder import ENCODERS, build_encoder
+from ...extract.joined import JOINT, Encoders
 from ...extract.settings import ClipSettings
 from ..config import Config, settle
 from ..run_folder import RunFolder, StageFolder
-from ..stages.extract import load_encoder, noted_weights, packaged_weights
+from ..stages.extract import load_encoders, noted_weights, packaged_weights
 from ..stages.operating import OperatingThresholds, read_thresholds
 
 _RANDOM = "random-seed-"
@@ -96,13 +97,13 @@ class TrainedRun:
             }
         )
 
-    def encoder(self, named: Path | None = None) -> tuple[Encoder, str]:
-        """Build the encoder whose features the detector knows; returns it with the digest of its weights.
+    def encoders(self, named: Path | None = None) -> Encoders:
+        """Build the encoder, or the joined ones, whose features the detector knows.
 
         Parameters
         ----------
         named
-            File of its weights, where that has been moved since.
+            File of the first one's weights, where that has been moved since.
 
         Raises
         ------
@@ -125,8 +126,8 @@ class TrainedRun:
             encoder.freeze(4)
             with naming_contents(self.checkpoint):
                 encoder.load_state_dict(tuned)
-            return encoder, f"tuned-{tensors_digest(tuned)}"
-        expected = str(self.trained.source.get("weights_sha256", ""))
+            return Encoders(name, encoder, f"tuned-{tensors_digest(tuned)}")
+        expected, *others = str(self.trained.source.get("weights_sha256", "")).split(JOINT)
         if named is None and expected.startswith(_RANDOM):
             seed = int(expected.removeprefix(_RANDOM))
             settings = self.config.encoder.model_copy(update={"init": "random", "weights": None})
@@ -135,8 +136,14 @@ class TrainedRun:
             path = self._weights(named, expected)
             config = self.config
             named = path
-        encoder, sha256, _ = load_encoder(config, self.run, named)
-        return encoder, sha256
+        encoders, _ = load_encoders(config, self.run, named)
+        for further, its in zip(encoders.further, others, strict=True):
+            if further.weights_sha256 != its:
+                raise EtadError(
+                    f"{self.checkpoint}: was trained on features of {further.name} with weights of sha256 {its}, those "
+                    f"found have sha256 {further.weights_sha256}. Name that file in encoder.also."
+                )
+        return encoders
 
     def _weights(self, named: Path | None, expected: str) -> Path:
         """Find the file with a digest."""
@@ -207,7 +214,13 @@ def load_run(folder: Path, checkpoint: Path | None = None, config: Config | None
     run = RunFolder(folder)
     config = config or config_of(run)
     trained = load_detector(checkpoint)
-    name = str(trained.source.get("encoder"))
+    name, *others = str(trained.source.get("encoder")).split(JOINT)
+    also = tuple(each.name for each in config.encoder.also)
+    if also != tuple(others):
+        raise EtadError(
+            f"{checkpoint}: was trained on features of {JOINT.join((name, *others))}, but encoder.also names "
+            f"{', '.join(also) or 'none'}. Name those, in this order: encoder.also=[...], or leave -c out."
+        )
     encoder = config.encoder if config.encoder.name == name else config.encoder.model_copy(update={"name": name})
     with naming_contents(checkpoint):
         clips = ClipSettings.model_validate(trained.source["clips"])
