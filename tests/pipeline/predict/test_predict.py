@@ -10,6 +10,7 @@ import miniature_e2e
 import numpy as np
 import pytest
 
+import etad as etad_api
 from etad.data.annotations import read_annotations
 from etad.data.checkpoint import load_checkpoint, save_checkpoint
 from etad.data.detections import read_detections
@@ -205,3 +206,21 @@ def test_the_page_has_every_detection_the_ground_truth_and_the_thresholds(
     assert video.name in text and all(action.label in text for action in annotated.actions)
     assert trained.predict(run, video, "--ground-truth", trained.annotations) == 2
     assert "goes with --html" in capsys.readouterr().err
+
+
+def test_new_videos_of_a_run_with_joined_encoders_are_encoded_by_all(
+    trained: TrainedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    sets = ("encoder.also=['tsm_r18']", "detect.labels.source=classifier")
+    options = miniature_e2e.options(trained.annotations, out, *sets)
+    assert etad(["extract", *options]) == 0 and etad(["detect", *options]) == 0
+    expected = out / "detect" / "detections.json"
+    id = read_detections(expected).video_ids[0]
+    assert trained.predict(out, trained.videos / f"{id}.mp4") == 0
+    check_same(out / "predict" / "detections.json", expected, id)
+    found = etad_api.load(out).predict(trained.videos / f"{id}.mp4", threshold=0.0)
+    assert len(found) == (read_detections(expected).video == 0).sum()
+    capsys.readouterr()
+    words = ["predict", str(trained.videos / f"{id}.mp4"), "-o", str(out), "--set", "encoder.also=[]"]
+    assert "tsm_tiny+tsm_r18" in miniature.complaint(words, capsys)
