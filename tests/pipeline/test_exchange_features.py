@@ -2,12 +2,15 @@
 
 import json
 import pickle
+import re
+import shlex
 from pathlib import Path
 
 import h5py
 import miniature
 import numpy as np
 import pytest
+from conftest import ROOT
 from miniature import complaint
 
 from etad.data.cache.cache import FeatureCache
@@ -138,3 +141,30 @@ def test_commands_that_are_half_written_are_told(
 ) -> None:
     assert run(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_commands_of_the_docs_lead_from_features_and_a_table_to_detections(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = json.loads((data / "annotations.json").read_text())["database"]
+    rows = ["video,start,end,label,subset,duration"]
+    for id, entry in tree.items():
+        (action,) = entry["annotations"]
+        subset = {"training": "training", "validation": "test"}[entry["subset"]]
+        rows.append(
+            f"{id},{action['segment'][0]},{action['segment'][1]},{action['label']},{subset},{entry['duration']}"
+        )
+    (data / "labels.csv").write_text("\n".join(rows))
+    (data / "npy").rename(data / "features")
+    monkeypatch.chdir(data)
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "features.md").read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("etad ")]
+    assert len(lines) >= 6
+    sets = [*SETS, "data.test_subset=test"]
+    small = [word for value in sets for word in ("--set", value)]
+    for line in lines:
+        words = shlex.split(line)[1:]
+        status = run([*(small if words[0] in ("check", "detect") else []), *words])
+        captured = capsys.readouterr()
+        assert status == 0, f"{line}\n{captured.out}\n{captured.err}"
+    assert (data / "runs/sbhar/detect/metrics.json").exists() and (data / "tsp.h5").exists()
