@@ -82,9 +82,10 @@ def plot(
     """
     from ...data.detections import read_detections
     from ..run_folder import RunFolder
-    from ..show.page.run_page import write_run_page
+    from ..show.page.run_page import UNLABELLED, write_run_page
     from ..show.plots import plot_curves, plot_qualitative, qualitative_strips
     from ..stages.inputs import read_data
+    from ..stages.operating import read_thresholds
 
     run = RunFolder(common.run_folder())
     chosen = stage or ("e2e" if run.e2e.exists() and not run.detect.exists() else "detect")
@@ -100,14 +101,20 @@ def plot(
         read = read_data(config, annotations)
         found = read_detections(results or run.files(chosen).detections)
         if kind == "page":
+            # Thresholds were chosen for the run's own detections; others may be scored otherwise.
+            known = None if results else read_thresholds(run.files(chosen).thresholds)
+            names = {*read.labels, *found.labels, UNLABELLED}
+            page = run.review_page(chosen)
             path = write_run_page(
-                run.review_page(chosen),
+                page.with_stem(f"{page.stem}_{results.stem}") if results else page,
                 read,
                 found,
                 folder=config.data.videos,
                 cache=run.cache,
                 title=f"{run.path.resolve().name}: {'end-to-end ' if chosen == 'e2e' else ''}detections",
                 videos=videos,
+                thresholds={name: known.of(name) for name in names} if known else None,
+                notes=[known.text()] if known else [],
             )
             click.echo(f"wrote {path}")
             return 0

@@ -12,6 +12,7 @@ from etad.data.detections import Detections, write_detections
 from etad.data.video.video import write_video
 from etad.pipeline.cli.main import run as etad
 from etad.pipeline.show.page.run_page import MOST_DETECTIONS, count_thresholds
+from etad.pipeline.stages.operating import OperatingThresholds, write_thresholds
 
 Page = Callable[..., dict]
 
@@ -61,6 +62,19 @@ def test_plot_page_shows_the_videos_that_are_named_and_refuses_others(run: Path,
     assert [video["id"] for video in data_of(run / "plots" / "review.html")["videos"]] == ["b"]
     assert etad(["plot", "page", "-o", str(run), "--video", "c"]) == 2
     assert "no result for video 'c'" in capsys.readouterr().err
+
+
+def test_plot_page_begins_at_the_operating_thresholds_of_the_run_but_not_for_other_results(run: Path) -> None:
+    thresholds = OperatingThresholds(0.7, {"run": 0.25}, 0.5, "validation", 2, is_tested_on=False)
+    write_thresholds(run / "detect" / "thresholds.json", thresholds)
+    assert etad(["plot", "page", "-o", str(run)]) == 0
+    data = data_of(run / "plots" / "review.html")
+    assert data["thresholds"] == [0.7, 0.25] and thresholds.text() in data["notes"]
+    (run / "other.json").write_bytes((run / "detect" / "detections.json").read_bytes())
+    assert etad(["plot", "page", "-o", str(run), "--results", str(run / "other.json")]) == 0
+    assert data_of(run / "plots" / "review.html") == data
+    data = data_of(run / "plots" / "review_other.html")
+    assert data["thresholds"] != [0.7, 0.25] and any("as many detections" in note for note in data["notes"])
 
 
 def test_a_run_without_videos_still_gets_its_page(run: Path, caplog: pytest.LogCaptureFixture) -> None:
