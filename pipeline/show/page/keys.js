@@ -2,13 +2,14 @@
 
 class Keys {
   constructor(actions) {
+    this.actions = actions;
     const { player, store, timeline } = actions;
     const nudge = (side, frames) => (event) => actions.nudge(side, frames * (event.shiftKey ? 10 : 1));
     // Keys, what help says, what they do. Letters count whatever Shift is, unless Shift has an entry of its own.
     this.table = [
       [['Space'], 'Play or pause', () => player.toggle()],
       [['←', '→'], 'One frame back or on; with Shift one second', (event) => actions.arrow(event)],
-      [['N', 'P'], 'Next or previous action', (event) => actions.jump(event.key.toLowerCase() === 'n' ? 1 : -1)],
+      [['N', 'P'], 'Next or previous action; in the list and on the timeline also ↓ and ↑', (event) => actions.jump(event.key.toLowerCase() === 'n' ? 1 : -1)],
       [['Home', 'End'], 'Start or end of the video', (event) => player.seek(event.key === 'Home' ? 0 : store.video.duration)],
       [['Enter'], 'Play the selected action', () => store.selection && player.playAction(store.selection)],
       [['L'], 'Repeat the selected action', () => actions.toggleLoop()],
@@ -45,6 +46,12 @@ class Keys {
   press(event) {
     if (event.defaultPrevented || event.altKey || document.querySelector('dialog[open]')) return;
     const name = nameOf(event);
+    const direction = { ArrowDown: 1, ArrowUp: -1 }[name];
+    if (direction && ['list', 'lanes'].includes(event.target.id)) {
+      event.preventDefault();
+      this.actions.jump(direction);
+      return;
+    }
     if (belongsToControl(event, name)) return;
     const run = this.byName.get(name) || (event.shiftKey ? this.byName.get(name.replace('Shift+', '')) : undefined);
     if (!run) return;

@@ -106,6 +106,7 @@ function readEntry(store, video, id, entry, labels, isOfThisPage) {
     } else {
       const status = ['accepted', 'edited'].includes(item.state) ? item.state : 'open';
       actions[place] = { ...actions[place], ...action, status };
+      byKey.delete(origin); // should another entry name it, too, that one is an action of its own
     }
   }
   if (isOfThisPage && Array.isArray(entry.deleted)) actions = withoutKeys(actions, entry.deleted);

@@ -263,6 +263,13 @@ def test_keys_jump_nudge_relabel_accept_delete_and_undo(browser: Browser) -> Non
     assert browser.js("return etadReview.store.selected") == "d0" and browser.time() == 1
     browser.press("n", "n", "p")
     assert browser.js("return etadReview.store.selected") == "d1" and browser.time() == 3
+    for place in ("list", "lanes"):
+        browser.js("document.getElementById(arguments[0]).focus()", place)
+        browser.press("ARROW_DOWN")
+        assert browser.js("return etadReview.store.selected") == "t0"
+        assert browser.js("return document.getElementById('list').getAttribute('aria-activedescendant')") == "row-t0"
+        browser.press("ARROW_UP")
+        assert browser.js("return etadReview.store.selected") == "d1"
     browser.press("q", "w", "w", "SHIFT+R")
     assert browser.actions()["d1"] == (3.1, 5, "jump", "edited")
     browser.press("1")
@@ -358,6 +365,18 @@ def test_annotations_of_elsewhere_load_and_a_file_that_is_none_gets_a_sentence(
         browser.load(tmp_path / f"{number}.json")
         assert "cannot be loaded" in browser.text("message-text")
     assert browser.actions() == kept
+
+
+def test_an_entry_that_stands_twice_in_a_file_loses_no_action(browser: Browser, tmp_path: Path) -> None:
+    browser.press("n", "a")
+    saved = json.loads(browser.save().read_text())
+    entries = saved["database"]["a"]["annotations"]
+    entries.append({**entries[0], "segment": [4.0, 5.0]})
+    (tmp_path / "twice.json").write_text(json.dumps(saved))
+    browser.js("document.getElementById('message').hidden = true")
+    browser.load(tmp_path / "twice.json")
+    actions = browser.actions()
+    assert (actions["d0"], actions["a0"]) == ((1, 2, "run", "accepted"), (4, 5, "run", "added"))
 
 
 def test_unsaved_changes_survive_a_closed_page_and_can_be_dropped(browser: Browser, page: Path) -> None:
