@@ -203,21 +203,19 @@ def choose_clips(encoder: str, windows: Windows) -> list[Setting]:
     ]
 
 
-def choose_encoder(installed: Collection[str], *, joins: bool = True) -> list[Setting]:
+def choose_encoder(installed: Collection[str]) -> list[Setting]:
     """The best encoder whose weights are here: one that sees motion, joined with one that sees things.
 
     Parameters
     ----------
     installed
         Names of encoders that need no file of weights.
-    joins
-        Whether features of two can be joined.
 
     Returns
     -------
     Settings, none where nothing is installed.
     """
-    if joins and {"transnetv2", "efficientnet_lite0"} <= set(installed):
+    if {"transnetv2", "efficientnet_lite0"} <= set(installed):
         why = "It was trained on video and sees motion; the other one, trained on pictures, sees things. Both are here."
         return [Setting("encoder.name", "transnetv2", why), Setting("encoder.also", ["efficientnet_lite0"])]
     if "transnetv2" in installed:

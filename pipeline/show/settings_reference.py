@@ -161,6 +161,8 @@ def _type_text(annotation: Any) -> str:
         return f"[{', '.join(map(_type_text, parts))}]"
     if origin is list:
         return f"list of {_type_text(parts[0])}s"
+    if _group_of(annotation) is not None:
+        return "table"
     names = {bool: "true | false", int: "whole number", float: "number", str: "text", Path: "path"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 

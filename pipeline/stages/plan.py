@@ -118,7 +118,9 @@ def plan_training(
     classes = training_classes(annotations, config.data.train_subset)
     step_seconds, num_weights = time_step(config, windows, channels=encoders.channels, classes=classes, device=device)
     clip_seconds = time_clip(config, encoders, device) if missing else 0.0
-    decode_seconds = _decode_seconds(config.clips, {id: sources.files[id] for id in missing}, timings)
+    decode_seconds = (1 + len(encoders.further)) * _decode_seconds(
+        config.clips, {id: sources.files[id] for id in missing}, timings
+    )
     item = np.dtype(config.extract.store_dtype).itemsize
     return TrainPlan(
         videos=len(missing),
@@ -170,17 +172,15 @@ def snippets_of(
 
 
 def time_clip(config: Config, encoders: Encoders, device: torch.device) -> float:
-    """Seconds that one clip takes all encoders together here."""
-    clips = config.clips
-    dtype = choose_dtype(config.encoder.precision, device)
-    seconds = 0.0
-    pairs = [(encoders.first, clips.crop), *((each.encoder, each.crop) for each in encoders.further)]
-    for encoder, crop in pairs:
+    """Seconds that one clip takes the encoders here."""
+    dtype, seconds = choose_dtype(config.encoder.precision, device), 0.0
+    crops = [(encoders.first, config.clips.crop), *((each.encoder, each.crop) for each in encoders.further)]
+    for encoder, crop in crops:
         width, height = (crop, crop) if isinstance(crop, int) else crop
-        frames = torch.zeros(_CLIPS, clips.clip_frames, height, width, 3, dtype=torch.uint8, device=device)
-        network = encoder.to(device).eval()
+        frames = torch.zeros(_CLIPS, config.clips.clip_frames, height, width, 3, dtype=torch.uint8, device=device)
+        encode = partial(encode_clips, encoder.to(device).eval(), frames, dtype)
         with torch.inference_mode():
-            seconds += _best_of(partial(encode_clips, network, frames, dtype)) / _CLIPS
+            seconds += _best_of(encode) / _CLIPS
     return seconds
 
 
