@@ -37,7 +37,7 @@ def test_the_commands_for_own_data_do_what_they_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    made = make_dataset(tmp_path, SyntheticSpec(num_videos=6, shortest_seconds=8, longest_seconds=10, size=32, seed=3))
+    made = make_dataset(tmp_path, SyntheticSpec(num_videos=9, shortest_seconds=8, longest_seconds=10, size=32, seed=3))
     (tmp_path / "videos").rename("clips")
     (tmp_path / "new.mp4").write_bytes((tmp_path / "clips/target_0001.mp4").read_bytes())
     with Path("labels.csv").open("w", newline="") as file:
