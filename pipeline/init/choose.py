@@ -217,7 +217,11 @@ def choose_encoder(installed: Collection[str]) -> list[Setting]:
     """
     if {"transnetv2", "efficientnet_lite0"} <= set(installed):
         why = "It was trained on video and sees motion; the other one, trained on pictures, sees things. Both are here."
-        return [Setting("encoder.name", "transnetv2", why), Setting("encoder.also", ["efficientnet_lite0"])]
+        return [
+            Setting("encoder.name", "transnetv2", why),
+            Setting("encoder.also", ["efficientnet_lite0"]),
+            Setting("detect.standardise", True, "Joined features are of very different sizes: each channel counts."),
+        ]
     if "transnetv2" in installed:
         return [Setting("encoder.name", "transnetv2", "It was trained on video and sees motion; it is installed.")]
     if "efficientnet_lite0" in installed:

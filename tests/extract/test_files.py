@@ -17,7 +17,7 @@ from etad.data.cache.rules import rewrite_meta
 from etad.data.digest import file_sha256
 from etad.data.errors import EtadError
 from etad.data.timeline import READING_RULES
-from etad.extract import run as run_module
+from etad.extract import joined as joined_module
 from etad.extract.clips import ClipBatch, ClipPlan, clip_batches
 from etad.extract.encode import EncodedVideo, encode_batches
 from etad.extract.encoders.encoder import Encoder, build_encoder
@@ -65,7 +65,7 @@ def replace_after(monkeypatch: pytest.MonkeyPatch, path: Path, others: list[Path
                 path.with_name("new").replace(path)
             yield item
 
-    monkeypatch.setattr(run_module, "encode_batches", encoded)
+    monkeypatch.setattr(joined_module, "encode_batches", encoded)
 
 
 def test_a_file_replaced_while_it_is_read_is_read_again(

@@ -15,6 +15,7 @@ from etad.data.digest import file_sha256
 from etad.data.errors import EtadError, UnwritableError
 from etad.data.precision import choose_dtype
 from etad.data.video.video import write_video
+from etad.extract import joined as joined_module
 from etad.extract import run as run_module
 from etad.extract.clips import ClipBatch, ClipPlan, Failure, clip_batches
 from etad.extract.encode import EncodedVideo, encode_batches, encode_clips
@@ -115,7 +116,7 @@ def test_interrupted_extraction_resumes_where_it_stopped(
                 raise KeyboardInterrupt
             yield item
 
-    monkeypatch.setattr(run_module, "encode_batches", interrupted)
+    monkeypatch.setattr(joined_module, "encode_batches", interrupted)
     with pytest.raises(KeyboardInterrupt):
         extract(films, cache, encoder)
     monkeypatch.undo()
