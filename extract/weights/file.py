@@ -11,14 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...data.digest import file_sha256
-from ...data.errors import EtadError, nearest
+from ...data.errors import EtadError, listing, nearest
 from ...data.files.archive import damage_of
 
-# Under which of these a checkpoint keeps its weights, beside an optimiser, arguments and the like.
-_INNER_NAMES = ("encoder", "state_dict", "model_state_dict", "model")
+# Under which of these a checkpoint keeps its weights, beside an optimiser, arguments and the like; the first one that
+# is there counts, an average over training steps where there is nothing else.
+_INNER_NAMES = (
+    "encoder",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "module",
+    "net",
+    "network",
+    "state_dict_ema",
+    "model_ema",
+)
 
 # First bytes of what people name instead of a checkpoint.
 _OTHER_FILES = {
@@ -67,7 +80,11 @@ def read_weights(path: Path | str) -> WeightsFile:
     content = _load(path)
     tensors = _state_dict(content)
     if not tensors:
-        raise EtadError(f"{path}: holds no tensors, a file of weights does. Name a file of weights.")
+        found = f" It holds {listing([str(key) for key in content], 6)}." if isinstance(content, Mapping) else ""
+        raise EtadError(
+            f"{path}: holds no tensors by name, neither at its top nor under {', '.join(_INNER_NAMES)}.{found} "
+            "Name a file of weights, or save its state dict alone."
+        )
     name = content.get("encoder_name") if isinstance(content, Mapping) else None
     return WeightsFile(path, path.stat().st_size, file_sha256(path), tensors, name if isinstance(name, str) else None)
 
@@ -88,13 +105,27 @@ def _check_kind(path: Path) -> None:
     for mark, kind in _OTHER_FILES.items():
         if start.lstrip().startswith(mark):
             raise EtadError(f"{path}: this is {kind}, not a checkpoint of PyTorch. Get the file itself again.")
-    if start[8:9] == b"{":
-        raise EtadError(
-            f"{path}: this is a safetensors file; etad reads checkpoints of PyTorch. Convert it, or get the .pth file."
-        )
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do: the length of a JSON text, and that text."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _load_safetensors(path: Path) -> Any:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+            return {"state_dict": tensors, **(file.metadata() or {})}
+    except (SafetensorError, OSError) as error:
+        raise EtadError(f"{path}: this file is damaged or cut short ({error}). Get it again.") from error
 
 
 def _load(path: Path) -> Any:
+    if _is_safetensors(path):
+        return _load_safetensors(path)
     damaged = f"{path}: this file is damaged or cut short, or no checkpoint of PyTorch at all. Get it again."
     try:
         damage = damage_of(path)
@@ -123,6 +154,7 @@ def _state_dict(content: Any) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         return {}
     places = [content, *(content[name] for name in _INNER_NAMES if isinstance(content.get(name), Mapping))]
+    places += [place[name] for place in places[1:] for name in _INNER_NAMES if isinstance(place.get(name), Mapping)]
     for place in places:
         tensors = {key: value for key, value in place.items() if isinstance(key, str) and isinstance(value, Tensor)}
         if len(tensors) > 1:

@@ -3,9 +3,11 @@ import collections
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from etad.data.errors import EtadError
 from etad.extract.encoders.encoder import ENCODERS, Encoder, build_encoder
@@ -230,7 +232,7 @@ def test_files_that_are_no_checkpoints_are_told_in_one_sentence(
         "lfs.pth": (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer to the file in git LFS"),
         "x.h5": (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
         "x.json": (b'{"a": 1}', "a JSON file"),
-        "x.safetensors": ((2000).to_bytes(8, "little") + b'{"conv1"', "a safetensors file"),
+        "x.safetensors": ((2000).to_bytes(8, "little") + b'{"conv1"', "damaged or cut short"),
         "noise.pth": (b"no such thing as weights in here", "damaged or cut short, or no checkpoint"),
     }
     for name, (content, said) in files.items():
@@ -242,6 +244,7 @@ def test_files_that_are_no_checkpoints_are_told_in_one_sentence(
         ("bomb.pth", {"state_dict": {"conv1.weight": torch.zeros(3)}, "extra": Bomb()}, "system.*could run code"),
         ("bomb_old.pth", {"extra": Bomb()}, "system.*could run code"),
         ("list.pth", [1, 2], "holds no tensors"),
+        ("odd.pth", {"epoch": 3, "theirs": {"a": torch.zeros(2)}}, "under encoder, .*It holds epoch, theirs"),
         (
             "other.pth",
             {"a.weight": torch.zeros(2), "b.weight": torch.zeros(2)},
@@ -256,6 +259,44 @@ def test_files_that_are_no_checkpoints_are_told_in_one_sentence(
         loaded(tmp_path / "bmob.pth", "tsm_r18")
     with pytest.raises(EtadError, match="this is a folder"):
         loaded(tmp_path, "tsm_r18")
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda state: {"epoch": 3, "state_dict_ema": state, "optimizer": {}},
+        lambda state: {"module": state, "dp_world_size": 1},
+        lambda state: {"epoch": 3, "model_state": state, "cfg": "TRAIN: true"},
+        lambda state: {"net": {f"module.{key}": tensor for key, tensor in state.items()}},
+        lambda state: {"model": {"state_dict": state, "epoch": 3}},
+        lambda state: {"state_dict": state, "state_dict_ema": {key: -tensor for key, tensor in state.items()}},
+    ],
+    ids=["state_dict_ema", "module", "model_state", "net", "nested", "both"],
+)
+def test_weights_are_found_wherever_checkpoints_keep_them(wrapped: Any, tmp_path: Path) -> None:
+    state = {f"backbone.{key}": tensor for key, tensor in build_encoder("tsm_tiny").state_dict().items()}
+    torch.save(wrapped(state), tmp_path / "weights.pth")
+    encoder, report = loaded(tmp_path / "weights.pth", "tsm_tiny")
+    assert report.complete
+    assert all(torch.equal(tensor, state[f"backbone.{key}"]) for key, tensor in encoder.state_dict().items())
+
+
+def test_safetensors_files_load_and_say_what_is_wrong_with_them(tmp_path: Path) -> None:
+    state = {key: tensor.contiguous() for key, tensor in build_encoder("tsm_tiny").state_dict().items()}
+    path = tmp_path / "weights.safetensors"
+    save_file(state, path, metadata={"format": "pt"})
+    encoder, report = loaded(path, "tsm_tiny")
+    assert report.complete and report.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert all(torch.equal(tensor, state[key]) for key, tensor in encoder.state_dict().items())
+    assert "tsm_tiny: fits" in describe(path)
+    save_file(state, path, metadata={"encoder_name": "tsm_r18"})
+    with pytest.raises(EtadError, match="another network of the same names"):
+        loaded(path, "tsm_tiny")
+    content = path.read_bytes()
+    for damaged in (content[:-100], content[:20], content[:8] + b"{" * 100):
+        path.write_bytes(damaged)
+        with pytest.raises(EtadError, match=r"weights\.safetensors: this file is damaged or cut short"):
+            loaded(path, "tsm_tiny")
 
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
