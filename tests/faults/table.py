@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TypeVar
 
 from faults.children import Ended
 
@@ -16,11 +16,17 @@ from etad.pipeline.show.report import table
 
 HEADS = ("fault", "tried", "survived", "lost", "tracebacks", "hangs", "wrong")
 TALLIES: list[Tally] = []
+Case = TypeVar("Case")
 
 
 def count(name: str, few: int) -> int:
     """How many faults of a kind are tried: ETAD_FAULT_NAME, or a few."""
     return int(os.environ.get(f"ETAD_FAULT_{name}", few))
+
+
+def some(name: str, cases: Sequence[Case], few: int) -> list[Case]:
+    """All cases where ETAD_FAULT_NAME says how often each is tried; else a few of them, which the seed draws."""
+    return list(cases) if f"ETAD_FAULT_{name}" in os.environ else random.Random(f"{SEED} {name}").sample(cases, few)
 
 
 SEED = count("SEED", 0)
@@ -89,8 +95,3 @@ def whole_table() -> str:
     total = ["all", sum(tally.tried for tally in TALLIES), *sums, round(sum(tally.seconds for tally in TALLIES))]
     rows = [*(tally.row() for tally in TALLIES), [str(each) for each in total]]
     return table(rows, heads=[*HEADS, "seconds"])
-
-
-def content(folder: Path, names: list[str]) -> dict[str, bytes]:
-    """The bytes of files that nobody may change."""
-    return {name: (folder / name).read_bytes() for name in names}

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from etad.data.checkpoint import load_checkpoint
 
-MUTATIONS = count("MUTATIONS", 120)
+MUTATIONS = count("MUTATIONS", 48)
 KINDS = ("annotations", "configs", "scores", "detections", "blocked", "checkpoints")
 _HANGS_AFTER_SECONDS = 60.0
 _MOST_SAID = 20_000

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from faults import chain
 from faults.children import run
-from faults.table import Tally, count
+from faults.table import Tally, count, some
 
 # Root may do anything, unless it goes without that right, as these commands do.
 NOT_WRITABLE, NOT_ACCESSIBLE = 0o555, 0o000
@@ -22,7 +22,7 @@ PLACES = (
     *("detect/detections.json", "detect/metrics.json", ".detect.toml"),
     *("e2e", "e2e/checkpoints", "e2e/checkpoints/last.pt", "e2e/log.jsonl", "e2e/inference.json", ".e2e.toml"),
 )
-CASES = count("RIGHTS", 6)
+CASES = count("RIGHTS", 1)
 # What else works in a run folder, and has only to end with a sentence.
 OTHERS = {
     "check": (),
@@ -72,7 +72,8 @@ def test_without_rights_a_run_stops_with_a_sentence_and_goes_on_when_it_has_them
 @pytest.mark.slow
 def test_without_rights_every_command_ends_with_a_sentence(whole: chain.Undisturbed, tmp_path: Path) -> None:
     tally = Tally("other commands without rights")
-    for name, files in OTHERS.items():
+    for name in some("RIGHTS", list(OTHERS), 3):
+        files = OTHERS[name]
         for place in (".", *files):
             for mode in RIGHTS:
                 folder = chain.copy(whole.folder, tmp_path / "run")

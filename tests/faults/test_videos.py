@@ -14,7 +14,7 @@ import pytest
 from faults import chain
 from faults.table import Tally, count
 
-VIDEOS = count("VIDEOS", 6)
+VIDEOS = count("VIDEOS", 2)
 KINDS = ("replaced", "overwritten", "deleted", "cut")
 
 
