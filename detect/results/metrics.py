@@ -112,7 +112,9 @@ class AverageRecall:
 
     @property
     def area(self) -> float:
-        """Area under the curve, as a share of the area of full recall."""
+        """Area under the curve, as a share of the area of full recall; NaN where there is no proposal."""
+        if not self.num_proposals[-1]:
+            return float("nan")
         return float(np.trapezoid(self.average, self.num_proposals) / self.num_proposals[-1])
 
     def at(self, num_proposals: float) -> float:
@@ -147,6 +149,44 @@ def mean_average_precision(
     return MeanAveragePrecision(thresholds, labels, ap)
 
 
+def localisation_precision(
+    ground_truth: GroundTruth,
+    predictions: Predictions,
+    *,
+    tious: Sequence[float] = ACTIVITYNET_TIOUS,
+    ranked: np.ndarray | None = None,
+) -> MeanAveragePrecision:
+    """Average precision of the segments alone: all labels are one, and a segment counts once, at its best score.
+
+    What lies between this and the mAP is lost by classes.
+
+    Parameters
+    ----------
+    ranked
+        What `rank_proposals` gives, where it is known.
+
+    Raises
+    ------
+    EtadError
+        There is no annotated action, or no threshold.
+    """
+    rows = np.sort(rank_proposals(predictions) if ranked is None else ranked)
+    segments = Predictions(
+        predictions.video[rows],
+        np.zeros(len(rows), dtype=np.int64),
+        predictions.start_seconds[rows],
+        predictions.end_seconds[rows],
+        predictions.score[rows],
+    )
+    actions = GroundTruth(
+        ground_truth.video,
+        np.zeros(len(ground_truth.label), dtype=np.int64),
+        ground_truth.start_seconds,
+        ground_truth.end_seconds,
+    )
+    return mean_average_precision(actions, segments, tious=tious)
+
+
 def average_recall(
     ground_truth: GroundTruth,
     predictions: Predictions,
@@ -154,6 +194,7 @@ def average_recall(
     tious: Sequence[float] = ACTIVITYNET_TIOUS,
     most_proposals: float = 100,
     distinct: bool = True,
+    ranked: np.ndarray | None = None,
 ) -> AverageRecall:
     """Recall of the actions, labels aside, by the average number of proposals per video (AR@AN).
 
@@ -171,6 +212,8 @@ def average_recall(
     distinct
         Count a segment once that was found with several labels, at its best score. Lists of proposals that
         hold no labels need no such care (ActivityNet's proposal task takes them as they are: False).
+    ranked
+        What `rank_proposals` gives, where it is known.
 
     Raises
     ------
@@ -184,7 +227,7 @@ def average_recall(
 
     # 1. Rank each video's proposals and cut them to the share that all videos give. The share is one of all
     #    proposals, of whatever video.
-    rows = _ranked(predictions, distinct)
+    rows = rank_proposals(predictions, distinct=distinct) if ranked is None else ranked
     share = most_proposals * len(videos) / max(len(rows), 1)
     video = predictions.video[rows]
     first, last = (np.searchsorted(video, videos, side=side) for side in ("left", "right"))
@@ -226,6 +269,38 @@ def average_recall(
     return AverageRecall(thresholds, recall, steps * (num_given.sum() / len(videos)))
 
 
+def rank_proposals(predictions: Predictions, *, distinct: bool = True) -> np.ndarray:
+    """Order all rows by video, then by falling score, the later of equals first.
+
+    Parameters
+    ----------
+    distinct
+        Keep the first one of each segment of a video.
+    """
+    rows = np.argsort(predictions.video, kind="stable")
+    video = predictions.video[rows]
+    first = run_starts(video)
+    count = np.diff(first, append=len(rows))
+    ranked, is_kept = np.empty_like(rows), np.ones(len(rows), dtype=bool)
+    # Videos of like counts are the rows of one table, at most half of it empty: small sorts are quick ones.
+    width_of = 2 ** np.ceil(np.log2(count)).astype(np.int64)
+    for width in np.unique(width_of):
+        alike = np.flatnonzero(width_of == width)
+        for some in chunks(np.full(len(alike), width), PAIRS_AT_ONCE):
+            begin, size = first[alike[some], None], count[alike[some], None]
+            place = np.arange(width)
+            is_there = place < size
+            # Later rows first: so they win ties of score.
+            row = rows[np.maximum(begin + size - 1 - place, 0)]
+            order = np.argsort(np.where(is_there, -predictions.score[row], np.inf), axis=1, kind="stable")
+            row = np.take_along_axis(row, order, axis=1)
+            slot = (begin + place)[is_there]
+            ranked[slot] = row[is_there]
+            if distinct:
+                is_kept[slot] = _first_of_each(predictions, row, is_there)[is_there]
+    return ranked[is_kept]
+
+
 def _average_precision(
     ground_truth: GroundTruth,
     actions: np.ndarray,
@@ -256,38 +331,6 @@ def _average_precision(
         precision = np.arange(1, len(hits) + 1) / (hits + 1)
         ap[i] = np.maximum.accumulate(precision[::-1]).sum() / len(actions)
     return ap
-
-
-def _ranked(predictions: Predictions, distinct: bool) -> np.ndarray:
-    """Order all rows by video, then by falling score, the later of equals first.
-
-    Parameters
-    ----------
-    distinct
-        Keep the first one of each segment of a video.
-    """
-    rows = np.argsort(predictions.video, kind="stable")
-    video = predictions.video[rows]
-    first = run_starts(video)
-    count = np.diff(first, append=len(rows))
-    ranked, is_kept = np.empty_like(rows), np.ones(len(rows), dtype=bool)
-    # Videos of like counts are the rows of one table, at most half of it empty: small sorts are quick ones.
-    width_of = 2 ** np.ceil(np.log2(count)).astype(np.int64)
-    for width in np.unique(width_of):
-        alike = np.flatnonzero(width_of == width)
-        for some in chunks(np.full(len(alike), width), PAIRS_AT_ONCE):
-            begin, size = first[alike[some], None], count[alike[some], None]
-            place = np.arange(width)
-            is_there = place < size
-            # Later rows first: so they win ties of score.
-            row = rows[np.maximum(begin + size - 1 - place, 0)]
-            order = np.argsort(np.where(is_there, -predictions.score[row], np.inf), axis=1, kind="stable")
-            row = np.take_along_axis(row, order, axis=1)
-            slot = (begin + place)[is_there]
-            ranked[slot] = row[is_there]
-            if distinct:
-                is_kept[slot] = _first_of_each(predictions, row, is_there)[is_there]
-    return ranked[is_kept]
 
 
 def _first_of_each(predictions: Predictions, row: np.ndarray, is_there: np.ndarray) -> np.ndarray:

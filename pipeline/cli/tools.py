@@ -49,7 +49,7 @@ def evaluate(
         tious=parse_tious(tiou) if tiou else config.detect.tious,
         source=str(results),
     )
-    click.echo(json.dumps(evaluation.as_json()) if as_json else evaluation.text())
+    click.echo(json.dumps(evaluation.as_json(), allow_nan=False) if as_json else evaluation.text())
     return 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,25 @@ from ...data.annotations import Annotations, Video, match_ids
 from ...data.detections import Detections
 from ...data.durations import lies_outside
 from ...data.errors import EtadError, counted, listing, nearest
+from ...data.video.files import VIDEO_SUFFIXES
 from ...detect.results.interval import SHARE, Interval, bootstrap_interval
-from ...detect.results.metrics import GroundTruth, Predictions, average_recall, mean_average_precision
+from ...detect.results.metrics import (
+    GroundTruth,
+    Predictions,
+    average_recall,
+    localisation_precision,
+    mean_average_precision,
+    rank_proposals,
+)
 
 RECALL_AT = (1, 5, 10, 50, 100)
 MOST_THRESHOLDS = 1000
 # An mAP measured on no more than so many videos is told with its interval.
 FEW_VIDEOS = 100
+# So many times the last action's end is after the end of a video of unknown duration.
+_SURELY_AFTER = 50
+# Fewer detections may lie in the first second by chance.
+_FEWEST_FRACTIONS = 10
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,10 @@ class Evaluation:
         How many actions of a video do not lie within its annotated duration, by id; they count as annotated.
     interval
         What the average mAP is worth, where it was measured on few videos.
+    localisation_mAP
+        The same as `mAP` of segments alone, whatever their class: each one once, with its best score.
+    reversed, late
+        How many detections end before they begin, or begin after their video's end, by id; none of them finds anything.
     """
 
     tious: tuple[float, ...]
@@ -56,30 +74,51 @@ class Evaluation:
     per_class: dict[str, float]
     outside: dict[str, int] = field(default_factory=dict)
     interval: Interval | None = None
+    localisation_mAP: tuple[float, ...] = ()
+    reversed: dict[str, int] = field(default_factory=dict)
+    late: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        outside = {"actions_outside_their_video": self.outside} if self.outside else {}
+        """Everything as JSON has it: what is undefined is null."""
         interval = self.interval and {
             "average_mAP": [self.interval.low, self.interval.high],
             "share": SHARE,
             "videos": self.interval.num_videos,
         }
+        counts = {
+            "actions_outside_their_video": self.outside,
+            "detections_that_end_before_they_begin": self.reversed,
+            "detections_after_their_video": self.late,
+        }
         return {
             "mAP": {f"{tiou:g}": value for tiou, value in zip(self.tious, self.mAP)},
             "average_mAP": self.average_mAP,
-            "AR@AN": self.recall,
+            "localisation_mAP": {f"{tiou:g}": value for tiou, value in zip(self.tious, self.localisation_mAP)},
+            "average_localisation_mAP": self.average_localisation_mAP,
+            "AR@AN": {name: value if isfinite(value) else None for name, value in self.recall.items()},
             "videos": {"asked": self.asked, "found": self.found, "missing": list(self.missing)},
             "per_class": self.per_class,
             **({"interval": interval} if interval else {}),
-            **outside,
+            **{name: found for name, found in counts.items() if found},
         }
+
+    @property
+    def average_localisation_mAP(self) -> float:
+        """Mean over the thresholds."""
+        return float(np.mean(self.localisation_mAP)) if self.localisation_mAP else 0.0
 
     def text(self) -> str:
         """Two small tables, in per cent."""
         heads = [f"{tiou:g}" for tiou in self.tious] + ["average"]
         values = [f"{100 * value:.1f}" for value in (*self.mAP, self.average_mAP)]
-        lines = [_row("tIoU", heads), _row("mAP %", values), ""]
-        lines += [_row("AN", self.recall), _row("AR %", [f"{100 * value:.1f}" for value in self.recall.values()]), ""]
+        lines = [_row("tIoU", heads), _row("mAP %", values)]
+        if self.localisation_mAP:
+            alone = (*self.localisation_mAP, self.average_localisation_mAP)
+            lines += [_row("loc. %", [f"{100 * value:.1f}" for value in alone])]
+            lines += ["loc.: mAP of the segments alone, whatever their class; wrong classes cost the rest."]
+        recalls = [f"{100 * value:.1f}" if isfinite(value) else "-" for value in self.recall.values()]
+        lines += ["", _row("AN", self.recall), _row("AR %", recalls)]
+        lines += ["AR: recall by the average number of segments a video, mean over tIoU 0.5:0.05:0.95.", ""]
         if self.interval is not None:
             low, high, count = self.interval
             lines.append(
@@ -99,6 +138,10 @@ class Evaluation:
             lie = "lies" if total == 1 else "lie"
             whose = f"{counted(total, 'action')} of {counted(len(self.outside), 'video')}"
             lines.append(f"{whose} {lie} past the video's annotated end, counted as annotated: {listing(where)}.")
+        for found, does in ((self.reversed, "end before they begin"), (self.late, "begin after their video's end")):
+            if found:
+                which = listing(f"{id} ({count})" for id, count in found.items())
+                lines.append(f"{counted(sum(found.values()), 'detection')} {does}, and find nothing: {which}.")
         return "\n".join(lines)
 
 
@@ -110,7 +153,8 @@ def evaluate(
     Raises
     ------
     EtadError
-        The subset is empty, no video of it has results, or a label of the results is none of the annotations'.
+        The subset is empty, no video of it has results, a label of the results is none of the annotations', ids carry a
+        file's ending, or most segments cannot be seconds of these videos.
     """
     videos = annotations.subset(subset)
     annotated = [video for video in videos if video.actions]
@@ -119,6 +163,7 @@ def evaluate(
     _check_labels(annotations, detections, source)
     matches = match_ids([video.id for video in videos], detections.video_ids, where=source)
     missing = tuple(video.id for video in videos if video.id not in matches)
+    _check_endings(missing, detections.video_ids, source)
     if not matches:
         raise EtadError(
             f"{source}: has no result for any of the {counted(len(videos), 'video')} of subset '{subset}' "
@@ -128,9 +173,14 @@ def evaluate(
     known = annotations.labels
     labels = {label: number for number, label in enumerate(known)}
     truth = _ground_truth(annotated, labels)
-    predictions = _predictions(detections, videos, matches, labels)
+    # Videos without actions come after those that have some: they have no code in the ground truth.
+    ordered = sorted(videos, key=lambda video: not video.actions)
+    predictions = _predictions(detections, ordered, matches, labels)
+    backward, late = _misplaced(predictions, ordered, source)
     precision = mean_average_precision(truth, predictions, tious=tious)
-    recall = average_recall(truth, predictions)
+    ranked = rank_proposals(predictions)
+    recall = average_recall(truth, predictions, ranked=ranked)
+    alone = localisation_precision(truth, predictions, tious=tious, ranked=ranked)
     names = [known[number] for number in precision.labels]
     return Evaluation(
         tious=tuple(tious),
@@ -146,6 +196,9 @@ def evaluate(
         interval=bootstrap_interval(truth, predictions, num_videos=len(videos), tious=tious)
         if len(videos) <= FEW_VIDEOS
         else None,
+        localisation_mAP=tuple(float(value) for value in alone.mAP),
+        reversed=backward,
+        late=late,
     )
 
 
@@ -175,10 +228,9 @@ def _ground_truth(videos: Sequence[Video], labels: dict[str, int]) -> GroundTrut
 
 
 def _predictions(
-    detections: Detections, videos: Sequence[Video], matches: dict[str, str], labels: dict[str, int]
+    detections: Detections, ordered: Sequence[Video], matches: dict[str, str], labels: dict[str, int]
 ) -> Predictions:
-    """Detections of the subset's videos, in the codes of the ground truth; videos without actions come after those."""
-    ordered = sorted(videos, key=lambda video: not video.actions)
+    """Detections of some videos, in the codes of these and of labels."""
     codes = {matches[video.id]: code for code, video in enumerate(ordered) if video.id in matches}
     video = detections.video_codes(codes)
     kept = video >= 0
@@ -189,6 +241,60 @@ def _predictions(
         end_seconds=detections.end_seconds[kept],
         score=detections.score[kept],
     )
+
+
+def _check_endings(missing: Sequence[str], found: Sequence[str], source: str) -> None:
+    """Refuse results by file names: their videos would count as misses."""
+    lost = set(missing)
+    named = [id for id in found if Path(id).suffix.lower() in VIDEO_SUFFIXES and Path(id).stem in lost]
+    if named:
+        raise EtadError(
+            f"{source}: {counted(len(named), 'id')} of results {'carries' if len(named) == 1 else 'carry'} a file's "
+            f"ending: {listing(named, most=3)}, where the annotations say '{Path(named[0]).stem}'. Take endings off."
+        )
+
+
+def _misplaced(predictions: Predictions, videos: Sequence[Video], source: str) -> tuple[dict[str, int], dict[str, int]]:
+    """How many detections end before they begin, and how many begin after their video's end, by id.
+
+    Raises
+    ------
+    EtadError
+        Most of them do, or all are fractions: they are no start and end in seconds.
+    """
+    ends = np.array([_latest_seconds(video) for video in videos])
+    is_reversed = predictions.end_seconds < predictions.start_seconds
+    is_late = predictions.start_seconds >= ends[predictions.video]
+    counts = []
+    for is_wrong, does, hint in (
+        (is_reversed, "end before they begin", "A segment is [start, end]; turn them round."),
+        (is_late, "begin after their video's end", "Are these milliseconds or frames? Write seconds."),
+    ):
+        rows = np.flatnonzero(is_wrong)
+        if 2 * len(rows) > len(is_wrong):
+            start, end = (float(column[rows[0]]) for column in (predictions.start_seconds, predictions.end_seconds))
+            raise EtadError(
+                f"{source}: {len(rows)} of {counted(len(is_wrong), 'detection')} {does}, such as {start:g} to {end:g} "
+                f"of video '{videos[predictions.video[rows[0]]].id}'. {hint}"
+            )
+        numbers, times = np.unique(predictions.video[rows], return_counts=True)
+        counts.append({videos[number].id: int(count) for number, count in zip(numbers, times)})
+    actions = [action.end_seconds for video in videos for action in video.actions]
+    fractions = len(predictions.end_seconds) >= _FEWEST_FRACTIONS and predictions.end_seconds.max() <= 1
+    if fractions and np.median(actions) > 2:
+        raise EtadError(
+            f"{source}: all of {counted(len(is_late), 'detection')} end within the first second of their video. Are "
+            "these fractions of the video? Write seconds."
+        )
+    return counts[0], counts[1]
+
+
+def _latest_seconds(video: Video) -> float:
+    """The end of a video, or of its last action where that is later; if unknown, a time that is surely after it."""
+    last = max((action.end_seconds for action in video.actions), default=0.0)
+    if video.duration_seconds is not None:
+        return max(video.duration_seconds, last)
+    return _SURELY_AFTER * last if last > 0 else np.inf
 
 
 def parse_tious(text: str) -> tuple[float, ...]:

@@ -148,3 +148,66 @@ def test_what_no_subset_has_and_what_stands_twice_is_said(
         f"{annotations}: 1 id stands twice, and the last entry of each counts: a.",
         f"{annotations}: 1 video in none of the subsets: subset 'test ', did you mean 'test'? (d).",
     ]
+
+
+def _evaluated(files: tuple[Path, Path], results: object, *options: str) -> list[str]:
+    annotations, detections = files
+    detections.write_text(json.dumps({"results": results}))
+    return ["evaluate", str(detections), "--annotations", str(annotations), "--subset", "test", *options]
+
+
+def test_segments_alone_are_measured_beside_their_classes(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The one segment of `a` bears two labels, the wrong one first; that of `b` a wrong one alone.
+    both = [{"segment": [1, 4], "label": label, "score": score} for label, score in (("Jump", 0.9), ("Run", 0.8))]
+    results = {"a": both, "b": [{"segment": [2, 6], "label": "Run", "score": 0.7}]}
+    assert run(_evaluated(files, results, "--tiou", "0.5", "--json")) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["mAP"], printed["localisation_mAP"]) == ({"0.5": 0.5}, {"0.5": 1.0})
+    assert run(_evaluated(files, results, "--tiou", "0.5")) == 0
+    out = capsys.readouterr().out
+    assert "loc. %   100.0   100.0" in out
+    assert "mean over tIoU 0.5:0.05:0.95" in out
+
+
+def test_what_is_undefined_is_null_in_json(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(_evaluated(files, {"a": [], "b": []}, "--json")) == 0
+    printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert printed["AR@AN"]["area"] is None and printed["average_mAP"] == 0
+    assert run(_evaluated(files, {"a": [], "b": []})) == 0
+    assert "nan" not in capsys.readouterr().out.lower()
+
+
+_TEN = [{"segment": [0.1, 0.4], "label": "Run", "score": 0.9}] * 10
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ({"a.mp4": _TEN, "b": []}, "1 id of results carries a file's ending: a.mp4, where the annotations say 'a'"),
+        (
+            {"a": [{"segment": [4, 1], "label": "Run", "score": 0.9}]},
+            "1 of 1 detection end before they begin, such as 4 to 1 of video 'a'. A segment is [start, end]",
+        ),
+        (
+            {"a": [{"segment": [1000, 4000], "label": "Run", "score": 0.9}]},
+            "begin after their video's end, such as 1000 to 4000 of video 'a'. Are these milliseconds or frames?",
+        ),
+        ({"a": _TEN}, "end within the first second of their video. Are these fractions of the video?"),
+    ],
+)
+def test_results_in_another_measure_are_refused(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str], results: object, message: str
+) -> None:
+    assert run(_evaluated(files, results)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_few_misplaced_detections_are_counted(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    segments = ([1, 4], [2, 4], [3, 5], [0, 9], [5, 2], [12, 13])
+    entries = [{"segment": segment, "label": "Run", "score": 0.5} for segment in segments]
+    assert run(_evaluated(files, {"a": entries})) == 0
+    out = capsys.readouterr().out
+    assert "1 detection end before they begin, and find nothing: a (1)." in out
+    assert "1 detection begin after their video's end, and find nothing: a (1)." in out
