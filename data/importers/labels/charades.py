@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...errors import EtadError
 from .rows import Labels, RowCollector
-from .sheet import read_sheet
+from .sheet import columns_of, read_sheet
 from .times import to_seconds
 
 LAYOUT = "charades"
@@ -18,8 +18,7 @@ LAYOUT = "charades"
 
 def matches(path: Path, head: bytes) -> bool:
     """Whether a file looks like a table of Charades."""
-    names = head.split(b"\n", 1)[0].strip().split(b",")
-    return {b"id", b"actions", b"length", b"script"} <= set(names)
+    return {"id", "actions", "length", "script"} <= set(columns_of(head))
 
 
 def read(path: Path, *, fps: float | None = None) -> Labels:

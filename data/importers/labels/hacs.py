@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...errors import EtadError, counted
 from .rows import Labels, RowCollector
-from .sheet import read_sheet
+from .sheet import columns_of, read_sheet
 from .times import to_seconds
 
 LAYOUT = "hacs"
@@ -18,7 +18,7 @@ LAYOUT = "hacs"
 
 def matches(path: Path, head: bytes) -> bool:
     """Whether a file looks like the table of HACS clips."""
-    return head.startswith(b"classname,youtube_id,subset,start,end,label")
+    return columns_of(head)[:6] == ("classname", "youtube_id", "subset", "start", "end", "label")
 
 
 def read(path: Path, *, fps: float | None = None) -> Labels:

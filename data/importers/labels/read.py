@@ -9,10 +9,8 @@ from types import ModuleType
 from ...errors import EtadError, listing, nearest
 from . import activitynet, boris, charades, elan, epic_kitchens, hacs, label_studio, thumos14, via
 from .rows import Labels
-from .sheet import is_sheet
+from .sheet import head_of, is_sheet
 from .table import LAYOUT, read_table
-
-_HEAD_BYTES = 65536
 
 # Layouts that a file tells by what it holds, the most particular first; a table with named columns is what is left.
 # Each is a module with LAYOUT (its name), `matches(path, head)` and `read(path, fps=...)`.
@@ -67,10 +65,7 @@ def read_labels(
         )
     if columns and layout not in (None, LAYOUT):
         raise EtadError(f"--column says where a table has what; the layout '{layout}' knows that by itself.")
-    head = b""
-    if path.is_file():
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+    head = head_of(path)
     for module in LAYOUTS:
         if layout == module.LAYOUT or (layout is None and not columns and module.matches(path, head)):
             return module.read(path, fps=fps)

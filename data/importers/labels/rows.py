@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from ...errors import EtadError, counted, listing, shown
@@ -14,6 +15,7 @@ from ...files.atomic import write_json
 # Two statements of one video's length that differ by less than both mean the same.
 _SAME_SECONDS, _SAME_SHARE = 0.5, 0.01
 _LONGEST_TEXT = 500
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
 
 
 @dataclass(frozen=True)
@@ -100,16 +102,32 @@ class RowCollector:
         self._videos: dict[str, None] = {}
         self._durations: dict[str, float] = {}
         self._subsets: dict[str, str] = {}
+        self._files: dict[str, str] = {}
         self.notes: list[str] = []
         self._left_out: list[str] = []
         self._repeated: list[str] = []
 
-    def video(self, name: str, where: str, *, duration_seconds: float | None = None, subset: str = "") -> str:
-        """Note a video, and what is said of it; returns its id, or an empty string where it has none."""
+    def video(
+        self, name: str, where: str, *, duration_seconds: float | None = None, subset: str = "", file: str = ""
+    ) -> str:
+        """Note a video, and what is said of it; returns its id, or an empty string where it has none.
+
+        Parameters
+        ----------
+        file
+            What the layout calls the video's file, where that may be a path: two paths are two videos.
+        """
         video = name.strip()
-        if not video:
-            self.refuse(where, "names no video")
+        if not video or _CONTROL.search(video):
+            self.refuse(
+                where, f"names the video {shown(video)}, with a control character" if video else "names no video"
+            )
             return ""
+        if len(PureWindowsPath(file).parts) > 1:
+            other = self._files.setdefault(video, file)
+            if PureWindowsPath(other).parent != PureWindowsPath(file).parent:
+                self.refuse(where, f"{shown(file)} has the name of {shown(other)}; give each video its own")
+                return ""
         self._videos.setdefault(video)
         if duration_seconds is not None:
             known = self._durations.setdefault(video, duration_seconds)
@@ -130,6 +148,8 @@ class RowCollector:
             return
         if not label:
             why = "has no label"
+        elif _CONTROL.search(label):
+            why = f"has the label {shown(label)}, with a control character"
         elif len(label) > _LONGEST_TEXT:
             why = f"has a label of {len(label)} characters"
         elif not (math.isfinite(start_seconds) and math.isfinite(end_seconds)):

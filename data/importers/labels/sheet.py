@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import datetime
 import io
@@ -10,6 +11,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ _SEPARATORS = ",;\t|"
 _LARGEST_BYTES = 200_000_000
 _LARGEST_UNPACKED = 1_000_000_000
 _LONGEST_CELL = 100_000
+_HEAD_ROWS = 200
 _UNITS = re.compile(r"[\[(]\s*(.*?)\s*[\])]")
 
 
@@ -96,21 +99,36 @@ def is_sheet(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".tsv", ".tab", ".txt", ".xlsx")
 
 
-def read_sheet(path: Path, *, head_row: int = 0) -> Sheet:
+def read_sheet(path: Path) -> Sheet:
     """Read a table.
-
-    Parameters
-    ----------
-    head_row
-        Lines that stand before the row of names.
 
     Raises
     ------
     EtadError
         The file cannot be read, is no table, or its row of names is missing or names two columns alike.
     """
-    cells = _excel(path) if path.suffix.lower() == ".xlsx" else _text(path)
-    rows = list(cells)[head_row:]
+    return sheet_of(path, raw_rows(path))
+
+
+def raw_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """All rows with their numbers, whatever they hold.
+
+    Raises
+    ------
+    EtadError
+        The file cannot be read, or is no table.
+    """
+    return list(_excel(path) if path.suffix.lower() == ".xlsx" else _text(path))
+
+
+def sheet_of(path: Path, rows: list[tuple[int, list[str]]]) -> Sheet:
+    """Take the first of these rows as the names of the columns.
+
+    Raises
+    ------
+    EtadError
+        The row of names is missing or names two columns alike.
+    """
     if not rows:
         raise EtadError(f"{path}: this table is empty; a row of names and rows of labels were expected.")
     _, heads = rows[0]
@@ -128,6 +146,45 @@ def read_sheet(path: Path, *, head_row: int = 0) -> Sheet:
             padded = [*row, *[""] * (len(columns) - len(row))]
             found.append((number, {name: cell.strip() for name, cell in zip(columns, padded) if name}))
     return Sheet(path, tuple(name for name in columns if name), tuple(found))
+
+
+def head_of(path: Path, size: int = 65536) -> bytes:
+    """Begin of a file, by which its layout is told, in UTF-8; of a spreadsheet, its first rows as CSV.
+
+    Raises
+    ------
+    EtadError
+        The file cannot be read.
+    """
+    if path.is_dir():
+        return b""
+    if path.suffix.lower() == ".xlsx":
+        text = io.StringIO()
+        csv.writer(text).writerows(row for _, row in islice(_excel(path), _HEAD_ROWS))
+        return text.getvalue().encode("utf-8", errors="replace")
+    try:
+        with path.open("rb") as file:
+            head = file.read(size)
+    except OSError as error:
+        raise EtadError(f"{path}: cannot read the labels: {error.strerror}.") from error
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return head[: size // 2 * 2].decode("utf-16", errors="replace").encode("utf-8", errors="replace")
+    return head.removeprefix(codecs.BOM_UTF8)
+
+
+def columns_of(head: bytes) -> tuple[str, ...]:
+    """Names of columns in the first line of a table whose begin this is.
+
+    Examples
+    --------
+    >>> columns_of(b'id,"a b"\\r\\n1,2')
+    ('id', 'a b')
+    """
+    line = next(iter(head.decode("utf-8", errors="replace").splitlines()), "")
+    try:
+        return tuple(name.strip() for name in next(csv.reader([line], delimiter=_separator(line)), []))
+    except csv.Error:
+        return ()
 
 
 def _text(path: Path) -> Iterator[tuple[int, list[str]]]:

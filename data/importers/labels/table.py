@@ -84,6 +84,7 @@ def read_table(
                 where,
                 duration_seconds=seconds,
                 subset=values.get("subset", ""),
+                file=name,
             )
             if not any(values[role] for role in ("start", "end", "label")):
                 continue

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...errors import EtadError
 from .rows import Labels, RowCollector
-from .sheet import read_sheet
+from .sheet import columns_of, read_sheet
 from .times import to_seconds
 
 LAYOUT = "thumos14"
@@ -25,7 +25,7 @@ def matches(path: Path, head: bytes) -> bool:
     """Whether a place looks like THUMOS-14's annotations."""
     if path.is_dir():
         return any(_FILE_NAME.match(each.name) for each in path.glob("*.txt"))
-    return head.startswith(b"video,type,type_idx,start,end")
+    return columns_of(head)[:5] == ("video", "type", "type_idx", "start", "end")
 
 
 def read(path: Path, *, fps: float | None = None) -> Labels:
