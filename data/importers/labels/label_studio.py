@@ -1,26 +1,31 @@
 """Label Studio's timeline labels of videos: exported tasks in, predictions out.
 
-Checked against its documentation of the TimelineLabels tag: a result of type `timelinelabels` has `value.ranges` with
-the first and the last frame, counted from 1, and `value.timelinelabels`; and of pre-annotations: a task has
-`predictions`, each with `model_version`, `score` and `result`.
+Checked against its documentation of the TimelineLabels tag (docs/source/tags/timelinelabels.md): a result has
+`value.ranges` and `value.timelinelabels`; of pre-annotations (guide/predictions): a task has `predictions`, each with
+`model_version`, `score` and `result`; and against the publisher's own reader of such results (label-studio-ml-backend,
+timeline_labeling), which counts frames from 1, the last one included. The short export (JSON-MIN) puts the results
+under the name of the tag, beside the video.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from ...detections import Detections
-from ...errors import EtadError, shown
+from ...errors import EtadError, counted, shown
 from ...files.atomic import write_json
 from ...files.json_file import read_json
+from ...video.files import VIDEO_SUFFIXES
 from .rows import Labels, RowCollector
 from .table import video_id
 
 LAYOUT = "label-studio"
+_UPLOADED = re.compile(r"^/data/upload/.*/[0-9a-f]{8}-([^/]+)$")  # what it puts before the name of a file
 
 
 def matches(path: Path, head: bytes) -> bool:
@@ -42,22 +47,28 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
     if not isinstance(tasks, list):
         raise EtadError(f"{path}: holds {shown(tasks)}, expected a list of tasks. Export them as JSON.")
     collector = RowCollector(path, LAYOUT)
+    twice = 0
     for number, task in enumerate(tasks, start=1):
-        where = f"task {task.get('id', number) if isinstance(task, Mapping) else number}"
-        name = _video_of(task)
-        video = collector.video(name, where)
+        where = f"task {shown(task.get('id', number)) if isinstance(task, Mapping) else number}"
+        file = _file_of(task)
+        video = collector.video(video_id(file), where, file=file)
         if not video:
             continue
         done = [
             each for each in _list(task, "annotations") if isinstance(each, Mapping) and not each.get("was_cancelled")
         ]
+        twice += len(done) > 1
         for result in (result for each in done for result in _list(each, "result")):
-            _add(collector, video, result, fps, where, path)
+            _add(collector, video, result.get("value") if isinstance(result, Mapping) else None, fps, where, path)
+        if "data" not in task:
+            for value in (value for name in task for value in _list(task, name)):
+                _add(collector, video, value, fps, where, path)
+    if twice:
+        collector.notes.append(f"{counted(twice, 'task')} with several annotations, all of which count")
     return collector.labels()
 
 
-def _add(collector: RowCollector, video: str, result: Any, fps: float | None, where: str, path: Path) -> None:
-    value = result.get("value") if isinstance(result, Mapping) else None
+def _add(collector: RowCollector, video: str, value: Any, fps: float | None, where: str, path: Path) -> None:
     labels = _list(value, "timelinelabels") or _list(value, "labels")
     if not labels or not _list(value, "ranges"):
         return
@@ -120,11 +131,34 @@ def write_predictions(
     return write_json(path, tasks, indent=1)
 
 
-def _video_of(task: Any) -> str:
-    data = task.get("data") if isinstance(task, Mapping) else None
-    names: Iterable[Any] = (data.get("video"), *data.values()) if isinstance(data, Mapping) else ()
-    name = next((name for name in names if isinstance(name, str) and name), "")
-    return video_id(unquote(urlsplit(name).path if "://" in name else name))
+def _file_of(task: Any) -> str:
+    """The file that a task shows: a name, a path, an address, or a path that Label Studio serves files under."""
+    data = task.get("data", task) if isinstance(task, Mapping) else None
+    values = [each for each in data.values() if isinstance(each, str) and each] if isinstance(data, Mapping) else []
+    named = [data[name] for name in ("video", "videos") if data.get(name) in values] if values else []
+    by_suffix = [each for each in values if PurePath(_path_of(each)).suffix.lower() in VIDEO_SUFFIXES]
+    return _path_of(next(iter((*named, *by_suffix, *values)), ""))
+
+
+def _path_of(address: str) -> str:
+    """The path within an address.
+
+    Examples
+    --------
+    >>> _path_of("https://host/day%201/cat.mp4?key=1"), _path_of("/data/local-files/?d=day2/cat.mp4")
+    ('/day 1/cat.mp4', 'day2/cat.mp4')
+    >>> _path_of("/data/upload/3/0a1b2c3d-cat.mp4"), _path_of("cat 100%.mp4")
+    ('cat.mp4', 'cat 100%.mp4')
+    """
+    if "://" not in address and not address.startswith("/data/"):
+        return address
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return address
+    served = parse_qs(parts.query).get("d") if parts.path.endswith("/local-files/") else None
+    path = served[0] if served else unquote(parts.path)
+    return _UPLOADED.sub(r"\1", path)
 
 
 def _list(value: Any, key: str) -> list[Any]:

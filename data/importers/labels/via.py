@@ -1,7 +1,8 @@
 """VIA, the VGG annotator for video (version 3): temporal segments of a project.
 
-Checked against the publisher's description of its project file: `file`, `view`, `attribute` and `metadata`, where a
-segment has `z` (start and end, seconds), `xy` (empty) and `av` (attribute to option).
+Checked against the publisher's CodeDoc.md of VIA 3 and its sources: `file`, `view`, `attribute` and `metadata`, where a
+segment has `z` (start and end, seconds), `xy` (empty) and `av` (attribute to option, to several of them with commas
+between, to a text, or `_DEFAULT` where nothing was chosen).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import EtadError, counted
+from ...errors import EtadError, counted, shown
 from ...files.json_file import read_json
 from .rows import Labels, RowCollector
 from .table import video_id
@@ -43,7 +44,7 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
         collector.video(name, f"view {vid}")
     spatial = 0
     for key, entry in entries.items():
-        where = f"metadata '{key}'"
+        where = f"metadata {shown(key)}"
         times = entry.get("z", []) if isinstance(entry, Mapping) else []
         if not isinstance(times, list) or len(times) != 2:
             spatial += 1
@@ -52,19 +53,31 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
         if not video:
             collector.refuse(where, "belongs to no view")
             continue
-        values = entry.get("av", {})
-        labels = [_label(options.get(aid, {}), value) for aid, value in values.items()] if values else [""]
-        for label in labels:
+        values = entry.get("av")
+        chosen = values.items() if isinstance(values, Mapping) else ()
+        labels = [label for aid, value in chosen for label in _labels(options.get(aid), value)]
+        for label in labels or [""]:
             try:
                 collector.action(video, float(times[0]), float(times[1]), label, where)
             except (TypeError, ValueError):
-                collector.refuse(where, f"goes from {times[0]!r} to {times[1]!r}, expected seconds")
+                collector.refuse(where, f"goes from {shown(times[0])} to {shown(times[1])}, expected seconds")
     if spatial:
         collector.notes.append(f"{counted(spatial, 'region')} of single pictures passed over")
     return collector.labels()
 
 
-def _label(options: Any, value: Any) -> str:
-    """What an attribute's value stands for: one of its options, or text."""
-    named = options.get(str(value)) if isinstance(options, Mapping) else None
-    return str(named if named else value)
+def _labels(options: Any, value: Any) -> list[str]:
+    """What an attribute's value stands for.
+
+    Examples
+    --------
+    >>> _labels({"0": "run", "1": "fast"}, "0,1"), _labels({}, "main title"), _labels({}, "_DEFAULT")
+    (['run', 'fast'], ['main title'], [])
+    """
+    text = str(value)
+    if text == "_DEFAULT":
+        return []
+    if not isinstance(options, Mapping) or not options:
+        return [text]
+    chosen = text.split(",")
+    return [str(options[each]) for each in chosen] if all(each in options for each in chosen) else [text]

@@ -95,6 +95,45 @@ def test_label_studios_ranges_are_frames_counted_from_one(tmp_path: Path) -> Non
     assert bad.videos == ("cat 1",) and len(bad.left_out) == 2
 
 
+@pytest.mark.parametrize(
+    ("address", "video"),
+    [
+        ("/data/local-files/?d=day 1/cat.mp4", "cat"),
+        ("/data/local-files/?d=cat.mp4", "cat"),
+        ("/data/upload/12/0a1b2c3d-cat.mp4", "cat"),
+        ("s3://bucket/clips/cat.mp4", "cat"),
+        ("C:\\clips\\cat.mp4", "cat"),
+        ("cat", "cat"),
+        ("http://[bad/cat.mp4", "cat"),
+    ],
+)
+def test_label_studio_names_videos_in_many_ways(address: str, video: str, tmp_path: Path) -> None:
+    result = {"value": {"ranges": [{"start": 26, "end": 50}], "timelinelabels": ["a"]}}
+    tasks = json.loads(label_studio(result, video=address))
+    tasks[0]["data"] = {"note": "not a video", "clip": address} if "." in address else {"video": address}
+    assert actions(read(tmp_path / "tasks.json", json.dumps(tasks), fps=25.0)) == [(video, 1.0, 2.0, "a")]
+
+
+def test_label_studios_short_export_is_read_and_several_annotations_are_said(tmp_path: Path) -> None:
+    short = {
+        "video": "/data/upload/1/0a1b2c3d-cat.mp4",
+        "id": 3,
+        "videoLabels": [{"ranges": [{"start": 26, "end": 50}], "timelinelabels": ["a"]}],
+        "annotator": 1,
+    }
+    labels = read(
+        tmp_path / "short.json", json.dumps([short, {**short, "video": "dog.mp4", "videoLabels": "x"}]), fps=25
+    )
+    assert labels.layout == "label-studio" and actions(labels) == [("cat", 1.0, 2.0, "a")]
+    assert labels.videos == ("cat", "dog")
+    tasks = json.loads(label_studio({"value": {"ranges": [{"start": 1, "end": 5}], "timelinelabels": ["a"]}}))
+    tasks[0]["annotations"] *= 2
+    assert (
+        "1 task with several annotations, all of which count"
+        in read(tmp_path / "t.json", json.dumps(tasks), fps=9).notes
+    )
+
+
 def test_a_cancelled_annotation_of_label_studio_does_not_count(tmp_path: Path) -> None:
     tasks = json.loads(label_studio({"value": {"ranges": [{"start": 1, "end": 5}], "timelinelabels": ["a"]}}))
     tasks[0]["annotations"][0]["was_cancelled"] = True
@@ -132,11 +171,6 @@ def test_detections_come_back_from_label_studio_to_the_frame(tmp_path: Path) -> 
 
 def test_thumos14_is_read_from_its_folder_and_its_table(tmp_path: Path, shared: Path) -> None:
     folder = tmp_path / "annotation"
-    read(
-        folder / "BaseballPitch_val.txt",
-        "video_validation_0000266  72.8 76.4\nvideo_validation_0000681 44.0 50.9\n",
-        layout="table",
-    ) if False else None
     folder.mkdir()
     (folder / "BaseballPitch_val.txt").write_text(
         "video_validation_0000266  72.8 76.4\nvideo_validation_0000681 44.0\n"
@@ -184,17 +218,20 @@ def test_charades_rows_hold_many_actions(tmp_path: Path) -> None:
     assert len(labels.left_out) == 1 and "c1 x" in labels.left_out[0]
 
 
-def test_epic_kitchens_labels_are_verbs_and_nouns_can_be_told(tmp_path: Path) -> None:
+def test_epic_kitchens_labels_are_classes_of_verbs_and_nouns_can_be_told(tmp_path: Path) -> None:
     text = (
         "narration_id,participant_id,video_id,narration_timestamp,start_timestamp,stop_timestamp,start_frame,"
         "stop_frame,narration,verb,verb_class,noun,noun_class,all_nouns,all_noun_classes\n"
         "P01_102_0,P01,P01_102,00:00:01.100,00:00:00.54,00:00:02.23,27,111,take knife and plate,take,0,knife,4,"
         "\"['knife', 'plate']\",\"[4, 2]\"\n"
+        "P01_102_1,P01,P01_102,00:00:04.100,00:00:03.54,00:00:05.23,27,111,grab lid,grab,0,lid,6,['lid'],[6]\n"
     )
     path = tmp_path / "EPIC_100_train.csv"
-    assert actions(read(path, text)) == [("P01_102", 0.54, 2.23, "take")]
+    assert actions(read(path, text)) == [("P01_102", 0.54, 2.23, "verb 0"), ("P01_102", 3.54, 5.23, "verb 0")]
     nouns = read_labels(path, layout="table", columns={"label": "noun"})
-    assert actions(nouns) == [("P01_102", 0.54, 2.23, "knife")]
+    assert actions(nouns) == [("P01_102", 0.54, 2.23, "knife"), ("P01_102", 3.54, 5.23, "lid")]
+    (tmp_path / "EPIC_100_verb_classes.csv").write_text("id,key,instances,category\n0,take,\"['grab', 'take']\",x\n")
+    assert read_labels(path).classes == ("take",)
 
 
 ELAN = """<?xml version="1.0" encoding="UTF-8"?>
@@ -242,6 +279,11 @@ def test_via_segments_are_read_by_the_names_of_their_options(tmp_path: Path) -> 
     }
     labels = read(tmp_path / "project.json", via(**entries))
     assert labels.layout == "via" and actions(labels) == [("cat 1", 1.5, 2.0, "run")]
+    both = {"vid": "1", "z": [1, 2], "av": {"1": "0,1", "2": "_DEFAULT"}}
+    odd = {"vid": "1", "z": [3, 4], "av": ["1"]}
+    labels_of_both = read(tmp_path / "both.json", via(a=both, b=odd))
+    assert actions(labels_of_both) == [("cat 1", 1.0, 2.0, "jump"), ("cat 1", 1.0, 2.0, "run")]
+    assert len(labels_of_both.left_out) == 1
     assert len(labels.left_out) == 2 and "1 region of single pictures passed over" in labels.notes[0]
 
 
