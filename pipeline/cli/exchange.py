@@ -69,7 +69,7 @@ def import_labels(
     Example:
       etad import labels labels.csv -o annotations.json
     """
-    from ...data.errors import counted
+    from ...data.errors import counted, printable
     from ...data.importers.labels.read import read_labels
     from ...data.importers.labels.rows import write_annotations
     from ..show.report import table
@@ -80,15 +80,16 @@ def import_labels(
         if not separator or not name:
             raise click.UsageError(f"--column {text}: expected ROLE=NAME, as in --column video=Clip.")
         told[role.strip()] = name
+    _refuse_overwriting(file, out)
     labels = read_labels(file, layout=layout, columns=told, fps=fps)
     write_annotations(out, labels, subset=subset)
     for note in labels.notes:
-        click.echo(note)
+        click.echo(printable(note))
     without = len(labels.videos) - len(labels.subsets)
     if without:
         click.echo(f"{counted(without, 'video')} without a stated subset: put into '{subset}'; `etad init` splits them")
     if labels.left_out:
-        rows = [tuple(text.split(": ", 1)) for text in labels.left_out[:50]]
+        rows = [tuple(printable(text).split(": ", 1)) for text in labels.left_out[:50]]
         click.echo(table(rows, heads=("where", "left out, since it")))
         if len(labels.left_out) > len(rows):
             click.echo(f"and {len(labels.left_out) - len(rows)} more")
@@ -97,7 +98,14 @@ def import_labels(
         f"wrote {out}: {counted(len(labels.videos), 'video')}, {counted(len(labels.rows), 'action')} of {classes}, "
         f"read as {labels.layout}; {len(labels.left_out)} left out"
     )
+    click.echo(f"next: etad init -o runs/mine --videos FOLDER --labels {out}")
     return 1 if labels.left_out else 0
+
+
+def _refuse_overwriting(file: Path, out: Path) -> None:
+    """Refuse to write the result in the place of what it is made from."""
+    if out.exists() and file.exists() and out.samefile(file):
+        raise click.UsageError(f"-o {out} is the file that is read. Name another one, so that it stays.")
 
 
 @click.command("detections", cls=LastCommand)
@@ -119,6 +127,7 @@ def export_detections(file: Path, out: Path, layout: str | None, threshold: floa
     from ...data.errors import counted
     from ...data.importers.detections.export import export_all
 
+    _refuse_overwriting(file, out)
     found, num_files = export_all(read_detections(file), out, layout=layout, least_score=threshold, fps=fps)
     click.echo(f"wrote {out}: {counted(found, 'detection')} in {counted(num_files, 'file')}")
     return 0

@@ -134,8 +134,9 @@ def write_predictions(
 def _file_of(task: Any) -> str:
     """The file that a task shows: a name, a path, an address, or a path that Label Studio serves files under."""
     data = task.get("data", task) if isinstance(task, Mapping) else None
-    values = [each for each in data.values() if isinstance(each, str) and each] if isinstance(data, Mapping) else []
-    named = [data[name] for name in ("video", "videos") if data.get(name) in values] if values else []
+    texts = {name: each for name, each in data.items() if isinstance(each, str)} if isinstance(data, Mapping) else {}
+    values = [each for each in texts.values() if each]
+    named = [texts[name] for name in ("video", "videos") if texts.get(name)]
     by_suffix = [each for each in values if PurePath(_path_of(each)).suffix.lower() in VIDEO_SUFFIXES]
     return _path_of(next(iter((*named, *by_suffix, *values)), ""))
 
