@@ -43,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_command_of_the_page_does_what_it_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL) for line in block.splitlines()]
-    assert len(lines) >= 9
+    assert len(lines) >= 10
     for line in lines:
         words = shlex.split(line)[1:]
         (folder / "annotations.json").unlink(missing_ok=True)
@@ -56,7 +56,7 @@ def test_every_command_of_the_page_does_what_it_says(folder: Path, capsys: pytes
             assert "1 detection in 1 file" in said, line
     for file in ("detections.csv", "boris.tsv"):
         assert [(row.video, row.start_seconds, row.label) for row in read_labels(file).rows] == [("cat", 1.5, "jump")]
-    assert (folder / "subtitles" / "cat.srt").exists()
+    assert (folder / "subtitles" / "cat.srt").exists() and (folder / "boris" / "cat.xlsx").exists()
 
 
 def test_the_page_names_every_layout() -> None:

@@ -12,16 +12,22 @@ from ...detections import Detections
 from ...errors import EtadError, listing, nearest
 from ..labels.boris import write_events
 from ..labels.label_studio import write_predictions
+from .boris_events import write_boris_events
 from .detection_table import write_detections_csv
 from .subtitles import write_subtitles
 
 # Layouts of one file for all videos, of those the ones in frames, and layouts of one file for each, named by suffix.
-WHOLE: dict[str, Callable[[Path, Detections], Path]] = {"csv": write_detections_csv, "boris": write_events}
+WHOLE: dict[str, Callable[[Path, Detections], Path]] = {
+    "csv": write_detections_csv,
+    "boris-aggregated": write_events,
+}
 IN_FRAMES: dict[str, Callable[..., Path]] = {"label-studio": write_predictions}
 EACH: dict[str, Callable[[Path, Detections, str], Path]] = {
     "srt": partial(write_subtitles, kind="srt"),
     "vtt": partial(write_subtitles, kind="vtt"),
+    "boris": write_boris_events,
 }
+_SUFFIXES = {"boris": "xlsx"}
 
 
 def layout_names() -> tuple[str, ...]:
@@ -74,7 +80,8 @@ def export_all(
             raise EtadError(f"layout {chosen} has its times in frames; give the videos' rate with --fps.")
         IN_FRAMES[chosen](out, kept, fps=fps)
         return len(kept), 1
-    if out.suffix.lower() == f".{chosen}":
+    suffix = f".{_SUFFIXES.get(chosen, chosen)}"
+    if out.suffix.lower() == suffix:
         if len(kept.video_ids) != 1:
             raise EtadError(
                 f"{out}: the detections are of {len(kept.video_ids)} videos, and each has a file of its own. "
@@ -83,7 +90,7 @@ def export_all(
         EACH[chosen](out, kept, kept.video_ids[0])
         return len(kept), 1
     for video_id in kept.video_ids:
-        EACH[chosen](out / f"{escape(video_id)}.{chosen}", kept, video_id)
+        EACH[chosen](out / f"{escape(video_id)}{suffix}", kept, video_id)
     return len(kept), len(kept.video_ids)
 
 

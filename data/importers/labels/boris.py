@@ -233,7 +233,10 @@ def _number(text: str) -> float | None:
 
 
 def write_events(path: Path | str, detections: Detections) -> Path:
-    """Write detections as aggregated events (tab-separated), scores as comments; whole or not at all."""
+    """Write detections as aggregated events (tab-separated), scores as comments; whole or not at all.
+
+    That is what programs that evaluate BORIS's exports read; BORIS itself takes other events in.
+    """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _AGGREGATED, restval="", delimiter="\t", lineterminator="\n")
         writer.writeheader()

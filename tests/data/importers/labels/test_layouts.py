@@ -150,7 +150,7 @@ DETECTIONS = Detections.join(
 WRITTEN = [("cat 1", 1.0, 2.0, "run, fast"), ("cat 1", 0.2, 4.4, "jump"), ("dog", 3.2, 3.24, "jump")]
 
 
-@pytest.mark.parametrize(("layout", "suffix"), [("boris", "tsv"), ("csv", "csv")])
+@pytest.mark.parametrize(("layout", "suffix"), [("boris-aggregated", "tsv"), ("csv", "csv")])
 def test_detections_come_back_exactly_from_tables(layout: str, suffix: str, tmp_path: Path) -> None:
     assert export_all(DETECTIONS, tmp_path / f"out.{suffix}", layout=layout) == (3, 1)
     assert actions(read_labels(tmp_path / f"out.{suffix}")) == WRITTEN
