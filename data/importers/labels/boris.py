@@ -158,7 +158,7 @@ def _tables(path: Path) -> tuple[list[list[str]], Sheet]:
             return [row for _, row in rows[:place]], sheet_of(path, rows[place:])
     raise EtadError(
         f"{path}: has no column 'Behavior' beside 'Status', 'Behavior type' or 'Start (s)'. "
-        "Export tabular or aggregated events from BORIS."
+        "Export tabular or aggregated events from BORIS, as CSV, TSV or XLSX."
     )
 
 

@@ -184,6 +184,7 @@ class RowCollector:
         if self._repeated:
             repeats = counted(len(self._repeated), "repetition")
             self.notes.append(f"{repeats} of the same action, which counts once: {listing(self._repeated)}")
+        self._compare_with_durations()
         if not self._videos:
             raise EtadError(
                 f"{self._source}: read as {self._layout}, there is nothing in it that can be used"
@@ -199,6 +200,23 @@ class RowCollector:
             notes=tuple(self.notes),
             left_out=tuple(self._left_out),
         )
+
+    def _compare_with_durations(self) -> None:
+        """Leave out what begins after its video's end, and tell of what ends after it."""
+        past = []
+        for key, row in list(self._rows.items()):
+            duration = self._durations.get(row.video, math.inf)
+            if row.start_seconds >= duration:
+                self.refuse(
+                    row.where,
+                    f"video {shown(row.video)}: begins at {row.start_seconds:g} s, but the video lasts {duration:g} s",
+                )
+                del self._rows[key]
+            elif row.end_seconds > duration + max(_SAME_SECONDS, _SAME_SHARE * duration):
+                past.append(row.where)
+        if past:
+            ends = f"{counted(len(past), 'action')} {'ends' if len(past) == 1 else 'end'}"
+            self.notes.append(f"{ends} after the stated duration of the video, where training cuts: {listing(past)}")
 
 
 def _first(faults: Iterable[str]) -> str:

@@ -115,6 +115,14 @@ def test_contradicting_durations_and_subsets_are_listed(tmp_path: Path) -> None:
     ]
 
 
+def test_actions_beyond_the_stated_duration_are_listed_or_told(tmp_path: Path) -> None:
+    text = "video,start,end,label,duration\na,1,2,x,\na,9,12,x,\na,10,12,x,10\na,9,10.2,x,\n"
+    labels = read_labels(write(tmp_path / "labels.csv", text))
+    assert [row.where for row in labels.rows] == ["row 2", "row 3", "row 5"]
+    assert labels.left_out == ("row 4: video 'a': begins at 10 s, but the video lasts 10 s",)
+    assert labels.notes[-1] == "1 action ends after the stated duration of the video, where training cuts: row 3"
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
