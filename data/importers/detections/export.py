@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -9,12 +10,14 @@ from pathlib import Path
 
 from ...cache.names import escape
 from ...detections import Detections
-from ...errors import EtadError, listing, nearest
+from ...errors import EtadError, counted, listing, nearest
 from ..labels.boris import write_events
 from ..labels.label_studio import write_predictions
-from .boris_events import write_boris_events
+from .boris_events import without_overlaps, write_boris_events
 from .detection_table import write_detections_csv
 from .subtitles import write_subtitles
+
+_logger = logging.getLogger(__name__)
 
 # Layouts of one file for all videos, of those the ones in frames, and layouts of one file for each, named by suffix.
 WHOLE: dict[str, Callable[[Path, Detections], Path]] = {
@@ -72,6 +75,13 @@ def export_all(
             f"Name one with --layout: {listing(layout_names(), 20)}."
         )
     kept = above(detections, least_score)
+    if chosen == "boris":
+        good, kept = len(kept), without_overlaps(kept)
+        if len(kept) < good:
+            _logger.warning(
+                "%s left out: each overlaps a better one of its class, which BORIS cannot hold.",
+                counted(good - len(kept), "detection"),
+            )
     if chosen in WHOLE:
         WHOLE[chosen](out, kept)
         return len(kept), 1

@@ -10,6 +10,7 @@ import pytest
 from etad.data.detections import Detections
 from etad.data.errors import EtadError
 from etad.data.importers.detections.boris_events import write_boris_events
+from etad.data.importers.detections.export import export_all
 
 SEGMENTS = np.array([[1.0, 2.5], [2.0, 4.0], [2.5, 3.0], [0.5, 9.0], [7.0, 7.0001]])
 LABELS = np.array([0, 0, 0, 1, 0])
@@ -42,6 +43,12 @@ def test_detections_come_back_by_boriss_own_rule_and_what_overlaps_is_counted(
     assert "2 detections left out" in caplog.text
     cell = next(c for row in openpyxl.load_workbook(path).worksheets[0].iter_rows() for c in row if c.value == "=run")
     assert cell.data_type == "s"
+
+
+def test_what_is_counted_as_written_is_what_was_written(tmp_path: Path) -> None:
+    detections = Detections.join([(name, SEGMENTS, LABELS, SCORES) for name in "ab"], labels=("jump", "run"))
+    assert export_all(detections, tmp_path / "out", layout="boris") == (6, 2)
+    assert sum(len(paired(tmp_path / "out" / f"{name}.xlsx")) for name in "ab") == 6
 
 
 def test_a_video_without_detections_has_an_empty_table_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
