@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from .options import Common, common_options, is_first_rank, path_sets
+from .options import Common, StageCommand, common_options, is_first_rank, path_sets
 from .result import print_result
 
 _FILE = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=StageCommand)
 @click.option("--videos", type=_FILE, help="Folder of videos; their stems are the ids.")
 @click.option("--annotations", type=_FILE, help="Annotations in ActivityNet's JSON form.")
 @click.option("--init-detector", type=_FILE, help="Detector to start from; the run's own by default.")

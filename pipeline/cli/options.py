@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,7 @@ _OPTIONS = (
     click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N."),
     click.option("--workers", type=click.IntRange(min=0), help="Processes or threads that read ahead."),
 )
+_CHAIN = "etad.stages"  # where the contexts of a chain's stages are kept
 _NAMES = ("config", "out", "sets", "seed", "device", "workers")
 
 
@@ -137,6 +138,24 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         with_common = option(with_common)
     return with_common
+
+
+class StageCommand(click.Command):
+    """A command that other stages may follow, each of which can know what comes after it."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> click.Context:
+        context = super().make_context(info_name, args, parent=parent, **extra)
+        context.meta.setdefault(_CHAIN, []).append(context)
+        return context
+
+
+def later_stages(common: Common) -> Iterator[tuple[str, Common, dict[str, Any]]]:
+    """Names, shared options and own options of the stages that follow in this chain."""
+    context = click.get_current_context()
+    chain: list[click.Context] = context.meta.get(_CHAIN, [])
+    for later in chain[chain.index(context) + 1 :] if context in chain else ():
+        common = common.updated(*(later.params[name] for name in _NAMES))
+        yield str(later.info_name), common, later.params
 
 
 class LastCommand(click.Command):

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ...data.errors import EtadError
-from .options import Common, common_options, is_first_rank, path_sets
+from .options import Common, StageCommand, common_options, is_first_rank, later_stages, path_sets
 from .result import print_result
 
+if TYPE_CHECKING:
+    from ..config import Config
+
 _FILE = click.Path(path_type=Path)
+# How many findings of one kind `check` tells one by one.
+_MOST_TOLD = 3
 
 
-@click.command()
+@click.command(cls=StageCommand)
 @click.option("--videos", type=_FILE, help="Folder of videos; their stems are the ids.")
 @click.option("--annotations", type=_FILE, help="Annotations in ActivityNet's JSON form.")
+@click.option("--weights", type=_FILE, help="Encoder weights that `extract` is going to take.")
+@click.option("--scores", type=_FILE, help="Video-level class scores that `detect` is going to take.")
 @click.option("--probe/--no-probe", default=True, help="Open every video file, or only look for it.")
+@click.option("--all", "every", is_flag=True, help="Tell every single finding, not a few of each kind.")
 @common_options
-def check(common: Common, videos: Path | None, annotations: Path | None, probe: bool) -> int:
-    """Check annotations, videos, cache and config against each other, before a run.
+def check(
+    common: Common,
+    videos: Path | None,
+    annotations: Path | None,
+    weights: Path | None,
+    scores: Path | None,
+    probe: bool,
+    every: bool,
+) -> int:
+    """Check annotations, videos, weights, cache and config against each other, before a run.
+
+    In a chain it takes what the stages after it are given, and stops the chain where one of them would be refused.
 
     \b
     Example:
@@ -27,20 +48,69 @@ def check(common: Common, videos: Path | None, annotations: Path | None, probe: 
     """
     from ...data.errors import counted
     from ..run_folder import RunFolder
-    from ..show.report import table
+    from ..show.report import grouped
     from ..stages.check import check as find
 
-    config = common.load(*path_sets(annotations=annotations, videos=videos))
-    findings = find(config, RunFolder(common.out) if common.out else None, probe_videos=probe)
-    if findings:
-        rows = [(f.kind, f.where, f.what, f.advice) for f in sorted(findings, key=lambda f: f.kind != "problem")]
-        click.echo(table(rows, heads=("kind", "where", "what was found", "what to do, or what is done")))
-    problems = sum(finding.kind == "problem" for finding in findings)
+    later = list(later_stages(common))
+    given: dict[str, Path | None] = {"videos": videos, "annotations": annotations, "weights": weights, "scores": scores}
+    for _, of_stage, params in later:
+        common = of_stage
+        given = {name: path or params.get(name) for name, path in given.items()}
+    sets = path_sets(annotations=given["annotations"], videos=given["videos"])
+    config = common.load(*sets, *(["detect.labels.source=scores"] if given["scores"] else []))
+    findings = find(
+        config,
+        RunFolder(common.out) if common.out else None,
+        probe_videos=probe,
+        weights=given["weights"],
+        scores=given["scores"],
+    )
+    rank = ("refused", "problem", "note")
+    rows = [(f.kind, f.where, f.what, f.advice) for f in sorted(findings, key=lambda f: rank.index(f.kind))]
+    if rows:
+        width = shutil.get_terminal_size().columns
+        click.echo(grouped(rows, width=width, most=None if every else _MOST_TOLD))
+    refused = sum(finding.kind == "refused" for finding in findings)
+    problems = refused + sum(finding.kind == "problem" for finding in findings)
     click.echo(f"{counted(problems, 'problem')}, {counted(len(findings) - problems, 'note')}")
+    if refused and later:
+        names = " ".join(name for name, _, _ in later)
+        raise EtadError(
+            f"`{names}` not begun: {counted(refused, 'problem')} of those above would be refused on the way. Mend what "
+            "is marked 'refused', or leave out `check` to go as far as it gets."
+        )
     return 1 if problems else 0
 
 
-@click.command()
+def require_later(common: Common, config: Config, *, there: Collection[str] | None) -> None:
+    """Refuse what a later stage of the chain would refuse, before this one takes hours.
+
+    Parameters
+    ----------
+    config
+        That of the stage which is about to begin.
+    there
+        Ids of the videos that have a file; None where the stage does not look.
+    """
+    from ..stages.inputs import read_quietly, require_data
+
+    for name, of_stage, params in later_stages(common):
+        for option in ("weights", "checkpoint", "scores", "init_detector", "annotations", "videos"):
+            path = params.get(option)
+            if path is not None and not path.exists():
+                dashed = option.replace("_", "-")
+                raise EtadError(f"{path}: there is no such file, and `{name}` would want it. Correct --{dashed}.")
+        if name not in ("detect", "e2e") or params.get("checkpoint") is not None:
+            continue
+        scores = params.get("scores")
+        paths = path_sets(annotations=params.get("annotations"))
+        later = of_stage.load(*paths, *(["detect.labels.source=scores"] if scores else []))
+        # Where no config is named, the run folder will know this stage's annotations.
+        known = later.data.annotations or (config.data.annotations if of_stage.config is None else None)
+        require_data(later, read_quietly(later, known), scores=scores, there=None if params.get("features") else there)
+
+
+@click.command(cls=StageCommand)
 @click.option("--weights", type=_FILE, help="Encoder weights to start from.")
 @click.option("--videos", type=_FILE, help="Folder of videos; their stems are the ids.")
 @click.option("--annotations", type=_FILE, help="Annotations in ActivityNet's JSON form.")
@@ -62,11 +132,12 @@ def pretrain(common: Common, weights: Path | None, videos: Path | None, annotati
             "--videos and --annotations do not apply here: pretrain.source=synthetic draws its clips. Leave them out, "
             "or set pretrain.source=videos."
         )
+    require_later(common, config, there=None)
     result = run_pretrain(config, RunFolder(common.run_folder()), weights=weights, device=choose_device(config.device))
     return print_result(result, f"encoder -> {result.summary}")
 
 
-@click.command()
+@click.command(cls=StageCommand)
 @click.option("--weights", type=_FILE, help="Encoder weights, published or from `pretrain`.")
 @click.option("--videos", type=_FILE, help="Folder of videos; their stems are the ids.")
 @click.option("--annotations", type=_FILE, help="Annotations, to take ids from.")
@@ -91,6 +162,7 @@ def extract(
     run = RunFolder(common.run_folder())
     read = read_data(config) if config.data.annotations else None
     sources = find_sources(config, read, None)
+    require_later(common, config, there=sources.files)
     result = run_extract(
         config,
         run,
@@ -102,7 +174,7 @@ def extract(
     return print_result(result, sources.passed_over, result.summary, describe_missing(sources))
 
 
-@click.command()
+@click.command(cls=StageCommand)
 @click.option("--features", type=_FILE, help="Feature cache; the run's own by default.")
 @click.option("--annotations", type=_FILE, help="Annotations in ActivityNet's JSON form.")
 @click.option("--scores", type=_FILE, help="Video-level class scores; sets detect.labels.source=scores.")

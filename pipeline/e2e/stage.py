@@ -23,7 +23,7 @@ from ..manifest import noting
 from ..run_folder import RunFolder
 from ..stages.detect import train_on
 from ..stages.extract import Sources, load_encoder, note_weights, require_single_encoder
-from ..stages.inputs import validation_videos
+from ..stages.inputs import require_data
 from ..stages.result import StageNotes, StageResult
 from .checks import check_clips, check_features_place, check_files, check_start
 from .infer import infer_tuned
@@ -70,7 +70,7 @@ def run_e2e(
     require_single_encoder(config)
     check_clips(config)
     check_files(config, annotations, sources.files)
-    validation_videos(config, annotations)
+    require_data(config, annotations, scores=scores, there=sources.files)
     tuned = run.files("e2e").encoder
     if features is not None:
         check_features_place(features, tuned)

@@ -6,6 +6,8 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
+from ...data.errors import listing
+
 _GAP = "  "
 _LEAST_WRAPPED = 20
 
@@ -46,6 +48,55 @@ def table(rows: Sequence[Sequence[object]], *, heads: Sequence[str], width: int 
         rule[-1] = "-" * widths[-1]
         cells = [line for row in cells for line in _wrapped(row, widths[-1])]
     return "\n".join(_line(row, widths, is_right) for row in [list(heads), rule, *cells])
+
+
+def grouped(findings: Sequence[tuple[str, str, str, str]], *, width: int, most: int | None = 3) -> str:
+    """Say what was found, a paragraph for what is of one kind and asks for one thing.
+
+    Parameters
+    ----------
+    findings
+        Kind, where, what was found, what to do about it; where and what to do may be empty.
+    width
+        Characters that a line may have; words longer than that, such as paths, are not broken.
+    most
+        How many of a paragraph are told one by one; None: all of them.
+
+    Examples
+    --------
+    >>> found = [("note", f"video {name}", "lasts 2 s", "is it cut?") for name in "abc"]
+    >>> print(grouped(found, width=60, most=1))
+    note   3 of a kind:
+           video a: lasts 2 s
+           and 2 more: video b, video c
+           -> is it cut?
+    """
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for number, (kind, where, what, advice) in enumerate(findings):
+        key = (kind, advice or str(number))  # what says itself what to do stands alone
+        groups.setdefault(key, []).append((where, f"{where}: {what}" if where else what))
+    indent = max((len(kind) for kind, _ in groups), default=0) + 3
+    lines: list[str] = []
+    for (kind, advice), members in groups.items():
+        shown = members[:most]
+        told = [text for _, text in shown]
+        if rest := [where or text for where, text in members[len(shown) :]]:
+            told.append(f"and {len(rest)} more: {listing(rest, most=10)}")
+        if len(members) > 1:
+            told.insert(0, f"{len(members)} of a kind:")
+        if not advice.isdecimal():
+            told.append(f"-> {advice}")
+        heads = [kind.ljust(indent), *[" " * indent] * (len(told) - 1)]
+        for head, text in zip(heads, told):
+            lines += textwrap.wrap(
+                _shown(text),
+                max(width, indent + _LEAST_WRAPPED),
+                initial_indent=head,
+                subsequent_indent=" " * (indent + 2),
+                break_on_hyphens=False,
+                break_long_words=False,
+            )
+    return "\n".join(lines)
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:

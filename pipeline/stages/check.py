@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...data.annotations import Annotations, Video, match_ids, subset_aliases
 from ...data.cache.cache import FeatureCache, parts_folder
@@ -12,13 +13,16 @@ from ...data.errors import EtadError, counted, listing
 from ...data.files.json_file import describe_repeats
 from ...data.progress import progress_bar
 from ...data.video.video import probe
+from ...detect.model.build import check_channels
+from ...detect.windows import make_windows
 from ...extract.encoders.encoder import encoder_spec
 from ...extract.weights.packaged import packaged_weights
 from ..config import Config
 from ..run_folder import RunFolder
 from .detect import check_cache
-from .extract import describe_missing, find_sources
-from .inputs import read_quietly, used_subsets, validation_videos
+from .extract import Sources, describe_missing, find_sources, load_encoders, weights_file
+from .infer import require_windows
+from .inputs import data_faults, read_quietly, used_subsets
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,12 @@ class Finding:
     Parameters
     ----------
     kind
-        `problem`: something will fail or be left out; `note`: what real files do, and what is done about it.
+        `refused`: a stage will not begin; `problem`: something will fail or be left out; `note`: what real files do,
+        and what is done about it.
+    where
+        What it was found in; empty where `what` names that.
+    advice
+        Empty where `what` says what to do.
     """
 
     kind: str
@@ -37,46 +46,71 @@ class Finding:
     advice: str
 
 
-def check(config: Config, run: RunFolder | None, *, probe_videos: bool = True) -> list[Finding]:
-    """List what is wrong or worth knowing; never stops at the first."""
+def check(
+    config: Config,
+    run: RunFolder | None,
+    *,
+    probe_videos: bool = True,
+    weights: Path | None = None,
+    scores: Path | None = None,
+) -> list[Finding]:
+    """List what is wrong or worth knowing; never stops at the first.
+
+    Parameters
+    ----------
+    probe_videos
+        Open every video file.
+    weights, scores
+        Encoder weights and video-level class scores that the stages will be given.
+    """
     findings: list[Finding] = []
     annotations = None
+    there: Collection[str] | None = None
     try:
         annotations = read_quietly(config)
         findings += _of_annotations(annotations, config)
     except EtadError as error:
-        findings.append(Finding("problem", "annotations", str(error), "correct the file"))
+        findings.append(Finding("refused", "", str(error), ""))
     if config.data.videos is not None:
         try:
-            findings += _of_videos(config, annotations, probe_videos=probe_videos)
+            sources = find_sources(config, annotations, None)
+            there = sources.files
+            findings += _of_videos(config, annotations, sources, probe_videos=probe_videos)
         except EtadError as error:
-            findings.append(Finding("problem", "videos", str(error), "name another folder with --videos"))
+            findings.append(Finding("refused", "", str(error), "name another folder with --videos"))
     if run is not None and (run.cache.exists() or parts_folder(run.cache).is_dir()):
         known = {(finding.where, finding.what) for finding in findings}
         findings += [found for found in _of_cache(config, run, annotations) if (found.where, found.what) not in known]
-    elif config.encoder.weights is None and config.encoder.init == "weights" and not (run and run.encoder.exists()):
-        try:
-            wanted = encoder_spec(config.encoder.name).weights_wanted()
-            if packaged_weights(config.encoder.name) is None:
-                findings.append(Finding("note", "encoder", wanted, "needed by `extract` only"))
-        except EtadError as error:
-            findings.append(Finding("problem", "encoder", str(error), "set encoder.name"))
+        findings += _of_weights(config, run, weights) if weights is not None else []
+    else:
+        findings += _of_weights(config, run, weights)
+    if annotations is not None:
+        findings += [
+            Finding("refused", "", str(fault), "")
+            for fault in data_faults(config, annotations, scores=scores, there=there)
+        ]
     return list(dict.fromkeys(findings))  # what the video and its features both show is one thing
+
+
+def _of_weights(config: Config, run: RunFolder | None, named: Path | None) -> Iterator[Finding]:
+    """Whether the encoder's weights are there and fit it; that they will be needed, where none are named yet."""
+    folder = run or RunFolder(Path())
+    try:
+        if run is None and named is None and config.encoder.weights is None:
+            found = packaged_weights(config.encoder.name)
+        else:
+            found = weights_file(config, folder, named)
+        if found is not None:
+            load_encoders(config, folder, found)
+        elif config.encoder.init == "weights":
+            wanted = encoder_spec(config.encoder.name).weights_wanted()
+            yield Finding("note", "encoder", wanted, "needed by `extract` only")
+    except EtadError as error:
+        yield Finding("refused", "", str(error), "")
 
 
 def _of_annotations(annotations: Annotations, config: Config) -> Iterator[Finding]:
     where = str(annotations.source)
-    for subset in used_subsets(config):
-        try:
-            annotations.subset(subset)
-        except EtadError as error:
-            yield Finding("problem", where, str(error), "set data.train_subset, test_subset or validation_subset")
-        else:
-            if subset == config.data.validation_subset:
-                try:
-                    validation_videos(config, annotations)
-                except EtadError as error:
-                    yield Finding("problem", "config", str(error), "name a third subset")
     if annotations.repeated:
         yield Finding("problem", where, describe_repeats(annotations.repeated), "keep one entry of each")
     for stray in annotations.strays(used_subsets(config)):
@@ -94,8 +128,9 @@ def _of_annotations(annotations: Annotations, config: Config) -> Iterator[Findin
                     yield Finding("note", f"{where}: {video.id}", repair.detail, repair.kind)
 
 
-def _of_videos(config: Config, annotations: Annotations | None, *, probe_videos: bool) -> Iterator[Finding]:
-    sources = find_sources(config, annotations, None)
+def _of_videos(
+    config: Config, annotations: Annotations | None, sources: Sources, *, probe_videos: bool
+) -> Iterator[Finding]:
     folder = str(config.data.videos)
     if sources.missing:
         yield Finding("problem", folder, describe_missing(sources), "get the files, or list the ids in data.blocked")
@@ -123,8 +158,9 @@ def _of_cache(config: Config, run: RunFolder, annotations: Annotations | None) -
     try:
         cache = FeatureCache(run.cache)
         check_cache(cache, config)
+        check_channels(config.detect, cache.channels, cache.path)
     except EtadError as error:
-        yield Finding("problem", str(run.cache), str(error), "see the sentence")
+        yield Finding("refused", "", str(error), "")
         return
     for note in cache.reading_notes():
         yield Finding(
@@ -140,8 +176,10 @@ def _of_cache(config: Config, run: RunFolder, annotations: Annotations | None) -
     ]
     try:
         matches = match_ids(wanted, cache.ids, where=str(run.cache))
+        if matches:
+            _require_windows(config, annotations, cache)
     except EtadError as error:
-        yield Finding("problem", str(run.cache), str(error), "see the sentence")
+        yield Finding("refused", "", str(error), "")
         return
     for id in wanted:
         if id in matches:
@@ -150,6 +188,16 @@ def _of_cache(config: Config, run: RunFolder, annotations: Annotations | None) -
     if lost:
         what = f"{counted(len(lost), 'annotated video')} not in the cache: {listing(lost)}"
         yield Finding("problem", str(run.cache), what, "run `extract` again; it does what is missing")
+
+
+def _require_windows(config: Config, annotations: Annotations, cache: FeatureCache) -> None:
+    """Refuse features of which no window is left to learn from."""
+    try:
+        learned, classes = annotations.subset(config.data.train_subset), annotations.labels
+    except EtadError:
+        return  # said of the annotations already
+    windows, report = make_windows(learned, cache, settings=config.detect, classes=classes, training=True)
+    require_windows(windows, report, config.data.train_subset)
 
 
 def _of_measured(video: Video, seconds: float) -> Iterator[Finding]:

@@ -14,7 +14,6 @@ from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache
 from ...data.cache.meta import FeatureMeta
 from ...data.checkpoint import load_checkpoint
-from ...data.class_scores import read_class_scores
 from ...data.digest import file_sha256, values_digest
 from ...data.errors import EtadError
 from ...data.progress import step_bar
@@ -28,8 +27,8 @@ from ..config import Config
 from ..manifest import noting
 from ..run_folder import RunFolder, StageFolder
 from .extract import noted_weights
-from .infer import NO_SCORES, infer_and_evaluate, note_windows, require_windows
-from .inputs import validation_videos
+from .infer import infer_and_evaluate, note_windows, require_windows
+from .inputs import require_data, require_scores, validation_videos
 from .result import StageNotes, StageResult
 
 
@@ -111,10 +110,11 @@ def detect(
     check_cache(cache, config)
     notes.lines += cache.reading_notes()
     check_channels(config.detect, cache.channels, cache.path)
-    if checkpoint is None and config.detect.labels.source == "scores" and scores is None:
-        raise EtadError(NO_SCORES)
-    if scores is not None:
-        _check_scores(scores, annotations, config)
+    if checkpoint is None:
+        require_data(config, annotations, scores=scores, there=cache.ids)
+    elif scores is not None:
+        tested = [video.id for video in annotations.subset(config.data.test_subset)]
+        require_scores(scores, load_detector(checkpoint).classes, tested, there=cache.ids)
     inputs = {"annotations": annotations.source, "scores": scores, "checkpoint": checkpoint}
     digests = {"cache": cache.digest, "weights": cache.meta(cache.ids[0]).weights_sha256}
     with contextlib.ExitStack() as held:
@@ -167,12 +167,6 @@ def train_on(trainer: EpochTraining, notes: StageNotes, *, title: str) -> None:
         notes.lines.append(f"training went on from {trainer.last} ({at})")
     with step_bar(f"{title}: train") as after_step:
         trainer.run(after_step)
-
-
-def _check_scores(scores: Path, annotations: Annotations, config: Config) -> None:
-    """Complain of a file of class scores before hours are spent, not after."""
-    learned = annotations.subset(config.data.train_subset)
-    read_class_scores(scores).aligned(sorted({action.label for video in learned for action in video.actions}), [])
 
 
 def trained_weights(trained: Trained, checkpoint: Path) -> str | None:

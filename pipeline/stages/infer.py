@@ -28,17 +28,13 @@ from ...detect.settings import DetectSettings, LabelSettings
 from ...detect.windows import Window, WindowReport, make_windows, windows_digest
 from ..config import Config
 from .evaluate import Evaluation, evaluate
+from .inputs import NO_SCORES
 from .labels import video_scores
 from .operating import choose_thresholds, read_thresholds, write_thresholds
 from .result import StageNotes
 
 # Settings of inference that come after the raw predictions, which are good whatever these are.
 _AFTER_RAW = ("inference.", "labels.", "tious")
-
-NO_SCORES = (
-    "labels come from a file of video-level class scores, and none is named: give --scores FILE, or set "
-    "detect.labels.source to classifier or branch."
-)
 
 
 def inference_settings(trained: Trained, config: Config, scores: Path | None) -> DetectSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ...data.annotations import (
@@ -14,11 +14,18 @@ from ...data.annotations import (
     read_ids,
     subset_aliases,
 )
-from ...data.errors import EtadError, counted, listing
+from ...data.class_scores import read_class_scores
+from ...data.errors import EtadError, counted, listing, nearest
 from ...data.files.json_file import describe_repeats
+from ...detect.windows import training_classes
 from ..config import Config
 
 _logger = logging.getLogger(__name__)
+
+NO_SCORES = (
+    "labels come from a file of video-level class scores, and none is named: give --scores FILE, or set "
+    "detect.labels.source to classifier or branch."
+)
 
 
 def read_data(
@@ -82,6 +89,91 @@ def validation_videos(config: Config, annotations: Annotations) -> list[Video]:
                 "neither trained nor tested on. Name a third subset, or leave it out to choose by the training loss."
             )
     return [video for video in annotations.subset(name) if video.actions]
+
+
+def require_data(
+    config: Config, annotations: Annotations, *, scores: Path | None, there: Collection[str] | None = None
+) -> None:
+    """Refuse what a detector could not be trained, labelled or measured with, before anything that takes long.
+
+    Raises
+    ------
+    EtadError
+        The first of `data_faults`.
+    """
+    for fault in data_faults(config, annotations, scores=scores, there=there):
+        raise fault
+
+
+def data_faults(
+    config: Config, annotations: Annotations, *, scores: Path | None, there: Collection[str] | None = None
+) -> Iterator[EtadError]:
+    """All that is known of a training's data to end in a refusal, early or late.
+
+    Parameters
+    ----------
+    scores
+        File of video-level class scores.
+    there
+        Ids of the videos that have features or a file, all others being left out anyway; None where nobody knows.
+    """
+    classes: tuple[str, ...] = ()
+    try:
+        classes = training_classes(annotations, config.data.train_subset)
+    except EtadError as fault:
+        yield fault
+    subsets: dict[str, list[Video]] = {}
+    try:
+        subsets["test_subset"] = annotations.subset(config.data.test_subset)
+    except EtadError as fault:
+        yield fault
+    try:
+        subsets["validation_subset"] = validation_videos(config, annotations)
+    except EtadError as fault:
+        yield fault
+    for key, videos in subsets.items() if classes else ():
+        seen = None if there is None else match_ids([video.id for video in videos], there, where="videos")
+        usable = [video for video in videos if seen is None or video.id in seen]
+        yield from _unlearnt(annotations, usable, classes, getattr(config.data, key), config.data.train_subset)
+    if scores is None and config.detect.labels.source == "scores":
+        yield EtadError(NO_SCORES)
+    if scores is not None:
+        try:
+            tested = [video.id for video in subsets.get("test_subset", ())]
+            require_scores(scores, classes, tested, there=there)
+        except EtadError as fault:
+            yield fault
+
+
+def require_scores(
+    scores: Path, classes: Collection[str], tested: Collection[str], *, there: Collection[str] | None = None
+) -> None:
+    """Refuse a file of class scores that lacks a class, or a video that is going to be labelled.
+
+    Raises
+    ------
+    EtadError
+        Naming what it lacks.
+    """
+    labelled = list(tested if there is None else match_ids(tested, there, where="videos"))
+    read_class_scores(scores).aligned(list(classes), labelled)
+
+
+def _unlearnt(
+    annotations: Annotations, videos: Collection[Video], classes: Collection[str], subset: str, train_subset: str
+) -> Iterator[EtadError]:
+    """Classes of a subset that no training video shows."""
+    shown_in: dict[str, list[str]] = {}
+    for video in videos:
+        for label in {action.label for action in video.actions} - set(classes):
+            shown_in.setdefault(label, []).append(video.id)
+    for label, ids in sorted(shown_in.items()):
+        yield EtadError(
+            f"{annotations.source}: label '{label}' is none of the {counted(len(classes), 'known class')}: subset "
+            f"'{subset}' has it ({counted(len(ids), 'video')}: {listing(ids, most=3)}), but no video of subset "
+            f"'{train_subset}', which is learnt from.{nearest(label, classes)} Correct the label, move a video that "
+            f"shows it, or leave the class out with data.dropped_labels."
+        )
 
 
 def _blocked(path: Path, ids: Collection[str], source: Path) -> Collection[str]:

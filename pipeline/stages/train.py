@@ -15,7 +15,7 @@ from ..config import Config
 from ..run_folder import RunFolder
 from .detect import detect
 from .extract import Sources, extract, find_sources, load_encoders
-from .inputs import read_data, validation_videos
+from .inputs import read_data, require_data, validation_videos
 from .plan import TrainPlan, plan_training
 from .result import StageResult
 
@@ -102,6 +102,7 @@ def train(
     -------
     What the stages `extract` and `detect` did.
     """
+    require_data(config, prepared.annotations, scores=scores, there=prepared.sources.files)
     extracted = extract(config, run, sources=prepared.sources, weights=weights, device=device)
     detected = detect(
         config,

@@ -96,3 +96,71 @@ def test_the_validation_subset_is_looked_at_as_the_others(tmp_path: Path, capsys
         sets = miniature.set_options(f"data.validation_subset={subset}")
         assert run(["check", "-o", str(tmp_path), *sets, "--annotations", str(path)]) == 1
         assert said in capsys.readouterr().out
+
+
+def _options(folder: Path, *more: str) -> list[str]:
+    files = ["--annotations", str(folder / "annotations.json"), "--videos", str(folder / "videos")]
+    return [*files, *more, "-o", str(folder / "run"), *miniature.set_options("encoder.init=random")]
+
+
+def test_check_tells_every_refusal_that_a_detector_would_end_in(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = json.loads((folder / "annotations.json").read_text())
+    tree["database"]["b"]["annotations"] = [{"segment": [0, 1], "label": "fly"}]
+    (folder / "annotations.json").write_text(json.dumps(tree))
+    (folder / "scores.json").write_text(json.dumps({"labels": ["run"], "scores": {"a": [1.0]}}))
+    (folder / "weights.pt").write_bytes(b"nothing")
+    options = _options(folder, "--scores", str(folder / "scores.json"), "--weights", str(folder / "weights.pt"))
+    assert run(["check", *options]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "label 'fly' is none of the 1 known class: subset 'validation' has it (1 video: b)" in out
+    assert "scores.json: has no class scores of 1 of 1 video: b" in out
+    assert "weights.pt" in out and "has no weights" not in out
+
+
+def test_a_chain_ends_before_its_first_stage_where_a_later_one_would_be_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detect = ["detect", "--annotations", str(folder / "annotations.json"), "--set", "data.train_subset=absent"]
+    said = miniature.complaint(["extract", *_options(folder), *detect], capsys)
+    assert "subset 'absent' is empty" in said
+    scores = ["detect", "--annotations", str(folder / "annotations.json"), "--scores", str(folder / "none.json")]
+    assert "none.json: there is no such file" in miniature.complaint(["extract", *_options(folder), *scores], capsys)
+    assert not (folder / "run").exists()
+
+
+def test_check_stops_a_chain_whose_stages_would_be_refused_and_knows_the_weights_they_are_given(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, later = _options(folder)[:4], ["extract", "--weights", str(folder / "lost.pt"), "detect"]
+    options = ["-o", str(folder / "run"), *miniature.set_options()]
+    assert run([*options, "check", *files, *later, *files[:2]]) == 2
+    told = capsys.readouterr()
+    assert "refused" in told.out and "lost.pt" in told.out and "has no weights" not in told.out
+    assert "`extract detect` not begun: 1 problem of those above" in told.err
+    assert not (folder / "run").exists()
+
+
+def test_findings_fit_the_terminal_and_those_of_a_kind_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    monkeypatch.chdir(miniature.make(tmp_path)[1].parent)
+    tree = json.loads(Path("annotations.json").read_text())
+    for video in tree["database"].values():
+        video["duration"] *= 1.25
+    Path("annotations.json").write_text(json.dumps(tree))
+    options = ["check", "-o", ".", *miniature.set_options(), "--annotations", "annotations.json"]
+    assert run(options) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 70
+    assert "note   12 of a kind:" in out and out.count("lasts") == 3 and "and 9 more: video v03, video v04" in out
+    assert run([*options, "--all"]) == 0
+    assert capsys.readouterr().out.count("lasts") == 12
+
+
+def test_a_missing_file_is_not_to_be_corrected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", "--annotations", str(tmp_path / "none.json"), "--set", "encoder.init=random"]) == 1
+    out = capsys.readouterr().out
+    assert "there is no such file" in out and "correct the file" not in out
