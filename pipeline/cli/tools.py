@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -60,6 +61,11 @@ def evaluate(
 @click.option(
     "--video", "videos", multiple=True, help="Video to show; repeatable. By default the first few, in `page` all."
 )
+@click.option(
+    "--colour",
+    type=click.Choice(["class", "tiou"]),
+    help="Of detections in `qualitative`: class, or tiou as in Fig. 3.",
+)
 @click.option("--stage", type=click.Choice(["detect", "e2e"]), help="Whose; by default detect's, if there is one.")
 @common_options
 def plot(
@@ -68,6 +74,7 @@ def plot(
     results: Path | None,
     annotations: Path | None,
     videos: tuple[str, ...],
+    colour: Literal["class", "tiou"] | None,
     stage: str | None,
 ) -> int:
     """Draw pictures of a run: detections beside the ground truth (Fig. 3), training curves, or a page to review them.
@@ -81,6 +88,7 @@ def plot(
       etad plot page -o runs/demo
     """
     from ...data.detections import read_detections
+    from ...data.digest import values_digest
     from ..run_folder import RunFolder
     from ..show.page.run_page import UNLABELLED, write_run_page
     from ..show.plots import plot_curves, plot_qualitative, qualitative_strips
@@ -90,7 +98,7 @@ def plot(
     run = RunFolder(common.run_folder())
     chosen = stage or ("e2e" if run.e2e.exists() and not run.detect.exists() else "detect")
     if kind == "curves":
-        named = {"--results": results, "--annotations": annotations, "--video": videos}
+        named = {"--results": results, "--annotations": annotations, "--video": videos, "--colour": colour}
         if wrong := [option for option, value in named.items() if value]:
             raise click.UsageError(
                 f"{' and '.join(wrong)} do not apply to `plot curves`, which reads the run's own log."
@@ -101,6 +109,8 @@ def plot(
         read = read_data(config, annotations)
         found = read_detections(results or run.files(chosen).detections)
         if kind == "page":
+            if colour is not None:
+                raise click.UsageError("--colour does not apply to `plot page`, where each class has a lane.")
             # Thresholds were chosen for the run's own detections; others may be scored otherwise.
             known = None if results else read_thresholds(run.files(chosen).thresholds)
             names = {*read.labels, *found.labels, UNLABELLED}
@@ -118,7 +128,12 @@ def plot(
             )
             click.echo(f"wrote {path}")
             return 0
-        path = plot_qualitative(qualitative_strips(read, found, videos=videos), run.qualitative(chosen))
+        picture = run.qualitative(chosen)
+        if results is not None and results.resolve() != run.files(chosen).detections.resolve():
+            # Detections from elsewhere get a picture of their own, beside the run's.
+            mark = values_digest({"results": str(results.resolve())})[:6]
+            picture = picture.with_name(f"{picture.stem}_{results.stem}_{mark}.png")
+        path = plot_qualitative(qualitative_strips(read, found, videos=videos), picture, colour=colour or "class")
     click.echo(f"wrote {path}")
     return 0
 

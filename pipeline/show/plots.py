@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from ...data.annotations import Annotations, match_ids
 from ...data.detections import Detections
@@ -19,6 +23,9 @@ from ...detect.run_state import read_log
 
 TOP = 20
 _COLOURS = matplotlib.colormaps["viridis"]
+_CLASS_COLOURS = {10: matplotlib.colormaps["tab10"], 20: matplotlib.colormaps["tab20"]}
+# From this tIoU on a detection has found an action, whose class it should have.
+_FOUND = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,10 @@ class Strip:
     ----------
     actions, proposals
         (n, 2) seconds; proposals by falling score.
+    labels, classes
+        Label of each action, and of each proposal; empty where it has none.
+    scores
+        (n,) of the proposals.
     """
 
     video_id: str
@@ -36,6 +47,8 @@ class Strip:
     actions: np.ndarray
     labels: tuple[str, ...]
     proposals: np.ndarray
+    classes: tuple[str, ...]
+    scores: np.ndarray
 
 
 def plot_curves(log: Path, path: Path) -> Path:
@@ -87,26 +100,44 @@ def qualitative_strips(
         segments = np.stack([detections.start_seconds[rows], detections.end_seconds[rows]], axis=1)
         # A proposal reported with several labels is one proposal.
         _, first = np.unique(segments, axis=0, return_index=True)
-        proposals = segments[np.sort(first)][:TOP]
+        best = np.sort(first)[:TOP]
+        proposals, names = segments[best], [*detections.labels, ""]
+        classes = tuple(names[code] for code in detections.label[rows[best]])
         actions = np.array([[a.start_seconds, a.end_seconds] for a in video.actions]).reshape(-1, 2)
         ends = [video.duration_seconds or 0.0, *actions[:, 1], *proposals[:, 1]]
-        strips.append(
-            Strip(id, video.duration_seconds or max(ends), actions, tuple(a.label for a in video.actions), proposals)
-        )
+        labels = tuple(action.label for action in video.actions)
+        seconds = video.duration_seconds or max(ends)
+        strips.append(Strip(id, seconds, actions, labels, proposals, classes, detections.score[rows[best]]))
     if not strips:
         raise EtadError("no video has both annotated actions and results, so there is nothing to show.")
     return strips
 
 
-def plot_qualitative(strips: Sequence[Strip], path: Path) -> Path:
-    """Draw Fig. 3: actions in black above the line, the top 20 proposals below it, coloured by their largest tIoU."""
-    figure = Figure(figsize=(9, 1.9 * len(strips) + 0.6), layout="constrained")
+def plot_qualitative(strips: Sequence[Strip], path: Path, *, colour: Literal["class", "tiou"] = "class") -> Path:
+    """Draw actions above the line and the top 20 proposals below it, each with class and score.
+
+    Parameters
+    ----------
+    colour
+        By class; or, as Fig. 3 does, the actions black and proposals by their largest tIoU.
+    """
+    figure = Figure(figsize=(10, 3.1 * len(strips) + 1), layout="constrained")
     rows = np.atleast_1d(figure.subplots(len(strips), 1))
+    names = sorted({name for strip in strips for name in (*strip.labels, *strip.classes) if name})
+    most = 10 if len(names) <= 10 else 20
+    colours = {name: _CLASS_COLOURS[most](number % most) for number, name in enumerate(names)}
     for axes, strip in zip(rows, strips):
-        _draw_strip(axes, strip)
+        _draw_strip(axes, strip, colours if colour == "class" else {})
     rows[-1].set_xlabel(f"seconds; above the line: annotated actions, below it: the best {TOP} detections, best on top")
-    scale = matplotlib.cm.ScalarMappable(cmap=_COLOURS)
-    figure.colorbar(scale, ax=list(rows), label="largest tIoU with an action", fraction=0.03)
+    keys: list[Artist] = [Patch(color=colours[name], label=name) for name in names] if colour == "class" else []
+    wrong = f"another class than the action that it overlaps by {_FOUND:g} or more"
+    keys.append(Line2D([], [], linestyle="none", marker="x", color="black", label=wrong))
+    legend = figure.legend(handles=keys, loc="outside upper left", ncols=5, fontsize=7, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    if colour == "tiou":
+        scale = matplotlib.cm.ScalarMappable(cmap=_COLOURS)
+        figure.colorbar(scale, ax=list(rows), label="largest tIoU with an action", fraction=0.03)
     return _save(figure, path)
 
 
@@ -146,18 +177,31 @@ def largest_tiou(proposals: np.ndarray, actions: np.ndarray) -> np.ndarray:
     >>> largest_tiou(np.array([[0.0, 2.0], [5.0, 6.0]]), np.array([[1.0, 3.0]])).round(3).tolist()
     [0.333, 0.0]
     """
-    if not len(actions):
-        return np.zeros(len(proposals))
+    return _tious(proposals, actions).max(axis=1, initial=0)
+
+
+def is_mistaken(strip: Strip) -> np.ndarray:
+    """Whether each proposal overlaps an action well, and none of its own class, (n,)."""
+    overlaps = _tious(strip.proposals, strip.actions) >= _FOUND
+    same = np.array([[name == label for label in strip.labels] for name in strip.classes], dtype=bool)
+    same = same.reshape(overlaps.shape)
+    is_labelled = np.array([bool(name) for name in strip.classes], dtype=bool)
+    return overlaps.any(axis=1) & ~(overlaps & same).any(axis=1) & is_labelled
+
+
+def _tious(proposals: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """(n, m)"""
     low = np.maximum(proposals[:, None, 0], actions[None, :, 0])
     high = np.minimum(proposals[:, None, 1], actions[None, :, 1])
     inter = (high - low).clip(min=0)
     lengths = np.diff(proposals)[:, 0][:, None] + np.diff(actions)[:, 0][None]
-    return (inter / np.maximum(lengths - inter, 1e-9)).max(axis=1)
+    return inter / np.maximum(lengths - inter, 1e-9)
 
 
-def _draw_strip(axes: Axes, strip: Strip) -> None:
+def _draw_strip(axes: Axes, strip: Strip, colours: Mapping[str, Any]) -> None:
+    """Draw one video; in the colours of classes, where there are any."""
     for (start, end), label in zip(strip.actions, strip.labels):
-        axes.barh(2, end - start, left=start, height=2, color="black")
+        axes.barh(2, end - start, left=start, height=2, color=colours.get(label, "black"), edgecolor="black")
         axes.annotate(
             label,
             ((start + end) / 2, 3.2),
@@ -168,8 +212,25 @@ def _draw_strip(axes: Axes, strip: Strip) -> None:
             parse_math=False,
         )
     axes.axhline(0, color="black", linewidth=0.8)
-    for number, ((start, end), tiou) in enumerate(zip(strip.proposals, largest_tiou(strip.proposals, strip.actions))):
-        axes.barh(-1 - number * 0.5, end - start, left=start, height=0.42, color=_COLOURS(tiou))
+    tious, mistaken = largest_tiou(strip.proposals, strip.actions), is_mistaken(strip)
+    for number, (start, end) in enumerate(strip.proposals):
+        name, height = strip.classes[number], -1 - number * 0.5
+        axes.barh(height, end - start, left=start, height=0.42, color=colours.get(name, _COLOURS(tious[number])))
+        if mistaken[number]:
+            axes.plot([(start + end) / 2], [height], marker="x", color="black", markersize=4)
+        # Beside the bar, on the side where there is room.
+        is_right = end < 0.8 * strip.duration_seconds
+        axes.annotate(
+            f"{name} {strip.scores[number]:.2f}".strip(),
+            (end if is_right else start, height),
+            xytext=(2 if is_right else -2, 0),
+            textcoords="offset points",
+            ha="left" if is_right else "right",
+            va="center",
+            fontsize=5,
+            annotation_clip=True,
+            parse_math=False,
+        )
     axes.set(xlim=(0, strip.duration_seconds), ylim=(-1.5 - 0.5 * TOP, 6), yticks=[])
     axes.set_title(strip.video_id, loc="left", fontsize=8, pad=2, parse_math=False)
     for side in ("left", "right", "top"):

@@ -7,7 +7,7 @@ import pytest
 from etad.data.annotations import Action, Annotations, Video
 from etad.data.detections import Detections
 from etad.data.errors import EtadError
-from etad.pipeline.show.plots import plot_baselines, plot_curves, plot_qualitative, qualitative_strips
+from etad.pipeline.show.plots import is_mistaken, plot_baselines, plot_curves, plot_qualitative, qualitative_strips
 
 
 def is_picture(path: Path) -> bool:
@@ -41,6 +41,20 @@ def test_fig_3_shows_twenty_distinct_proposals_of_videos_with_actions(
     best = detections.start_seconds[detections.video == 0][np.argmax(detections.score[detections.video == 0])]
     assert strips[0].proposals[0, 0] == best
     assert is_picture(plot_qualitative(strips, tmp_path / "plots" / "qualitative.png"))
+
+
+def test_detections_of_a_class_that_no_overlapped_action_has_are_marked(
+    annotations: Annotations, tmp_path: Path
+) -> None:
+    segments = np.array([[2.0, 6.0], [12.0, 15.0], [12.0, 14.9], [7.0, 9.0]])
+    found = Detections.join(
+        [("a", segments, np.array([0, 0, 1, 1]), np.array([0.9, 0.8, 0.7, 0.6]))], labels=("Jump", "Run")
+    )
+    (strip,) = qualitative_strips(annotations, found)
+    assert strip.classes == ("Jump", "Jump", "Run", "Run") and strip.scores.tolist() == [0.9, 0.8, 0.7, 0.6]
+    assert is_mistaken(strip).tolist() == [True, False, True, False]
+    pictures = [plot_qualitative([strip], tmp_path / f"{by}.png", colour=by) for by in ("class", "tiou")]
+    assert all(map(is_picture, pictures)) and pictures[0].read_bytes() != pictures[1].read_bytes()
 
 
 def test_asking_for_a_video_that_cannot_be_shown_is_an_error(annotations: Annotations, detections: Detections) -> None:
