@@ -64,7 +64,7 @@ def evaluate(
 @click.option(
     "--colour",
     type=click.Choice(["class", "tiou"]),
-    help="Of detections in `qualitative`: class, or tiou as in Fig. 3.",
+    help="In `qualitative`: by class, or tiou as in Fig. 3.",
 )
 @click.option("--stage", type=click.Choice(["detect", "e2e"]), help="Whose; by default detect's, if there is one.")
 @common_options
