@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import platform
 import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ from .. import __version__
 from ..data.digest import file_sha256, values_digest
 from ..data.errors import EtadError
 from ..data.files.atomic import write_json
-from ..data.files.json_file import read_json
+from ..data.files.json_file import loads, read_bytes, read_json
 from ..data.files.lock import holding
 from ..data.ranks import current_ranks
 from .config import Config
 from .run_folder import RunFolder
+
+_logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 _LIBRARIES = ("torch", "av", "h5py", "numpy")
@@ -120,12 +124,33 @@ def _put(run: RunFolder, entries: Mapping[str, Any]) -> None:
 
 
 def _write(path: Path, entries: Mapping[str, Any]) -> None:
-    stages = _read(path) if path.exists() else {}
+    stages = _read_or_move(path)
     for name, entry in entries.items():
         earlier = _earlier(stages.get(name), entry)
         new = {key: value for key, value in entry.items() if key != "earlier"}
         stages[name] = {**new, "earlier": earlier} if earlier else new
     write_json(path, {"format": _FORMAT, "stages": stages}, indent=1)
+
+
+def _read_or_move(path: Path) -> dict[str, Any]:
+    """Read what is noted; a damaged manifest, by which nothing is decided, is renamed, and noting begins anew.
+
+    Raises
+    ------
+    EtadError
+        The file cannot be read at all, which says nothing of what is in it.
+    """
+    if not path.exists():
+        return {}
+    content = read_bytes(path, what="a run's manifest")
+    try:
+        return _stages(path, loads(path, content, what="a run's manifest"))
+    except EtadError as error:
+        number = next(n for n in count(1) if not path.with_name(f"{path.name}.damaged-{n}").exists())
+        aside = path.with_name(f"{path.name}.damaged-{number}")
+        path.rename(aside)
+        _logger.warning("%s It is kept as %s; a new one is begun, without what was noted before.", error, aside.name)
+        return {}
 
 
 def _earlier(before: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -148,7 +173,10 @@ def _lasting(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    read = read_json(path, what="a run's manifest")
+    return _stages(path, read_json(path, what="a run's manifest"))
+
+
+def _stages(path: Path, read: Any) -> dict[str, Any]:
     stages = read.get("stages") if isinstance(read, dict) else None
     if not isinstance(stages, dict) or not all(isinstance(entry, dict) for entry in stages.values()):
         raise EtadError(

@@ -168,9 +168,21 @@ def test_of_processes_that_work_together_the_first_one_writes(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"stages": []}', '{"stages": {"detect": 1}}', "\0"])
-def test_a_damaged_manifest_is_named_and_not_overwritten(tmp_path: Path, content: str) -> None:
+def test_a_damaged_manifest_is_kept_under_another_name_and_stops_no_stage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
     path = tmp_path / "manifest.json"
-    path.write_text(content)
-    with pytest.raises(EtadError, match="manifest"), note(tmp_path):
+    for number in (1, 2):
+        path.write_text(content)
+        with note(tmp_path):
+            pass
+        assert stages(tmp_path)["detect"]["status"] == "finished"
+        assert (tmp_path / f"manifest.json.damaged-{number}").read_text() == content
+        assert f"It is kept as manifest.json.damaged-{number}" in caplog.text
+
+
+def test_a_manifest_that_cannot_be_read_is_not_renamed(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(EtadError, match="cannot be read"), note(tmp_path):
         pass
-    assert path.read_text() == content
+    assert [path.name for path in tmp_path.glob("manifest.json*")] == ["manifest.json"]
