@@ -153,7 +153,7 @@ def review_page(
     truth = {}
     if annotated is not None:
         matches = match_ids(found.video_ids, annotated.videos, where=str(annotated.source))
-        truth = {id: annotated.videos[known].actions for id, known in matches.items()}
+        truth = {id: annotated.videos[known] for id, known in matches.items()}
     for number, id in enumerate(found.video_ids):
         rows = (found.video == number).nonzero()[0].tolist()
         detected = [
@@ -165,10 +165,12 @@ def review_page(
             )
             for row in rows
         ]
-        known = truth.get(id)
-        shown = None if known is None else [PageAction(a.start_seconds, a.end_seconds, a.label, None) for a in known]
-        file = prediction.files[id]
-        videos.append(PageVideo(id, file, prediction.durations[id], prediction.fps[id], detected, shown))
+        file, known = prediction.files[id], truth.get(id)
+        page_video = PageVideo(id, file, prediction.durations[id], prediction.fps[id], detected, None)
+        if known is not None:
+            actions = [PageAction(a.start_seconds, a.end_seconds, a.label, None) for a in known.actions]
+            page_video = replace(page_video, ground_truth=actions, subset=known.subset)
+        videos.append(page_video)
     labels = loaded.trained.classes if loaded.has_labels else ("proposal",)
     limits = loaded.thresholds
     least = {label: threshold if threshold is not None else limits.of(label) if limits else 0.0 for label in labels}

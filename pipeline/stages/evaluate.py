@@ -138,10 +138,11 @@ class Evaluation:
             lie = "lies" if total == 1 else "lie"
             whose = f"{counted(total, 'action')} of {counted(len(self.outside), 'video')}"
             lines.append(f"{whose} {lie} past the video's annotated end, counted as annotated: {listing(where)}.")
-        for by_id, does in ((self.reversed, "end before they begin"), (self.late, "begin after their video's end")):
-            if by_id:
-                which = listing(f"{id} ({count})" for id, count in by_id.items())
-                lines.append(f"{counted(sum(by_id.values()), 'detection')} {does}, and find nothing: {which}.")
+        odd = ((self.reversed, "end before they begin"), (self.late, "begin after their video's end"))
+        for counts, does in odd:
+            if counts:
+                which = listing(f"{id} ({count})" for id, count in counts.items())
+                lines.append(f"{counted(sum(counts.values()), 'detection')} {does}, and find nothing: {which}.")
         return "\n".join(lines)
 
 
