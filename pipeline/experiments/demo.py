@@ -28,6 +28,7 @@ from ..stages.result import StageResult
 from .synthetic_set import ensure_synthetic_set
 
 PROPOSALS_PER_VIDEO = 100
+PARTS = 8
 
 
 @dataclass
@@ -126,7 +127,7 @@ def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluatio
 
 @contextmanager
 def _part(name: str, found: DemoReport, report: Callable[[str], None]) -> Iterator[None]:
-    report(name)
+    report(f"part {len(found.seconds) + 1} of {PARTS}: {name}")
     started = time.monotonic()
     yield
     found.seconds[name] = time.monotonic() - started

@@ -22,7 +22,10 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
     monkeypatch.chdir(tmp_path)
     out = Path("runs/demo")  # as the README has it: relative to the place of the call
     assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
-    printed = capsys.readouterr().out
+    captured = capsys.readouterr()
+    printed, told = captured.out, captured.err
+    assert "8 parts, 3 to 5 minutes" in told and "part 1 of 8: " in told and "part 8 of 8: " in told
+    assert "part 9 of 8" not in told and "100 is all" in printed and "next: etad plot page" in printed
     methods = ["random proposals", "clips of one repeated frame", "untrained encoder", "pretrained motion features"]
     methods.append("the same, then trained end to end")
     for name in methods:
