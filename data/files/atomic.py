@@ -9,7 +9,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..errors import EtadError, UnwritableError
 
@@ -103,6 +103,21 @@ def write_text(path: Path | str, content: str) -> Path:
 def write_json(path: Path | str, value: Any, *, indent: int | None = None) -> Path:
     """Write a JSON file whole or not at all; NaN and infinity are a ValueError, since JSON has none."""
     return write_text(path, json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def open_to_append(path: Path) -> TextIO:
+    """Open a log to write on at its end; a link of that name is not followed, since it may lead out of the folder.
+
+    Raises
+    ------
+    EtadError
+        The place is a link, a folder, or cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8")
+    except OSError as error:
+        raise EtadError(f"{path}: cannot be written on ({error.strerror}). Move away what lies there.") from error
 
 
 def is_temporary(path: Path) -> bool:

@@ -16,7 +16,7 @@ import torch
 
 from ...data.cache.cache import FeatureCache
 from ...data.errors import EtadError
-from ...data.files.atomic import write_json
+from ...data.files.atomic import open_to_append, write_json
 from ...data.progress import progress_bar
 from ..config import Config, override
 from ..device import choose_device
@@ -115,7 +115,7 @@ def run_job(job: Job) -> Measured:
     """Do one training run; its bars go to a file beside it, for several at a time would mix on the screen."""
     started = time.monotonic()
     job.folder.mkdir(parents=True, exist_ok=True)
-    with (job.folder / f"{job.run.path.name}.log").open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
+    with open_to_append(job.folder / f"{job.run.path.name}.log") as log, contextlib.redirect_stderr(log):
         stages = _base(job) if job.arm is None else _arm(job, job.arm)
     average_mAP = stages[-1].measured().average_mAP
     took = job.folder / f"{job.run.path.name}.seconds.json"

@@ -15,6 +15,7 @@ from etad.data.files.atomic import (
     TEMPORARY_PREFIX,
     is_temporary,
     naming_access,
+    open_to_append,
     process_is_alive,
     remove_leftovers,
     replacing,
@@ -152,3 +153,16 @@ def test_other_machines_file_is_given_up_after_a_day(tmp_path: Path) -> None:
 
 def test_own_process_is_alive() -> None:
     assert process_is_alive(os.getpid())
+
+
+def test_a_log_is_written_on_at_its_end_and_never_through_a_link(tmp_path: Path) -> None:
+    log, elsewhere = tmp_path / "run.log", tmp_path / "elsewhere"
+    for word in ("one\n", "two\n"):
+        with open_to_append(log) as file:
+            file.write(word)
+    assert log.read_text() == "one\ntwo\n"
+    elsewhere.write_text("kept")
+    (tmp_path / "link.log").symlink_to(elsewhere)
+    with pytest.raises(EtadError, match=r"link\.log: cannot be written on"):
+        open_to_append(tmp_path / "link.log")
+    assert elsewhere.read_text() == "kept"
