@@ -93,7 +93,7 @@ def what_happens_when(prediction: Prediction) -> str:
         for row in best[np.argsort(found.start_seconds[best], kind="stable")].tolist():
             label = found.labels[found.label[row]] if found.label[row] >= 0 else None
             seconds = (f"{each[row]:.1f}" for each in (found.start_seconds, found.end_seconds))
-            rows.append((id, *seconds, label, f"{found.score[row]:.3f}"))
+            rows.append((id, *seconds, label, f"{found.score[row]:.3g}"))
         if not len(own):
             rows.append((id, None, None, "nothing above its threshold", None))
         elif len(own) > _MOST_SHOWN:
