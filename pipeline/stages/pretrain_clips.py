@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -12,8 +13,9 @@ from typing import Protocol
 import numpy as np
 
 from ...data.annotations import Video
-from ...data.durations import clean, describe_repairs
+from ...data.durations import DurationConflict, clean, describe_conflicts, describe_repairs, duration_conflict
 from ...data.errors import EtadError, counted, listing
+from ...data.progress import progress_bar
 from ...data.synthetic.dataset import SyntheticSpec, draw_clips
 from ...data.video import transforms
 from ...data.video.video import VideoReader, open_video
@@ -26,6 +28,10 @@ _LAST_CAMERA_SHARE = 0.15
 _TRIES = 20
 # Finding a video's frames means reading all of its file: so many are remembered.
 _INDEXED_VIDEOS = 1000
+# Looking at so many takes a while.
+_MANY_VIDEOS = 20
+
+_LOG = logging.getLogger(__name__)
 
 
 class _Part(IntEnum):
@@ -141,13 +147,18 @@ class AnnotatedClips:
         seed: int,
     ) -> None:
         self.failures: dict[str, Failure] = {}
+        self.conflicts: list[DurationConflict] = []
         self._sources, self._plan, self._seed = sources, plan, seed
         self._indexed = lru_cache(maxsize=_INDEXED_VIDEOS)(_index)
         classes = sorted({action.label for video in training for action in video.actions})
         self.labels = (*classes, BACKGROUND) if background else tuple(classes)
         self._training = self._stretches(training, background)
         self._held_out = self._stretches(held_out, background)
+        if self.conflicts:
+            _LOG.warning("%s", describe_conflicts(self.conflicts))
         if not any(self._training.get(label) for label in classes):
+            if self.failures:
+                raise self._nothing_readable()
             raise EtadError(
                 f"no clip to pretrain on: none of {counted(len(training), 'training video')} has both a file and "
                 "an action. Name the folder of the videos with --videos, or check data.train_subset."
@@ -168,15 +179,20 @@ class AnnotatedClips:
     def _stretches(self, videos: Sequence[Video], background: bool) -> dict[str, list[_Stretch]]:
         """Stretches of video by label; videos whose annotations are wrong are recorded and left out."""
         found: dict[str, list[_Stretch]] = {}
-        for video in videos:
+        for video in progress_bar("look at files", videos, unit="video", shown=len(videos) > _MANY_VIDEOS):
             path = self._sources.get(video.id)
             if path is None:
                 continue
             try:
-                seconds = video.duration_seconds or self._indexed(path).info.duration_seconds
+                measured = self._indexed(path).info.duration_seconds
             except EtadError as error:
                 self.failures[video.id] = Failure(video.id, path, str(error))
                 continue
+            conflict = duration_conflict(video, measured)
+            if conflict is not None:
+                self.conflicts.append(conflict)
+            # Where they agree, the stated one, so that clips are cut as they always were.
+            seconds = measured if conflict is not None or video.duration_seconds is None else video.duration_seconds
             cleaned, repairs = clean(video, seconds)
             problems = [repair for repair in repairs if repair.is_problem]
             if problems:  # which stretches show what, nobody knows
@@ -195,6 +211,12 @@ class AnnotatedClips:
                 found.setdefault(BACKGROUND, []).append(_Stretch(video.id, path, at, seconds))
         return found
 
+    def _nothing_readable(self) -> EtadError:
+        return EtadError(
+            f"no class has a clip that can be read; the last failed with: "
+            f"{list(self.failures.values())[-1].reason} Videos with faults: {listing(self.failures)}."
+        )
+
     def _cut(
         self, stretches: Mapping[str, list[_Stretch]], draws: Sequence[np.random.Generator], *, random_crop: bool
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -204,10 +226,7 @@ class AnnotatedClips:
             clip, left = None, list(labels)
             while clip is None:
                 if not left:
-                    raise EtadError(
-                        f"no class has a clip that can be read; the last failed with: "
-                        f"{list(self.failures.values())[-1].reason} Videos with faults: {listing(self.failures)}."
-                    )
+                    raise self._nothing_readable()
                 # Every class as often as any other, but for one of which nothing can be read.
                 label = left.pop(int(rng.integers(len(left))))
                 clip = self._cut_one(stretches[label], rng, random_crop=random_crop)

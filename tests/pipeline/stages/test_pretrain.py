@@ -1,7 +1,7 @@
 """Pretraining learns, stops and goes on bit for bit, and leaves a checkpoint that extraction takes."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +241,19 @@ def test_the_synthetic_source_set_refuses_crops_that_are_no_square(tmp_path: Pat
     config = load_config("demo", ["clips.resize=[48, 27]", "clips.crop=[48, 27]"])
     with pytest.raises(EtadError, match=r"clips\.crop=\[48, 27\].*square frames.*Set clips\.crop=48"):
         pretrain(config, RunFolder(tmp_path), device=torch.device("cpu"))
+
+
+def test_background_ends_where_the_file_ends_and_not_where_annotations_say(
+    dataset: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def latest(source: AnnotatedClips) -> dict[str, float]:
+        every = [stretch for stretches in source._training.values() for stretch in stretches]
+        return {each.video_id: max(s.end_seconds for s in every if s.video_id == each.video_id) for each in every}
+
+    right = latest(_annotated(dataset))
+    training = read_annotations(dataset).subset("training")
+    longer = [replace(video, duration_seconds=video.duration_seconds * 1.5) for video in training]
+    source = _annotated(dataset, training=longer)
+    assert latest(source).keys() == right.keys()
+    assert all(end <= right[video_id] + 0.1 for video_id, end in latest(source).items())
+    assert f"{len(training)} annotated durations are not the measured one, which counts" in caplog.text
