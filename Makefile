@@ -15,6 +15,7 @@ RUNS ?= runs
 
 help: ## Say what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@echo '  A data set lies in data-sets/NAME: videos/, annotations.json, video_scores.json or .npy, weights.pt (docs/datasets.md)'
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
