@@ -37,6 +37,8 @@ _RELEASE: dict[str, Any] = {
 
 _MOST_WORKERS = 128
 # Known keys that one hint may name.
+# What pydantic calls the members of a union, which are no keys.
+_TYPES = frozenset({"int", "float", "str", "bool", "constrained-int", "constrained-float", "constrained-str"})
 _MOST_MEANT = 4
 # Characters of a value that a message repeats.
 _MOST_SHOWN = 200
@@ -284,7 +286,7 @@ def _keys(tree: Any) -> list[str]:
 def _sentence(error: ValidationError, *, where: str) -> str:
     """Word the first of pydantic's complaints; an unknown key gets the nearest known one."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"] if _is_key(part))
     if first["type"] == "extra_forbidden":
         known = _fields_at(first["loc"][:-1])
         hint = _same_end(".".join([key, *_keys(first["input"])])) or nearest(str(first["loc"][-1]), known)
@@ -294,6 +296,11 @@ def _sentence(error: ValidationError, *, where: str) -> str:
     if isinstance(first["input"], Mapping):  # keys that do not go together; the sentence names them
         return f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}."
     return f"{where}: {key}={shown(first['input'])}: {first['msg'].removeprefix('Value error, ')}."
+
+
+def _is_key(part: int | str) -> bool:
+    """Whether part of a place is a key or a number, and not the name of a type that was tried for its value."""
+    return isinstance(part, int) or (part.replace("-", "_").isidentifier() and part not in _TYPES and "[" not in part)
 
 
 def _same_end(key: str) -> str:

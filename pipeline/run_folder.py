@@ -11,12 +11,12 @@ from typing import Any
 import tomli_w
 
 from ..data.cache.cache import parts_folder
-from ..data.errors import EtadError
+from ..data.errors import EtadError, shown
 from ..data.files.atomic import remove_if_empty, remove_leftovers, write_text
 from ..data.files.lock import holding
 from ..data.files.toml_file import read_toml
 from ..data.ranks import current_ranks
-from ..data.settings import Mark, marks, rename_keys
+from ..data.settings import Mark, Settings, marks, rename_keys
 from ..detect.run_state import TrainingFiles
 from .config import Config, differences, load_config, read_tree
 
@@ -247,7 +247,16 @@ class RunFolder:
         EtadError
             A file of the two cannot be read.
         """
-        done = _flat(read_tree(str(self.config))) if self.config.exists() else None
+        done = None
+        if self.config.exists():
+            tree = read_tree(str(self.config))
+            for name, found in tree.items():
+                kind = Config.model_fields[name].annotation if name in Config.model_fields else None
+                if isinstance(kind, type) and issubclass(kind, Settings) and not isinstance(found, Mapping):
+                    raise EtadError(
+                        f"{self.config}: {name}={shown(found)}: expected a group of keys. Put it back from a copy."
+                    )
+            done = _flat(tree)
         if done is not None:
             done = {key: value for key, value in done.items() if key not in _OF_THE_CALL}
         if not self.settings.exists():

@@ -221,7 +221,7 @@ def _draw_strip(axes: Axes, strip: Strip, colours: Mapping[str, Any]) -> None:
         # Beside the bar, on the side where there is room.
         is_right = end < 0.8 * strip.duration_seconds
         axes.annotate(
-            f"{name} {strip.scores[number]:.2f}".strip(),
+            f"{name} {strip.scores[number]:.2g}".strip(),
             (end if is_right else start, height),
             xytext=(2 if is_right else -2, 0),
             textcoords="offset points",

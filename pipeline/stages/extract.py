@@ -172,7 +172,8 @@ def _load_first(config: Config, run: RunFolder, weights: Path | None) -> tuple[E
     settings = config.encoder
     spec = encoder_spec(settings.name)
     encoder = _random_encoder(settings.name, seed=config.seed, clip_frames=config.clips.clip_frames)
-    if settings.init == "random" and weights is None:
+    # Random weights that a pretraining began with are not what its run goes on with.
+    if settings.init == "random" and weights is None and not run.encoder.exists():
         return encoder, f"random-seed-{config.seed}", "random weights, as the config asks"
     path = weights_file(config, run, weights)
     if path is None:

@@ -191,3 +191,10 @@ def test_more_workers_than_any_machine_feeds_are_refused() -> None:
 def test_a_device_that_is_none_gets_a_sentence(name: str, said: str) -> None:
     with pytest.raises(EtadError, match=re.escape(said)):
         choose_device(name)
+
+
+@pytest.mark.parametrize("value", ["clips.crop='wide'", "clips.crop=[1, 2, 3]", "clips.crop=-5", "clips.resize={a=1}"])
+def test_a_value_of_no_allowed_kind_is_told_by_its_key_alone(value: str) -> None:
+    with pytest.raises(EtadError, match=r"clips\.(crop|resize)(\.\d)?[=:]") as caught:
+        load_config("demo", [value])
+    assert "constrained" not in str(caught.value).split(":")[1] and "tuple[" not in str(caught.value).split("=")[0]

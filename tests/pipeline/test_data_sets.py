@@ -40,14 +40,13 @@ SMALL = [
 RESCALED = [*SMALL, "clips.num_snippets=8"]
 SLIDING = [*SMALL, "detect.window_stride=8", "clips.stride_frames=10"]
 TARGETS = {"activitynet": RESCALED, "thumos14": SLIDING, "hacs": [*RESCALED, "clips.clip_frames=8"]}
-# Encoders of tens of millions of weights write as many moments with each checkpoint: where another preset trains them
-# alike, most are frozen.
+# Encoders of tens of millions of weights write as many moments with each checkpoint; one stage of them is trained.
 FROZEN = ["encoder.frozen_stages=3"]
 END_TO_END = {
-    "activitynet-e2e-tsm": RESCALED,
+    "activitynet-e2e-tsm": [*RESCALED, *FROZEN],
     "activitynet-e2e-tsp": [*RESCALED, *FROZEN],
     "thumos14-e2e-tsm": [*SLIDING, *FROZEN],
-    "thumos14-e2e-slowonly": SLIDING,
+    "thumos14-e2e-slowonly": [*SLIDING, *FROZEN],
 }
 # Labels of the miniature's actions in THUMOS-14, whose scores are columns of UCF101's classes.
 THUMOS14_LABELS = {"sway": "Diving", "bounce": "CleanAndJerk", "circle": "HammerThrow"}

@@ -200,7 +200,7 @@ class Panel {
       row.setAttribute('aria-setsize', String(shown.length));
       row.style.top = `${place * LIST_ROW}px`;
       const state = stateOf(action);
-      const note = state === 'detected' ? action.score.toFixed(2) : state;
+      const note = state === 'detected' ? Number(action.score.toPrecision(2)) : state;
       row.append(
         makeSwatch(action.label), make('span', 'list-name', store.labels[action.label]),
         make('span', 'list-time', `${clockText(action.start, 1)}–${clockText(action.end, 1)}`), make('span', 'list-note', note));
