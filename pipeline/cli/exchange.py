@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ...data.errors import nearest
-from .options import LastCommand
+from .options import LastCommand, told_columns
 
 _FILE = click.Path(path_type=Path)
 
@@ -74,14 +74,8 @@ def import_labels(
     from ...data.importers.labels.rows import write_annotations
     from ..show.report import table
 
-    told = {}
-    for text in columns:
-        role, separator, name = text.partition("=")
-        if not separator or not name:
-            raise click.UsageError(f"--column {text}: expected ROLE=NAME, as in --column video=Clip.")
-        told[role.strip()] = name
     _refuse_overwriting(file, out)
-    labels = read_labels(file, layout=layout, columns=told, fps=fps)
+    labels = read_labels(file, layout=layout, columns=told_columns(columns), fps=fps)
     write_annotations(out, labels, subset=subset)
     for note in labels.notes:
         click.echo(printable(note))

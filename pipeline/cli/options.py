@@ -176,3 +176,14 @@ def path_sets(**paths: Path | None) -> list[str]:
     from ..config import toml_path
 
     return [f"data.{name}={toml_path(path)}" for name, path in paths.items() if path is not None]
+
+
+def told_columns(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Read `--column ROLE=NAME`: which column of a table holds what."""
+    found = {}
+    for pair in pairs:
+        role, equals, name = pair.partition("=")
+        if not equals or not role.strip() or not name.strip():
+            raise EtadError(f"--column {pair}: expected ROLE=NAME, as in --column video=Clip.")
+        found[role.strip()] = name.strip()
+    return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...data.errors import EtadError
-from .options import Common, LastCommand, common_options, is_first_rank
+from .options import Common, LastCommand, common_options, is_first_rank, told_columns
 from .result import print_result
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _MOST_SHOWN = 28
 @click.option("--videos", type=_FILE, required=True, help="Folder of videos.")
 @click.option("--labels", type=_FILE, required=True, help="Spreadsheet, CSV, or an annotation tool's export.")
 @click.option("--layout", metavar="NAME", help="What wrote the labels, where that is not found out.")
-@click.option("--column", "columns", multiple=True, metavar="NAME=COLUMN", help="A column of the table; repeatable.")
+@click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help="A column of the table; repeatable.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frames a second, for times in frames.")
 @click.option("--replace", is_flag=True, help="Write settings and annotations again; keep those of before beside them.")
 @common_options
@@ -59,7 +59,7 @@ def init(
         labels=labels,
         seed=common.seed or 0,
         layout=layout,
-        columns=_columns(columns),
+        columns=told_columns(columns),
         fps=fps,
         sets=common.own_sets(),
         replace=replace,
@@ -191,13 +191,3 @@ def _shown(value: object) -> str:
     """A value for a table: of a path its end."""
     text = str(value)
     return text if len(text) <= _MOST_SHOWN else f"...{text[3 - _MOST_SHOWN :]}"
-
-
-def _columns(pairs: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        name, equals, column = pair.partition("=")
-        if not equals or not name.strip() or not column.strip():
-            raise EtadError(f"--column {pair}: expected NAME=COLUMN, such as video=Clip.")
-        found[name.strip()] = column.strip()
-    return found

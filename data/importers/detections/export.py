@@ -11,6 +11,7 @@ from pathlib import Path
 from ...cache.names import escape
 from ...detections import Detections
 from ...errors import EtadError, counted, listing, nearest
+from ...progress import progress_bar
 from ..labels.boris import write_events
 from ..labels.label_studio import write_predictions
 from .boris_events import without_overlaps, write_boris_events
@@ -19,6 +20,8 @@ from .subtitles import write_subtitles
 
 _logger = logging.getLogger(__name__)
 
+# Writing so many files takes a while.
+_MANY_VIDEOS = 100
 # Layouts of one file for all videos, of those the ones in frames, and layouts of one file for each, named by suffix.
 WHOLE: dict[str, Callable[[Path, Detections], Path]] = {
     "csv": write_detections_csv,
@@ -99,7 +102,7 @@ def export_all(
             )
         EACH[chosen](out, kept, kept.video_ids[0])
         return len(kept), 1
-    for video_id in kept.video_ids:
+    for video_id in progress_bar("export", kept.video_ids, unit="video", shown=len(kept.video_ids) > _MANY_VIDEOS):
         EACH[chosen](out / f"{escape(video_id)}{suffix}", kept, video_id)
     return len(kept), len(kept.video_ids)
 

@@ -1,6 +1,6 @@
 """Detections of one video as subtitles, which any player shows over the picture.
 
-Checked against the W3C's WebVTT (cue timings, escapes of &, < and >) and SubRip as ffmpeg and VLC read it.
+Checked by reading both kinds back with FFmpeg.
 """
 
 from __future__ import annotations

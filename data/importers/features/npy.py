@@ -1,6 +1,6 @@
 """Arrays of numpy: `.npy` and `.npz` files of one video each, and one `.npz` of all videos.
 
-Checked against ActionFormer's data sets (libs/datasets/thumos14.py, anet.py: `file_prefix` + id + `file_ext`, [T, C];
+Checked against ActionFormer's data sets (libs/datasets/thumos14.py: `file_prefix` + id + `file_ext`, [T, C];
 epic_kitchens.py: `.npz` with its array under the name `feats`).
 """
 

@@ -4,8 +4,8 @@ A pickle is a program. This reader runs those instructions alone that data need,
 checked and built here, from their shape, type and bytes), and refuses every other name by that name.
 
 Checked against mmaction2 (tools/data/activitynet/activitynet_feature_postprocessing.py: an array or a list of one
-vector a snippet), TSP (extract_features/merge_pkl_files_into_one_h5_feature_file.py: one array a file, named after
-its video), and what numpy 1.26 and 2 write in protocols 0 to 5.
+vector a snippet), an excerpt of TSP (extract_features/merge_pkl_files_into_one_h5_feature_file.py: one array a file,
+named after its video), and what numpy 1.26 and 2 write in protocols 0 to 5.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """HDF5 with one root data set a video, as TSP publishes its features; written in the same form.
 
-Checked against TSP (extract_features/merge_pkl_files_into_one_h5_feature_file.py: a data set [T, 512] for each video,
-named after it, gzip 9, chunked) and a reader of the published files (video-mamba-suite,
+Checked against excerpts of TSP (extract_features/merge_pkl_files_into_one_h5_feature_file.py: a data set [T, 512]
+for each video, named after it, gzip 9, chunked) and a reader of the published files (video-mamba-suite,
 video-dense-captioning/data/anet/features/convert_tsp_h5_to_npy.py).
 """
 

@@ -1,4 +1,4 @@
-"""BORIS, the event recorder of behaviour research: its exported events in, detections out as aggregated events.
+"""BORIS, the event recorder of behaviour research: its exported events in, detections out.
 
 Checked against BORIS's own sources and test files (`boris/export_observation.py` and `boris/export_events.py` of
 releases 7.13.9, 8.9, 8.16, 8.27 and 9; `tests/files/test_export_*`): tabular events have one row an event, whose

@@ -1,7 +1,7 @@
 """Charades: a table with one row a video, whose column `actions` lists classes with their times.
 
-Checked against the published `Charades_v1_train.csv` (`id,subject,...,actions,length`; actions as in
-`c092 11.90 21.20;c147 0.00 12.60`, seconds).
+Checked against public readers of `Charades_v1_train.csv` (`id,subject,...,actions,length`; actions as in
+`c092 11.90 21.20;c147 0.00 12.60`, seconds), not against the file itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ELAN: annotation documents (.eaf) of one or more tiers over a video.
 
-Checked against the ELAN Annotation Format's public schema, version 3: TIME_SLOTs in milliseconds, and
-ALIGNABLE_ANNOTATIONs of TIERs that point at two of them.
+The form is that of the ELAN Annotation Format, version 3: TIME_SLOTs in milliseconds, and ALIGNABLE_ANNOTATIONs of
+TIERs that point at two of them. It has not been tried on documents that ELAN itself wrote.
 """
 
 from __future__ import annotations

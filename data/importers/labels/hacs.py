@@ -1,6 +1,7 @@
 """HACS clips: a table of two-second clips, each of which shows an action or does not.
 
-Checked against the table that its publisher hands out (`classname,youtube_id,subset,start,end,label`, label 1 or -1).
+The columns are those of its publisher's table (`classname,youtube_id,subset,start,end,label`, label 1 or -1); it has
+not been tried on the table itself.
 HACS segments are in ActivityNet's form and are read as such.
 """
 

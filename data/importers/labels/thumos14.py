@@ -1,8 +1,8 @@
 """THUMOS-14's temporal annotations: a folder of text files, one a class, or the same as one table.
 
-Checked against the public table (`video,type,type_idx,start,end,startFrame,endFrame`; times in seconds) and the
-challenge's description of its `annotation` folders: `CLASS_val.txt` and `CLASS_test.txt` with lines of a video's id,
-start and end. What THUMOS-14 calls its validation set is what detectors are trained on.
+Checked against the public table (`video,type,type_idx,start,end,startFrame,endFrame`; times in seconds). The folder
+has `CLASS_val.txt` and `CLASS_test.txt` with lines of a video's id, start and end; it has not been tried itself. What
+THUMOS-14 calls its validation set is what detectors are trained on.
 """
 
 from __future__ import annotations
