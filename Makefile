@@ -29,7 +29,7 @@ demo: $(READY) ## Synthetic videos -> features -> detector -> mAP and pictures, 
 	$(ETAD) demo -o $(RUNS)/demo
 
 test: $(READY) lint ## Lint, types and every test
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 test-fast: $(READY) ## The tests that take a moment
 	$(VENV)/bin/python -m pytest -q -m "not slow"

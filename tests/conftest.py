@@ -40,10 +40,13 @@ def reports(shared: Path) -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread_is_enough() -> None:
-    """Tiny tensors run fastest on few threads, and results then do not depend on the machine's core count."""
+    """Tiny tensors run fastest on few threads, and results then do not depend on the machine's core count.
+
+    Where several processes share the tests, one each: they keep the cores busy as it is.
+    """
     import torch
 
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="module")
