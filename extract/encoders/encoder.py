@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ...data.errors import EtadError, nearest
 from .efficientnet import efficientnet_stages
+from .i3d import i3d_stages
 from .r2plus1d import r2plus1d_stages
 from .resnet import SHIFTED_PART, resnet_stages
+from .slowfast import ALPHA, slowfast_stages
 from .transnetv2 import transnetv2_stages
 
 # Means and deviations of a pixel's red, green and blue, on 0..255.
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 KINETICS_MEAN, KINETICS_STD = (110.2008, 100.63983, 95.99475), (58.14765, 56.46975, 55.332195)
+PYSLOWFAST_MEAN, PYSLOWFAST_STD = (114.75, 114.75, 114.75), (57.375, 57.375, 57.375)
 LITE_MEAN, LITE_STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
 
 
@@ -120,7 +124,9 @@ class EncoderSpec:
     build
         Makes its stages.
     resize, crop
-        What it sees as a rule: size that frames are resized to, and what is cut out of them.
+        What it sees as a rule: size that frames are resized to, or their short side, and what is cut out of them.
+    frames_multiple
+        The frames of its clips divide by this number.
     """
 
     name: str
@@ -132,8 +138,9 @@ class EncoderSpec:
     std: tuple[float, float, float]
     published: str
     build: Callable[[], list[nn.Module]]
-    resize: tuple[int, int] = (171, 128)
+    resize: tuple[int, int] | int = (171, 128)
     crop: tuple[int, int] | int = 112
+    frames_multiple: int = 1
 
     def weights_wanted(self) -> str:
         """Say in one sentence that weights are missing, and which to get."""
@@ -231,6 +238,47 @@ ENCODERS: dict[str, EncoderSpec] = {
             build=_r2plus1d_34,
         ),
         EncoderSpec(
+            name="slowfast_r50",
+            family="slowfast",
+            channels=2304,
+            clip_frames=32,
+            frame_step=2,
+            mean=PYSLOWFAST_MEAN,
+            std=PYSLOWFAST_STD,
+            published="PyTorchVideo's SLOWFAST_8x8_R50.pyth, or a checkpoint of PySlowFast's SLOWFAST_8x8_R50",
+            build=partial(slowfast_stages, num_blocks=(3, 4, 6, 3), fusion_kernel=7),
+            resize=256,
+            crop=224,
+            frames_multiple=ALPHA,
+        ),
+        EncoderSpec(
+            name="slowfast_r101",
+            family="slowfast",
+            channels=2304,
+            clip_frames=32,
+            frame_step=2,
+            mean=PYSLOWFAST_MEAN,
+            std=PYSLOWFAST_STD,
+            published="PyTorchVideo's SLOWFAST_8x8_R101.pyth, or a checkpoint of PySlowFast's 8x8_R101_101_101",
+            build=partial(slowfast_stages, num_blocks=(3, 4, 23, 3), fusion_kernel=5),
+            resize=256,
+            crop=224,
+            frames_multiple=ALPHA,
+        ),
+        EncoderSpec(
+            name="i3d_r50",
+            family="i3d",
+            channels=2048,
+            clip_frames=8,
+            frame_step=8,
+            mean=PYSLOWFAST_MEAN,
+            std=PYSLOWFAST_STD,
+            published="PyTorchVideo's I3D_8x8_R50.pyth, or a checkpoint of PySlowFast's I3D_8x8_R50",
+            build=i3d_stages,
+            resize=256,
+            crop=224,
+        ),
+        EncoderSpec(
             name="efficientnet_lite0",
             family="efficientnet",
             channels=1280,
@@ -284,6 +332,11 @@ def build_encoder(name: str, *, clip_frames: int | None = None) -> Encoder:
         raise EtadError(
             f"encoder {name} looks at motion, but clips.clip_frames is {clip_frames}. "
             f"Set clips.clip_frames={spec.clip_frames}, or use efficientnet_lite0."
+        )
+    if clip_frames is not None and clip_frames % spec.frames_multiple:
+        raise EtadError(
+            f"encoder {name} takes clips of a multiple of {spec.frames_multiple} frames, but clips.clip_frames is "
+            f"{clip_frames}. Set clips.clip_frames={spec.clip_frames}."
         )
     return Encoder(spec.build(), channels=spec.channels, mean=spec.mean, std=spec.std)
 

@@ -47,18 +47,39 @@ def shift(x: Tensor, part: int = SHIFTED_PART) -> Tensor:
 class Stem(nn.Module):
     """Convolution of 7 x 7 and pooling of 3 x 3 within each frame: a quarter of the height and width.
 
-    Without the pooling, half of them: in frames of 32 pixels a small actor's motion would drown in it.
+    Parameters
+    ----------
+    channels
+        Of the map that comes out.
+    pooled
+        Without the pooling, half of the height and width stay: in frames of 32 pixels a small actor's motion would
+        drown in it.
+    frames
+        The kernel's frames. With more than one, a frame's neighbours are further channels of it: the kernel is
+        (channels, 3 * frames, 7, 7), all frames of red first.
     """
 
-    def __init__(self, channels: int, *, pooled: bool) -> None:
+    def __init__(self, channels: int, *, pooled: bool, frames: int = 1) -> None:
         super().__init__()
-        self.conv = ConvNorm(3, channels, kernel=7, stride=2)
-        self.pooled = pooled
+        self.conv = ConvNorm(3 * frames, channels, kernel=7, stride=2)
+        self.pooled, self.frames = pooled, frames
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.frames == 1:
+            x = self.conv(x)
+        else:  # Clip by clip: with its neighbours, a frame takes several times the memory.
+            x = torch.cat([self.conv(_with_neighbours(clip, self.frames)) for clip in x.split(1)])
         if not self.pooled:
-            return self.conv(x)
-        return per_frame(lambda frames: F.max_pool2d(frames, kernel_size=3, stride=2, padding=1), self.conv(x))
+            return x
+        return per_frame(lambda frames: F.max_pool2d(frames, kernel_size=3, stride=2, padding=1), x)
+
+
+def _with_neighbours(x: Tensor, frames: int) -> Tensor:
+    """Put the frames around each frame beside it as channels, zeros outside: (N, C, L, H, W) to (N, C frames, ...)."""
+    length = x.shape[2]
+    around = F.pad(x.permute(0, 2, 3, 4, 1), (0, 0, 0, 0, 0, 0, frames // 2, frames // 2))
+    views = [around[:, first : first + length] for first in range(frames)]
+    return torch.stack(views, dim=-1).flatten(4).permute(0, 4, 1, 2, 3)
 
 
 class ResidualBlock(nn.Module):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import pickletools
 import re
 import warnings
 from collections.abc import Mapping
@@ -139,6 +141,9 @@ def _load(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:
+        pickled = _plain_pickle(path)
+        if pickled is not None:
+            raise EtadError(f"{path}: this is {pickled}") from error
         # Damaged bytes can end in any exception of the unpickler; forbidden content in one that names it.
         forbidden = re.search(r"(?:GLOBAL|class|function) '?([\w]+(?:\.[\w<>]+)+|getattr|eval|exec)", str(error))
         if forbidden:
@@ -147,6 +152,33 @@ def _load(path: Path) -> Any:
                 f"Save its state_dict alone, on a machine where you trust the file, and name that."
             ) from error
         raise EtadError(damaged) from error
+
+
+def _plain_pickle(path: Path) -> str | None:
+    """Say what a pickle of no PyTorch holds, by the first words in it; nothing of it is run."""
+    with path.open("rb") as file:
+        start = file.read(1 << 16)
+    if not start.startswith((b"\x80", b"(", b"}", b"]")):
+        return None
+    words = set()
+    try:
+        for number, (_, word, _) in enumerate(itertools.islice(pickletools.genops(start), 40)):
+            if number < 2 and word == torch.serialization.MAGIC_NUMBER:
+                return None
+            if isinstance(word, str):
+                words.add(word)
+    except Exception:  # pickletools raises whatever damaged bytes lead to
+        if not words:
+            return None
+    if "blobs" in words:
+        return (
+            "a checkpoint of Caffe2, whose arrays go by other names than PyTorch's. Get PyTorchVideo's file of the "
+            "same network (.pyth), or load this one in PySlowFast (CHECKPOINT_TYPE caffe2) and save its state dict."
+        )
+    return (
+        "a plain pickle, not a checkpoint of PyTorch, and loading it could run code. Where you trust it, load it and "
+        "save its tensors with torch.save."
+    )
 
 
 def _state_dict(content: Any) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..encoders.efficientnet import LITE0_ROWS
 from ..encoders.transnetv2 import DILATIONS
+from .pathways import spell_pyslowfast, spell_pytorchvideo
 
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
@@ -64,7 +65,7 @@ class RecognisedWeights:
 
 def recognise(tensors: Mapping[str, Tensor]) -> RecognisedWeights | None:
     """Tell by its names what a state dict holds; None where nothing is known."""
-    for layout in (_OWN, _MMACTION2, _VIDEO_RESNET, _LITE, _TRANSNET, _TORCHVISION):
+    for layout in (_OWN, _PYSLOWFAST, _PYTORCHVIDEO, _MMACTION2, _VIDEO_RESNET, _LITE, _TRANSNET, _TORCHVISION):
         stems = [key for key in tensors if any(f".{key}".endswith(f".{stem}") for stem in layout.stems)]
         if stems:
             # Blocks may have parts of the stem's name; the stem itself stands nearest to the root.
@@ -119,12 +120,28 @@ def _kind(layout: Layout, tensors: Mapping[str, Tensor], stem: Tensor, prefix: s
         return "TransNet V2", ("transnetv2",)
     if layout is _VIDEO_RESNET:
         return ("TSP R(2+1)D" if prefix.endswith("features.") else "torchvision-style R(2+1)D"), ("r2plus1d",)
+    if layout in (_PYSLOWFAST, _PYTORCHVIDEO):
+        return _kind_of_pathways(layout, tensors, stem)
+    if any("slow_path." in key for key in tensors):
+        return "MMAction2 SlowFast", ("none",)  # its slow pathway sees other frames than PySlowFast's
     publisher = "MMAction2" if layout is _MMACTION2 else "MIT" if shifted else "torchvision"
     if shifted:
         return f"{publisher} TSM", ("tsm",)
     if stem.ndim == 5:
-        return f"{publisher} SlowOnly", ("slowonly",)
+        # Its I3D skips every other frame in the stem, as no encoder of ours does.
+        i3d = stem.shape[2] > 1
+        return (f"{publisher} I3D", ("none",)) if i3d else (f"{publisher} SlowOnly", ("slowonly",))
     return f"{publisher} ResNet", ("tsm", "slowonly")
+
+
+def _kind_of_pathways(layout: Layout, tensors: Mapping[str, Tensor], stem: Tensor) -> tuple[str, tuple[str, ...]]:
+    publisher = "PySlowFast" if layout is _PYSLOWFAST else "PyTorchVideo"
+    if any("_fuse." in key or "multipathway_fusion" in key for key in tensors):
+        return f"{publisher} SlowFast", ("slowfast",)
+    if stem.ndim == 5 and stem.shape[2] == 5:
+        return f"{publisher} I3D", ("i3d",)
+    # Slow, C2D, X3D, CSN, R(2+1)D, MViT: they share the names, and each is built otherwise.
+    return f"{publisher} (neither SlowFast nor I3D)", ("none",)
 
 
 # A network of another kind has convolutions that a layout cannot spell. They come out under some name of no file, and
@@ -194,6 +211,14 @@ def _spell_lite(path: str) -> tuple[str, str]:
     return f"{block}._{match[3]}_conv", f"{block}.{norm}"
 
 
+def _spell_pyslowfast(path: str) -> tuple[str, str]:
+    return spell_pyslowfast(path) or _spell_own(path)
+
+
+def _spell_pytorchvideo(path: str) -> tuple[str, str]:
+    return spell_pytorchvideo(path) or _spell_own(path)
+
+
 def _spell_transnet(path: str) -> tuple[str, str]:
     match = re.fullmatch(r"stages\.([0-3])\.(block|residual)(?:\.convs\.([0-3])\.(space|time))?", path)
     if match is None:
@@ -208,14 +233,26 @@ def _spell_transnet(path: str) -> tuple[str, str]:
 
 
 _TRANSNET_HEADS = r"(frame_sim_layer|color_hist_layer|fc1|cls_layer[12])\..+"
-_NOT_OF_ENCODER = rf"(.*\.)?(cls_head\..+|(fc[12]?|new_fc|_fc)\.\w+|{_TRANSNET_HEADS}|num_batches_tracked)"
+_PATHWAY_HEADS = r"((detection_)?head|blocks\.[56]\.proj)\..+"
+_NOT_OF_ENCODER = (
+    rf"(.*\.)?(cls_head\..+|(fc[12]?|new_fc|_fc)\.\w+|{_TRANSNET_HEADS}|{_PATHWAY_HEADS}|num_batches_tracked)"
+)
 _OWN_STEMS = (
     "stages.0.conv.weight",
     "stages.0.space.weight",
     "stages.0.weight",
     "stages.0.block.convs.0.space.weight",
+    "stages.0.slow.conv.weight",
 )
 _OWN = Layout(stems=_OWN_STEMS, heads="", spell=_spell_own)
+_PYSLOWFAST = Layout(
+    stems=("s1.pathway0_stem.conv.weight",), heads=rf"(.*\.)?{_PATHWAY_HEADS}", spell=_spell_pyslowfast
+)
+_PYTORCHVIDEO = Layout(
+    stems=("blocks.0.multipathway_blocks.0.conv.weight", "blocks.0.conv.weight"),
+    heads=rf"(.*\.)?{_PATHWAY_HEADS}",
+    spell=_spell_pytorchvideo,
+)
 _MMACTION2 = Layout(stems=("conv1.conv.weight",), heads=r"(.*\.)?cls_head\..+", spell=_spell_mmaction2)
 _TORCHVISION = Layout(stems=("conv1.weight",), heads=r"(.*\.)?(fc|new_fc)\.\w+", spell=_spell_torchvision)
 _VIDEO_RESNET = Layout(stems=("stem.0.weight",), heads=r"(.*\.)?fc[12]?\.\w+", spell=_spell_video_resnet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,10 +215,13 @@ def _reshape(tensor: Tensor, shape: torch.Size) -> Tensor | None:
     """Bring a published tensor to a shape of ours; None where that cannot be done.
 
     Kernels of one frame lose that axis, kernels of one pixel become lines through time, and kernels of one pixel of an
-    image are spread evenly over the frames (inflated), so that a still clip gives what the image gave.
+    image are spread evenly over the frames (inflated), so that a still clip gives what the image gave. Frames of a
+    stem's kernel become channels.
     """
     if tensor.shape == shape:
         return tensor
+    if len(shape) == 4 and tensor.ndim == 5 and (len(tensor), *tensor.shape[3:]) == (shape[0], *shape[2:]):
+        return tensor.reshape(shape) if tensor.shape[1] * tensor.shape[2] == shape[1] else None
     if len(shape) != 4 or tensor.ndim not in (4, 5) or tensor.shape[:2] != shape[:2]:
         return None
     if tensor.ndim == 5:
@@ -235,10 +239,15 @@ def _reports(file: WeightsFile, source: RecognisedWeights) -> list[WeightsReport
     for name, spec in ENCODERS.items():
         if source.families and spec.family not in source.families:
             continue
-        with torch.device("meta"):
-            encoder = build_encoder(name)
-        reports.append(_match(encoder, file, source, name)[1])
+        reports.append(_match(_without_weights(name), file, source, name)[1])
     return reports
+
+
+@functools.cache
+def _without_weights(name: str) -> Encoder:
+    """An encoder of names and shapes alone."""
+    with torch.device("meta"):
+        return build_encoder(name)
 
 
 def _fits(report: WeightsReport, file: WeightsFile, source: RecognisedWeights) -> bool:

@@ -122,6 +122,51 @@ def r2plus1d(state: State, x: Tensor) -> Tensor:
     return x.mean((2, 3, 4))
 
 
+def pathways(state: State, x: Tensor, *, publisher: str, kind: str, alpha: int = 4) -> Tensor:
+    """Features (N, C) of SlowFast or I3D in PySlowFast's or PyTorchVideo's spelling, without prefix."""
+    ours = publisher == "pyslowfast"
+    norm_of = (lambda conv: f"{conv}_bn") if ours else (lambda conv: conv.replace("conv", "norm"))
+
+    def step(conv: str, x: Tensor, stride: tuple[int, int] = (1, 1), norm: str = "") -> Tensor:
+        return normalise(state, norm or norm_of(conv), convolve(state, conv, x, stride=stride))
+
+    def owner(stage: int, pathway: int) -> str:
+        if ours:
+            return f"s{stage + 1}.pathway{pathway}_"
+        number = stage + (kind == "i3d" and stage > 1)
+        return f"blocks.{number}." + (f"multipathway_blocks.{pathway}." if kind == "slowfast" else "")
+
+    def fuse(stage: int, slow: Tensor, fast: Tensor) -> Tensor:
+        place = f"s{stage + 1}_fuse" if ours else f"blocks.{stage}.multipathway_fusion"
+        conv, norm = (f"{place}.conv_f2s", f"{place}.bn") if ours else (f"{place}.conv_fast_to_slow", f"{place}.norm")
+        return torch.cat([slow, step(conv, fast, (alpha, 1), norm).relu()], dim=1)
+
+    if kind == "slowfast":
+        few = torch.linspace(0, x.shape[2] - 1, x.shape[2] // alpha).long()
+        maps = [x[:, :, few], x]
+    else:
+        maps = [x]
+    for pathway, map_ in enumerate(maps):
+        place = owner(0, pathway) + ("stem." if ours else "")
+        map_ = step(f"{place}conv", map_, (1, 2), f"{place}bn" if ours else f"{place}norm").relu()
+        maps[pathway] = F.max_pool3d(map_, (1, 3, 3), (1, 2, 2), (0, 1, 1))
+    for stage in range(1, 5):
+        if kind == "slowfast":
+            maps[0] = fuse(stage - 1, *maps)
+        for pathway, map_ in enumerate(maps):
+            for index in range(100):
+                block = f"{owner(stage, pathway)}{'res' if ours else 'res_blocks.'}{index}"
+                a, b, c = (f"{block}.branch2.{'' if ours else 'conv_'}{letter}" for letter in "abc")
+                if f"{a}.weight" not in state:
+                    break
+                stride = (1, 2 if stage > 1 and index == 0 else 1)
+                y = step(c, step(b, step(a, map_).relu(), stride).relu())
+                around = f"{block}.{'branch1' if ours else 'branch1_conv'}"
+                map_ = (y + (step(around, map_, stride) if f"{around}.weight" in state else map_)).relu()
+            maps[pathway] = F.max_pool3d(map_, (2, 1, 1)) if kind == "i3d" and stage == 1 else map_
+    return torch.cat([map_.mean((2, 3, 4)) for map_ in maps], dim=1)
+
+
 def transnetv2(state: State, x: Tensor) -> Tensor:
     """Features of every frame, (N, 4608, L), of TransNet V2 for colours on 0..1; pictures of 48x27."""
     for pair in range(3):

@@ -163,6 +163,87 @@ def tsp_r2plus1d_34() -> Manifest:
     return out.manifest("TSP, R(2+1)D-34, ActivityNet-1.3")
 
 
+def pathways(
+    out: Writer,
+    *,
+    publisher: str,
+    kind: str,
+    blocks: tuple[int, ...],
+    width: int = 64,
+    beta: int = 8,
+    fusion: int = 7,
+    classes: int = 400,
+) -> None:
+    """Write SlowFast or I3D as PySlowFast or PyTorchVideo names it."""
+    ours = publisher == "pyslowfast"
+    two = kind == "slowfast"
+
+    def pair(conv: str, norm: str, *shape: int) -> None:
+        out.conv(conv, *shape)
+        out.norm(norm, shape[0])
+
+    def of_pathway(stage: int, pathway: int) -> str:
+        if ours:
+            return f"s{stage + 1}.pathway{pathway}_"
+        number = stage + (kind == "i3d" and stage > 1)
+        return f"blocks.{number}." + (f"multipathway_blocks.{pathway}." if two else "")
+
+    def fuse(stage: int, channels: int) -> None:
+        owner = f"s{stage + 1}_fuse" if ours else f"blocks.{stage}.multipathway_fusion"
+        conv = "conv_f2s" if ours else "conv_fast_to_slow"
+        pair(f"{owner}.{conv}", f"{owner}.{'bn' if ours else 'norm'}", 2 * channels, channels, fusion, 1, 1)
+
+    widths = [width, width // beta] if two else [width]
+    for pathway, channels in enumerate(widths):
+        owner = of_pathway(0, pathway) + ("stem." if ours else "")
+        frames = 5 if kind == "i3d" or pathway == 1 else 1
+        pair(f"{owner}conv", f"{owner}{'bn' if ours else 'norm'}", channels, 3, frames, 7, 7)
+    if two:
+        fuse(0, widths[1])
+    incoming = [width + 2 * widths[1], widths[1]] if two else [width]
+    for stage, count in enumerate(blocks, start=1):
+        for pathway, base in enumerate(widths):
+            inner, before = base * 2 ** (stage - 1), incoming[pathway]
+            for index in range(count):
+                if kind == "i3d":
+                    along_time = {1: True, 4: index % 2 == 1}.get(stage, index % 2 == 0)
+                else:
+                    along_time = pathway == 1 or stage >= 3
+                block = f"{of_pathway(stage, pathway)}{'res' if ours else 'res_blocks.'}{index}"
+                if index == 0:
+                    conv, norm = ("branch1", "branch1_bn") if ours else ("branch1_conv", "branch1_norm")
+                    pair(f"{block}.{conv}", f"{block}.{norm}", 4 * inner, before, 1, 1, 1)
+                for letter, shape in (
+                    ("a", (inner, before, 3 if along_time else 1, 1, 1)),
+                    ("b", (inner, inner, 1, 3, 3)),
+                    ("c", (4 * inner, inner, 1, 1, 1)),
+                ):
+                    conv, norm = (letter, f"{letter}_bn") if ours else (f"conv_{letter}", f"norm_{letter}")
+                    pair(f"{block}.branch2.{conv}", f"{block}.branch2.{norm}", *shape)
+                before = 4 * inner
+        outgoing = [4 * base * 2 ** (stage - 1) for base in widths]
+        if two and stage < len(blocks):
+            fuse(stage, outgoing[1])
+            incoming = [outgoing[0] + 2 * outgoing[1], outgoing[1]]
+        else:
+            incoming = outgoing
+    out.linear("head.projection" if ours else "blocks.6.proj", classes, sum(incoming))
+
+
+def pathway_networks() -> dict[str, Manifest]:
+    made = {}
+    for publisher, title in (("pyslowfast", "PySlowFast"), ("pytorchvideo", "PyTorchVideo")):
+        for kind, name, blocks, fusion, network in (
+            ("slowfast", "slowfast_r50", (3, 4, 6, 3), 7, "SlowFast R50 8x8"),
+            ("slowfast", "slowfast_r101", (3, 4, 23, 3), 5, "SlowFast R101 8x8"),
+            ("i3d", "i3d_r50", (3, 4, 6, 3), 0, "I3D R50 8x8"),
+        ):
+            out = Writer()
+            pathways(out, publisher=publisher, kind=kind, blocks=blocks, fusion=fusion)
+            made[f"{publisher}_{name}"] = out.manifest(f"{title}, {network}, Kinetics-400")
+    return made
+
+
 def efficientnet_lite0() -> Manifest:
     out = Writer()
     out.conv("_conv_stem", 32, 3, 3, 3)
@@ -213,6 +294,7 @@ def all_manifests() -> dict[str, Manifest]:
         "mit_tsm_r50": mit_tsm_r50(),
         "mmaction2_slowonly_r50": mmaction2_slowonly_r50(),
         "mmaction2_tsm_r50": mmaction2_tsm_r50(),
+        **pathway_networks(),
         "torchvision_resnet18": torchvision_resnet((2, 2, 2, 2), False, "torchvision, ResNet-18, ImageNet"),
         "torchvision_resnet50": torchvision_resnet((3, 4, 6, 3), True, "torchvision, ResNet-50, ImageNet"),
         "transnetv2": transnetv2(),

@@ -135,4 +135,6 @@ def test_unknown_names_and_clips_without_motion_are_refused() -> None:
         build_encoder("tsm_r5O")
     with pytest.raises(EtadError, match=r"clips.clip_frames is 1. Set clips.clip_frames=8"):
         build_encoder("tsm_r50", clip_frames=1)
+    with pytest.raises(EtadError, match=r"a multiple of 4 frames, but clips.clip_frames is 30. Set .*=32"):
+        build_encoder("slowfast_r50", clip_frames=30)
     assert build_encoder("efficientnet_lite0", clip_frames=1).channels == 1280
