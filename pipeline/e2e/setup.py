@@ -191,8 +191,19 @@ class E2eSetup:
 
 
 def find_detector(config: Config, run: RunFolder, named: Path | None) -> tuple[Path, Trained] | None:
-    """The detector to start from: the one named, else the run's own; none: a fresh one."""
+    """The detector to start from: the one named, else the run's own; none: a fresh one.
+
+    Raises
+    ------
+    EtadError
+        One is named where the config wants a fresh one, or the run's own is half trained.
+    """
     if named is not None:
+        if config.e2e.start == "scratch":
+            raise EtadError(
+                f"--init-detector {named} names a detector to start from, and e2e.start=scratch wants a fresh one. "
+                "Leave the option out, or set e2e.start=detector."
+            )
         return named, load_detector(named)
     path = run.files("detect").checkpoint(config.detect.inference.checkpoint)
     if config.e2e.start == "scratch" or not path.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ from ...detect.settings import DetectSettings, LabelSettings
 from ...detect.windows import make_windows
 from ...extract.encoders.encoder import ENCODERS, build_encoder
 from ...extract.joined import JOINT, Encoders
-from ...extract.settings import ClipSettings
+from ...extract.settings import ClipSettings, JoinedSettings
 from ..config import Config, settle
 from ..run_folder import RunFolder, StageFolder
 from ..stages.extract import load_encoders, noted_weights, packaged_weights
@@ -136,6 +137,7 @@ class TrainedRun:
             path = self._weights(named, expected)
             config = self.config
             named = path
+        config = config.model_copy(update={"encoder": config.encoder.model_copy(update={"also": self._also(others)})})
         encoders, _ = load_encoders(config, self.run, named)
         for further, its in zip(encoders.further, others, strict=True):
             if further.weights_sha256 != its:
@@ -144,6 +146,19 @@ class TrainedRun:
                     f"found have sha256 {further.weights_sha256}. Name that file in encoder.also."
                 )
         return encoders
+
+    def _also(self, expected: Sequence[str]) -> tuple[JoinedSettings, ...]:
+        """The further encoders of the config, each with the file that has the expected digest, where there is one."""
+        stated = self.trained.source.get("further_weights")
+        noted = noted_weights(self.run)
+        found = []
+        for number, settings in enumerate(self.config.encoder.also):
+            its = expected[number] if number < len(expected) else ""
+            place = stated[number] if isinstance(stated, list) and number < len(stated) else None
+            paths = [Path(path) for path in (settings.weights, place or None, noted.get(its)) if path is not None]
+            same = next((path for path in paths if path.is_file() and file_sha256(path) == its), None)
+            found.append(settings if same is None else settings.model_copy(update={"weights": same}))
+        return tuple(found)
 
     def _weights(self, named: Path | None, expected: str) -> Path:
         """Find the file with a digest."""

@@ -20,7 +20,7 @@ from ...extract.weights.packaged import packaged_weights
 from ..config import Config
 from ..run_folder import RunFolder
 from .detect import check_cache
-from .extract import Sources, describe_missing, find_sources, load_encoders, weights_file
+from .extract import Sources, describe_missing, find_sources, load_encoders, load_further, weights_file
 from .infer import require_windows
 from .inputs import data_faults, read_quietly, used_subsets
 
@@ -93,20 +93,26 @@ def check(
 
 
 def _of_weights(config: Config, run: RunFolder | None, named: Path | None) -> Iterator[Finding]:
-    """Whether the encoder's weights are there and fit it; that they will be needed, where none are named yet."""
+    """Whether the encoders' weights are there and fit; that the first's will be needed, where none are named yet."""
     folder = run or RunFolder(Path())
+    alone = config.model_copy(update={"encoder": config.encoder.model_copy(update={"also": ()})})
     try:
         if run is None and named is None and config.encoder.weights is None:
             found = packaged_weights(config.encoder.name)
         else:
             found = weights_file(config, folder, named)
         if found is not None:
-            load_encoders(config, folder, found)
+            load_encoders(alone, folder, found)
         elif config.encoder.init == "weights":
             wanted = encoder_spec(config.encoder.name).weights_wanted()
             yield Finding("note", "encoder", wanted, "needed by `extract` only")
     except EtadError as error:
         yield Finding("refused", "", str(error), "")
+    for further in config.encoder.also:
+        try:
+            load_further(config, further)
+        except EtadError as error:
+            yield Finding("refused", "", str(error), "")
 
 
 def _of_annotations(annotations: Annotations, config: Config) -> Iterator[Finding]:

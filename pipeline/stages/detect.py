@@ -255,6 +255,7 @@ def _train(
         val_windows, report = make_windows(kept_apart, cache, settings=settings, classes=classes, training=False)
         note_windows(notes, str(config.data.validation_subset), report)
     first = cache.meta(cache.ids[0])
+    places = [str(noted.get(sha256, "")) for sha256 in first.weights_sha256.split(JOINT)]
     trainer = Trainer(
         settings,
         train_windows=windows,
@@ -266,7 +267,8 @@ def _train(
             "weights_sha256": first.weights_sha256,
             "clips": {} if first.is_imported else config.clips.model_dump(mode="json"),
             "transform": first.transform_json,
-            "weights": str(noted.get(first.weights_sha256, "")),
+            "weights": places[0],
+            **({"further_weights": places[1:]} if len(places) > 1 else {}),
             "clip_frames": first.timing.clip_frames,
             "frame_step": first.timing.frame_step,
         },

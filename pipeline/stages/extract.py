@@ -16,7 +16,7 @@ from ...data.files.json_file import read_json
 from ...data.ranks import ALONE, Ranks, current_ranks
 from ...data.video.video import find_videos
 from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
-from ...extract.joined import Encoders, FurtherEncoder
+from ...extract.joined import JOINT, Encoders, FurtherEncoder
 from ...extract.run import ExtractReport
 from ...extract.run import run as run_extraction
 from ...extract.settings import JoinedSettings
@@ -132,33 +132,43 @@ def load_encoders(config: Config, run: RunFolder, weights: Path | None) -> tuple
         An encoder has no weights; or one is joined twice, which would tell nothing more.
     """
     first, sha256, text = _load_first(config, run, weights)
-    further: list[FurtherEncoder] = []
-    texts = [text]
-    for settings in config.encoder.also:
-        if settings.name in (config.encoder.name, *(each.name for each in further)):
-            raise EtadError(f"encoder.also: {settings.name} is joined to itself. Name each encoder once.")
-        encoder, its, text = _load_further(settings, seed=config.seed, init=config.encoder.init)
-        spec = encoder_spec(settings.name)
-        resize = spec.resize if settings.resize is None else settings.resize
-        crop = spec.crop if settings.crop is None else settings.crop
-        further.append(FurtherEncoder(settings.name, encoder, its, resize, crop))
-        texts.append(text)
-    return Encoders(config.encoder.name, first, sha256, tuple(further)), "; ".join(texts)
+    loaded = [load_further(config, settings) for settings in config.encoder.also]
+    further = tuple(each for each, _ in loaded)
+    return Encoders(config.encoder.name, first, sha256, further), "; ".join([text, *(its for _, its in loaded)])
 
 
-def _load_further(settings: JoinedSettings, *, seed: int, init: str) -> tuple[Encoder, str, str]:
-    encoder = _random_encoder(settings.name, seed=seed, clip_frames=None)
-    if init == "random" and settings.weights is None:
-        return encoder, f"random-seed-{seed}", "random weights, as the config asks"
-    path = settings.weights or packaged_weights(settings.name)
-    if path is None:
-        published = encoder_spec(settings.name).published
-        raise EtadError(
-            f"encoder.also: {settings.name} has no weights. Name their file: "
-            f"encoder.also=[{{name='{settings.name}', weights='FILE'}}]. Get {published}."
-        )
-    report = load_weights(encoder, path, name=settings.name)
-    return encoder, report.sha256, report.text()
+def load_further(config: Config, settings: JoinedSettings) -> tuple[FurtherEncoder, str]:
+    """Build one of the encoders that `encoder.also` names, and say where its weights come from.
+
+    Raises
+    ------
+    EtadError
+        It has no weights, they do not fit it, or it is joined twice.
+    """
+    name = settings.name
+    if [config.encoder.name, *(each.name for each in config.encoder.also)].count(name) > 1:
+        raise EtadError(f"encoder.also: {name} is joined to itself. Name each encoder once.")
+    encoder = _random_encoder(name, seed=config.seed, clip_frames=config.clips.clip_frames)
+    if config.encoder.init == "random" and settings.weights is None:
+        sha256, text = f"random-seed-{config.seed}", "random weights, as the config asks"
+    else:
+        path = further_weights_file(settings)
+        if path is None:
+            raise EtadError(
+                f"encoder.also: {name} has no weights. Name their file: "
+                f"encoder.also=[{{name='{name}', weights='FILE'}}]. Get {encoder_spec(name).published}."
+            )
+        report = load_weights(encoder, path, name=name)
+        sha256, text = report.sha256, report.text()
+    spec = encoder_spec(name)
+    resize = spec.resize if settings.resize is None else settings.resize
+    crop = spec.crop if settings.crop is None else settings.crop
+    return FurtherEncoder(name, encoder, sha256, resize, crop), text
+
+
+def further_weights_file(settings: JoinedSettings) -> Path | None:
+    """The file that a further encoder takes its weights from; None where there is none."""
+    return settings.weights or packaged_weights(settings.name)
 
 
 def _random_encoder(name: str, *, seed: int, clip_frames: int | None) -> Encoder:
@@ -189,13 +199,23 @@ def weights_file(config: Config, run: RunFolder, named: Path | None) -> Path | N
 
 
 def note_weights(config: Config, run: RunFolder, named: Path | None, sha256: str) -> None:
-    """Note in the run folder where the weights lie that a stage has used, also those that the config does not name."""
-    path = weights_file(config, run, named)
-    if current_ranks().is_first and path is not None and path.is_file():
+    """Note in the run folder where the weights lie that a stage has used, also those that the config does not name.
+
+    Parameters
+    ----------
+    named
+        Of the first encoder.
+    sha256
+        Digest of the weights; of joined encoders, all digests joined.
+    """
+    first, *others = sha256.split(JOINT)
+    files = [(first, weights_file(config, run, named))]
+    files += [(its, further_weights_file(each)) for its, each in zip(others, config.encoder.also, strict=True)]
+    used = {its: path.absolute() for its, path in files if path is not None and path.is_file()}
+    if current_ranks().is_first and used:
         noted = noted_weights(run)
-        if noted.get(sha256) != path.absolute():
-            noted[sha256] = path.absolute()
-            write_json(run.weights, {digest: str(place) for digest, place in noted.items()}, indent=1)
+        if noted != noted | used:
+            write_json(run.weights, {digest: str(place) for digest, place in (noted | used).items()}, indent=1)
 
 
 def noted_weights(run: RunFolder) -> dict[str, Path]:
@@ -233,7 +253,7 @@ def extract(
     encoders, text = load_encoders(config, run, weights)
     sha256 = encoders.digests
     with run.bind("extract", config):
-        note_weights(config, run, weights, encoders.weights_sha256)  # no longer than that: shards extract side by side
+        note_weights(config, run, weights, sha256)  # no longer than that: shards extract side by side
     inputs = {"annotations": config.data.annotations}
     with noting(run, "extract", config, device=device, files=inputs, digests={"weights": sha256}, shard=shard) as entry:
         report = extract_with_all(

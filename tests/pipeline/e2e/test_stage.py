@@ -15,6 +15,8 @@ from etad.extract.encoders.encoder import build_encoder
 from etad.extract.weights.load import load_weights
 from etad.pipeline.cli import main as cli
 from etad.pipeline.config import load_config
+from etad.pipeline.e2e.setup import find_detector
+from etad.pipeline.run_folder import RunFolder
 from reference.barcode import remux
 
 
@@ -233,6 +235,9 @@ def test_graphs_cannot_be_kept_of_what_is_chosen_later() -> None:
 
 def test_a_detector_that_does_not_fit_or_is_half_trained_is_refused(dataset: Path, tmp_path: Path) -> None:
     assert cli.run([*options(dataset, tmp_path), "extract", "detect"]) == 0
+    last = tmp_path / "detect" / "checkpoints" / "last.pt"
+    with pytest.raises(EtadError, match=r"--init-detector .*last\.pt .* e2e\.start=scratch wants a fresh one"):
+        find_detector(load_config(None, ["e2e.start=scratch"]), RunFolder(tmp_path), last)
     with pytest.raises(EtadError, match=r"trained with detect\.num_stages=1, the config says 2"):
         trainer(dataset, tmp_path, "detect.num_stages=2")
     with pytest.raises(EtadError, match=r"trained on features of tsm_tiny, the config says encoder\.name=tsm_r18"):

@@ -9,12 +9,15 @@ import miniature
 import miniature_e2e
 import numpy as np
 import pytest
+import torch
 
 import etad as etad_api
 from etad.data.annotations import read_annotations
 from etad.data.checkpoint import load_checkpoint, save_checkpoint
 from etad.data.detections import read_detections
 from etad.data.digest import file_sha256
+from etad.extract.encoders.encoder import build_encoder
+from etad.extract.weights.load import encoder_checkpoint
 from etad.pipeline.cli.main import run as etad
 from etad.pipeline.predict.videos import find_inputs
 
@@ -212,7 +215,9 @@ def test_new_videos_of_a_run_with_joined_encoders_are_encoded_by_all(
     trained: TrainedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    sets = ("encoder.also=['tsm_r18']", "detect.labels.source=classifier")
+    weights = tmp_path / "r18.pt"
+    torch.save(encoder_checkpoint(build_encoder("tsm_r18"), name="tsm_r18"), weights)
+    sets = (f"encoder.also=[{{name='tsm_r18', weights='{weights}'}}]", "detect.labels.source=classifier")
     options = miniature_e2e.options(trained.annotations, out, *sets)
     assert etad(["extract", *options]) == 0 and etad(["detect", *options]) == 0
     expected = out / "detect" / "detections.json"
@@ -221,6 +226,11 @@ def test_new_videos_of_a_run_with_joined_encoders_are_encoded_by_all(
     check_same(out / "predict" / "detections.json", expected, id)
     found = etad_api.load(out).predict(trained.videos / f"{id}.mp4", threshold=0.0)
     assert len(found) == (read_detections(expected).video == 0).sum()
+    # Where the config does not name the file, the checkpoint and the run folder know where it lies.
+    assert trained.predict(out, trained.videos / f"{id}.mp4", "--set", "encoder.also=['tsm_r18']") == 0
+    weights.unlink()
+    assert trained.predict(out, trained.videos / f"{id}.mp4", "--set", "encoder.also=['tsm_r18']") == 2
+    assert "was trained on features of tsm_r18 with weights of sha256" in capsys.readouterr().err
     capsys.readouterr()
     words = ["predict", str(trained.videos / f"{id}.mp4"), "-o", str(out), "--set", "encoder.also=[]"]
     assert "tsm_tiny+tsm_r18" in miniature.complaint(words, capsys)

@@ -119,6 +119,16 @@ def test_check_tells_every_refusal_that_a_detector_would_end_in(
     assert "weights.pt" in out and "has no weights" not in out
 
 
+def test_check_looks_at_the_weights_of_every_joined_encoder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "r18.pt").write_bytes(b"nothing")
+    also = f"encoder.also=[{{name='tsm_r18', weights='{folder / 'r18.pt'}'}}, 'slowonly_r50']"
+    assert run(["check", *_options(folder)[:-2], *miniature.set_options(also)]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "encoder tsm_tiny has no weights" in out
+    assert "r18.pt: this file is damaged" in out
+    assert "encoder.also: slowonly_r50 has no weights" in out
+
+
 def test_a_chain_ends_before_its_first_stage_where_a_later_one_would_be_refused(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
