@@ -6,6 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from ..data.errors import EtadError, counted
 from ..data.files.atomic import remove_leftovers
 from ..data.interrupts import deferring_signals, received_signal
 from ..data.ranks import ALONE, Ranks
+from .average import WeightAverage
 from .run_state import Progress, Provenance, TrainingFiles, TrainState, epoch_order, log_epoch, read_log
 
 # What a checkpoint must have for training to go on from it.
@@ -105,6 +107,8 @@ class EpochTraining(ABC):
         All rates are divided by ten after so many epochs.
     clip_norm
         Largest norm of the gradient of all that is trained; none: no clipping.
+    ema
+        Decay of the moving average of the weights, which checkpoints give to inference; 0: the weights themselves.
     origin
         What is trained for and from; a checkpoint whose config digest is another one is refused.
     ranks
@@ -126,6 +130,7 @@ class EpochTraining(ABC):
         epochs: int,
         decay_after: int,
         clip_norm: float | None,
+        ema: float,
         checkpoint_seconds: float,
         origin: Provenance,
         ranks: Ranks = ALONE,
@@ -134,6 +139,7 @@ class EpochTraining(ABC):
         self.files, self.optimizer, self.rates = TrainingFiles(folder), optimizer, dict(rates)
         self.origin, self.seed = origin, origin.seed
         self.epochs, self.decay_after, self.clip_norm = epochs, decay_after, clip_norm
+        self.average = WeightAverage(self._trained, ema) if ema else None
         self.num_windows, self.batch = num_windows, batch
         self.checkpoint_seconds = checkpoint_seconds
         self.steps_per_epoch = len(self._order(0))
@@ -172,6 +178,8 @@ class EpochTraining(ABC):
             )
         with naming_contents(self.last):
             state = self._restore(saved)
+            if self.average is not None:
+                self.average.restore(saved["trained"])
         begun = state.epoch + (state.step > 0)
         if begun > self.epochs:
             raise EtadError(
@@ -206,7 +214,8 @@ class EpochTraining(ABC):
         # Steps that learned from nothing are not counted; where each one counts, nobody notes it.
         counted = self.state.sums.get("steps", float(self.steps_per_epoch))
         try:
-            val_loss = self._validation_loss()
+            with self._averaged():
+                val_loss = self._validation_loss()
         except KeyboardInterrupt:
             self.save()  # all steps of the epoch; its end comes again
             raise
@@ -221,12 +230,12 @@ class EpochTraining(ABC):
         better = measured < best
         self.state = TrainState(epoch=self.state.epoch + 1, best_loss=min(measured, best), best_of=measured_of)
         if better and self.ranks.is_first:
-            save_checkpoint(self.files.checkpoint("best"), self._checkpoint())
+            save_checkpoint(self.files.checkpoint("best"), self._contents())
         self.save()
 
     def save(self) -> None:
         if self.ranks.is_first:
-            save_checkpoint(self.last, self._checkpoint())
+            save_checkpoint(self.last, self._contents())
 
     @abstractmethod
     def _modules(self) -> Sequence[nn.Module]:
@@ -256,6 +265,20 @@ class EpochTraining(ABC):
     def _log(self, *, seconds: float, steps: int) -> dict[str, Any]:
         """What the epoch's line holds besides losses and rates."""
 
+    @property
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """What is measured and inferred with: the average, where there is one."""
+        return nullcontext() if self.average is None else self.average.applied()
+
+    def _contents(self) -> dict[str, Any]:
+        """A checkpoint whose weights are those to infer with, and what training goes on from where that differs."""
+        trained = {} if self.average is None else {"trained": self.average.trained()}
+        with self._averaged():
+            return self._checkpoint() | trained
+
     def _order(self, epoch: int) -> list[list[int]]:
         return epoch_order(self.num_windows, batch=self.batch, seed=self.seed, epoch=epoch)
 
@@ -269,11 +292,13 @@ class EpochTraining(ABC):
 
     def _update(self, parts: Mapping[str, Tensor]) -> float:
         """Join and clip the gradients, take the optimiser's step, and note the parts of the loss; returns the loss."""
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        trained = self._trained
         self.ranks.sum_gradients(trained)
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
         update(self.optimizer)
+        if self.average is not None:
+            self.average.update(self.position + 1)
         for name, value in parts.items():
             self.state.sums[name] = self.state.sums.get(name, 0.0) + value.item()
         return parts["loss"].item()

@@ -42,6 +42,8 @@ class TrainingSettings(Settings):
         Epochs after which the learning rate is divided by ten; counted from the very first one, whatever `epochs` is.
     clip_norm
         Largest gradient norm; none: no clipping.
+    ema
+        Decay of a moving average of the weights, which infers in their place (0.99: over about 100 steps); 0: none.
     keep_negatives
         Whole videos without any action are valid training data.
     checkpoint_seconds
@@ -57,6 +59,7 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(default=1e-4, ge=0)
     decay_after: int = Field(default=5, ge=1)
     clip_norm: float | None = Field(default=None, gt=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)
     keep_negatives: bool = True
     checkpoint_seconds: Annotated[float, Mark.RUNTIME] = Field(default=120.0, gt=0)
     memory_gib: Annotated[float, Mark.RUNTIME] = Field(default=4.0, ge=0)

@@ -91,6 +91,7 @@ class Trainer(EpochTraining):
             epochs=training.epochs,
             decay_after=training.decay_after,
             clip_norm=training.clip_norm,
+            ema=training.ema,
             checkpoint_seconds=training.checkpoint_seconds,
             origin=Provenance(
                 in_channels=cache.channels, classes=classes, source=source, config_digest=config_digest, seed=seed

@@ -80,6 +80,9 @@ class E2eSettings(Settings):
         Epochs after which both learning rates are divided by ten; counted from the very first one.
     clip_norm
         Largest norm of the gradient of encoder and detector together; none: no clipping.
+    ema
+        Decay of a moving average of all that is trained, which infers in its place (0.99: over about 100 steps);
+        0: none.
     crop, flip_probability, jitter_frames, per_video
         Augmentation: see `etad.extract.clips.Augmentation`.
     rand_augment, colour_jitter
@@ -111,6 +114,7 @@ class E2eSettings(Settings):
     batch: int = Field(default=4, ge=1)
     decay_after: int = Field(default=5, ge=1)
     clip_norm: float | None = Field(default=None, gt=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)
     crop: Literal["random", "centre"] = "random"
     flip_probability: float = Field(default=0.0, ge=0, le=1)
     jitter_frames: int = Field(default=0, ge=0)

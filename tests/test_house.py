@@ -81,7 +81,8 @@ ARROWS: dict[str, set[str]] = {
     "detect.run_state": {"data", "detect.settings", "detect/model"},
     "detect.standardise": {"data"},
     "detect.objective": {"data", "detect.settings", "detect/loss", "detect/sampling", "detect/model", "detect.windows"},
-    "detect.loop": {"data", "detect.settings", "detect.run_state"},
+    "detect.average": set(),
+    "detect.loop": {"data", "detect.settings", "detect.average", "detect.run_state"},
     "detect.train": {"data", "detect.settings", "detect.loop", "detect.run_state", "detect.objective"}
     | {"detect.loading", "detect.windows", "detect.standardise", "detect/model"},
     "detect/results": {"data", "detect.settings", "detect.loading", "detect.windows", "detect/model", "detect/loss"}

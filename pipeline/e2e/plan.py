@@ -101,7 +101,9 @@ def plan_step(
     detector_peak = peak_bytes(
         lambda: detector_step(detector, detect, channels=encoder.channels, batch=settings.batch, device=device), device
     )
-    weights = tensor_bytes([*encoder.parameters(), *detector.parameters()]) + 3 * tensor_bytes(trained)
+    # Of what is trained, also its gradient, the optimiser's two moments, and the average.
+    copies = 4 if settings.ema else 3
+    weights = tensor_bytes([*encoder.parameters(), *detector.parameters()]) + copies * tensor_bytes(trained)
     length = detect.num_snippets
     waiting = (settings.batch + (workers + 1 if workers else 0)) * length * tensor_bytes([clip])
     frames = 0 if device.type == "cuda" else waiting

@@ -109,6 +109,7 @@ class E2eTrainer(EpochTraining):
             epochs=settings.epochs,
             decay_after=settings.decay_after,
             clip_norm=settings.clip_norm,
+            ema=settings.ema,
             checkpoint_seconds=settings.checkpoint_seconds,
             origin=origin,
             ranks=ranks,
@@ -140,10 +141,12 @@ class E2eTrainer(EpochTraining):
         return losses[0]
 
     def _held_bytes(self) -> int:
-        """Parameters, their gradients and the optimiser's moments, as they lie in memory now."""
+        """Parameters, their gradients, moments and average, as they lie in memory now."""
         parameters = [*self.encoder.parameters(), *self.detector.parameters()]
         moments = [each for state in self.optimizer.state.values() for each in state.values() if torch.is_tensor(each)]
-        return tensor_bytes([*parameters, *(each.grad for each in parameters if each.grad is not None), *moments])
+        average = [] if self.average is None else self.average.values
+        gradients = [each.grad for each in parameters if each.grad is not None]
+        return tensor_bytes([*parameters, *gradients, *moments, *average])
 
     def _learn(self, numbers: Sequence[int], frames: Sequence[Tensor | Failure]) -> float:
         """Take one step on the windows whose frames could be read; returns the loss, nan where there are none."""

@@ -1,3 +1,4 @@
+import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -89,9 +90,11 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop_at", [1, 2, 3])
-def test_an_interrupted_run_resumes_to_the_same_weights(data: tuple[Path, Path], tmp_path: Path, stop_at: int) -> None:
-    often = settings("detect.training.checkpoint_seconds=1e-9")
+@pytest.mark.parametrize(("stop_at", "ema"), [(1, 0), (2, 0), (3, 0), (3, 0.9)])
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    data: tuple[Path, Path], tmp_path: Path, stop_at: int, ema: float
+) -> None:
+    often = settings("detect.training.checkpoint_seconds=1e-9", f"detect.training.ema={ema}")
     trainer(data, tmp_path / "whole", often).run()
 
     def stop(step: int, steps: int, loss: float) -> None:
@@ -107,6 +110,40 @@ def test_an_interrupted_run_resumes_to_the_same_weights(data: tuple[Path, Path],
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     log = (tmp_path / "parts" / "log.jsonl").read_text().splitlines()
     assert len(log) == 2
+
+
+def test_the_average_of_the_weights_infers_and_training_takes_the_steps_it_takes_without(
+    data: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plain = trainer(data, tmp_path / "plain", settings())
+    steps: list[dict[str, torch.Tensor]] = [{name: each.clone() for name, each in plain.detector.named_parameters()}]
+    plain.run(lambda *_: steps.append({name: each.clone() for name, each in plain.detector.named_parameters()}))
+    run = trainer(data, tmp_path / "average", settings("detect.training.ema=0.3"))
+    run.run()
+    assert same(run.detector.state_dict(), plain.detector.state_dict())
+    trained = load_detector(tmp_path / "average" / "checkpoints" / "last.pt")
+    for name, found in trained.detector.named_parameters():
+        expected = steps[0][name].double()
+        for number, step in enumerate(steps[1:], start=1):
+            decay = min(0.3, (1 + number) / (10 + number))
+            expected = decay * expected + (1 - decay) * step[name].double()
+        torch.testing.assert_close(found.detach().double(), expected, rtol=1e-5, atol=1e-6)
+    val_losses = [
+        [json.loads(line)["val_loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (tmp_path / "plain", tmp_path / "average")
+    ]
+    assert val_losses[0] != val_losses[1], "validation measures what infers"
+    assert "trained" not in load_checkpoint(tmp_path / "plain" / "checkpoints" / "last.pt")
+
+
+def test_a_checkpoint_whose_trained_weights_are_damaged_is_refused(data: tuple[Path, Path], tmp_path: Path) -> None:
+    chosen = settings("detect.training.ema=0.9")
+    trainer(data, tmp_path, chosen).run()
+    saved = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
+    for damaged in (None, {}, saved["trained"] | {"0": torch.zeros(3)}):
+        save_checkpoint(tmp_path / "checkpoints" / "last.pt", saved | {"trained": damaged})
+        with pytest.raises(EtadError, match="what this checkpoint holds does not fit"):
+            trainer(data, tmp_path, chosen).resume()
 
 
 def test_the_loss_falls_and_the_checkpoint_rebuilds_itself(data: tuple[Path, Path], tmp_path: Path) -> None:

@@ -25,10 +25,12 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop_at", [1, 2, 3])
-def test_an_interrupted_run_resumes_to_the_same_weights(dataset: Path, tmp_path: Path, stop_at: int) -> None:
-    often = "e2e.checkpoint_seconds=1e-9"
-    whole = trainer(dataset, tmp_path / "whole", often)
+@pytest.mark.parametrize(("stop_at", "ema"), [(1, 0), (2, 0), (3, 0), (3, 0.9)])
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    dataset: Path, tmp_path: Path, stop_at: int, ema: float
+) -> None:
+    often = ["e2e.checkpoint_seconds=1e-9", f"e2e.ema={ema}"]
+    whole = trainer(dataset, tmp_path / "whole", *often)
     whole.run()
 
     def stop(step: int, steps: int, loss: float) -> None:
@@ -37,12 +39,18 @@ def test_an_interrupted_run_resumes_to_the_same_weights(dataset: Path, tmp_path:
             raise Killed
 
     with pytest.raises(Killed):
-        trainer(dataset, tmp_path / "parts", often).run(stop)
-    again = trainer(dataset, tmp_path / "parts", often)
+        trainer(dataset, tmp_path / "parts", *often).run(stop)
+    again = trainer(dataset, tmp_path / "parts", *often)
     assert again.resume()
     assert again.state.epoch * 2 + again.state.step == stop_at
     again.run()
     assert changed(weights(whole), weights(again)) == set()
+    saved, expected = (load_checkpoint(each.last) for each in (again, whole))
+    for part in ("encoder", "model"):
+        assert all(torch.equal(saved[part][name], tensor) for name, tensor in expected[part].items())
+    kept = {f"encoder.{name}": tensor for name, tensor in saved["encoder"].items()}
+    moved = changed({**weights(whole), **kept}, weights(whole))
+    assert moved == ({f"encoder.stages.{stage}" for stage in (2, 3, 4)} if ema else set()), "the average is kept"
     lines = [json.loads(line) for line in (tmp_path / "parts" / "e2e" / "log.jsonl").read_text().splitlines()]
     assert [(line["epoch"], line["encoder_lr"], line["lr"]) for line in lines] == [(1, 1e-3, 5e-4), (2, 1e-4, 5e-5)]
 
