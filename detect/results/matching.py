@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,9 +72,20 @@ def match_in_order(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.concatenate(taken) if taken else place
 
 
+class Matches(NamedTuple):
+    """Who has taken whom: numbers of thresholds, of left and of right segments, (M,) each; unordered."""
+
+    level: np.ndarray
+    taker: np.ndarray
+    taken: np.ndarray
+
+
+_NOBODY = Matches(*(np.zeros(0, dtype=np.int64) for _ in Matches._fields))
+
+
 def match_by_group(
     left: GroupedSegments, right: GroupedSegments, thresholds: np.ndarray, *, pairs_at_once: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Matches:
     """Let each left segment take the right one of its group that it overlaps most, of those left, at each threshold.
 
     Parameters
@@ -86,11 +98,6 @@ def match_by_group(
         (I,) least IoU. Who has taken whom at one says nothing of another.
     pairs_at_once
         How many pairs of segments are held in memory at a time.
-
-    Returns
-    -------
-    level, taker
-        (M,) numbers of thresholds and of left segments, one each time that one has taken another; unordered.
     """
     # 1. Find each one's partners: those from `first` on, `count` of them.
     first = np.searchsorted(right.group, left.group, side="left")
@@ -109,25 +116,24 @@ def match_by_group(
     if count[few].sum() > pairs_at_once:
         few = few[np.argsort(first[few], kind="stable")]
     begins = run_starts(first[few])
-    found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
+    found = [_NOBODY]
     for some in chunks(np.add.reduceat(count[few], begins) if len(few) else few, pairs_at_once):
         rows = few[begins[some.start] : begins[some.stop] if some.stop < len(begins) else None]
-        level, taker = _match_pairs(left.take(rows), right, first[rows], count[rows], thresholds)
-        found.append((level, rows[taker]))
+        matches = _match_pairs(left.take(rows), right, first[rows], count[rows], thresholds)
+        found.append(matches._replace(taker=rows[matches.taker]))
 
     # 3. Take crowded groups one by one.
     for begin in np.flatnonzero(is_crowded):
         rows = np.flatnonzero((first == begin) & (count > 0))
         partners = np.arange(begin, begin + count[rows[0]])
-        level, taker = _match_crowd(left.take(rows), right.take(partners), thresholds)
-        found.append((level, rows[taker]))
-    levels, takers = zip(*found)
-    return np.concatenate(levels), np.concatenate(takers)
+        matches = _match_crowd(left.take(rows), right.take(partners), thresholds)
+        found.append(Matches(matches.level, rows[matches.taker], partners[matches.taken]))
+    return Matches(*map(np.concatenate, zip(*found)))
 
 
 def _match_pairs(
     left: GroupedSegments, right: GroupedSegments, first: np.ndarray, count: np.ndarray, thresholds: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Matches:
     """Match through a list of all pairs, at all thresholds at once."""
     row, nth = ragged(count)
     partner = first[row] + nth
@@ -138,17 +144,15 @@ def _match_pairs(
     # A segment at another threshold is another segment.
     level, pair = np.nonzero(iou >= thresholds[:, None])
     matched = match_in_order(level * len(left) + row[pair], level * len(right) + partner[pair])
-    return level[matched], row[pair[matched]]
+    return Matches(level[matched], row[pair[matched]], partner[pair[matched]])
 
 
-def _match_crowd(
-    left: GroupedSegments, right: GroupedSegments, thresholds: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _match_crowd(left: GroupedSegments, right: GroupedSegments, thresholds: np.ndarray) -> Matches:
     """Match one group, a block of left segments at a time: where many want the same, going one by one is quickest."""
     is_taken = np.zeros((len(thresholds), len(right)), dtype=bool)
     # The lowest threshold at which each right segment is left: whoever is nowhere as near as that takes nothing.
     lowest = np.full(len(right), thresholds.min())
-    found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
+    found = [_NOBODY]
     size = max(CROWDED_PAIRS // len(right), 1)
     for start in range(0, len(left), size):
         some = left.take(np.arange(start, min(start + size, len(left))))
@@ -163,9 +167,8 @@ def _match_crowd(
             taken = near[best[level]]
             is_taken[level, taken] = True
             lowest[taken] = np.where(is_taken[:, taken], np.inf, thresholds[:, None]).min(axis=0)
-            found.append((level, np.full(len(level), start + row)))
-    levels, takers = zip(*found)
-    return np.concatenate(levels), np.concatenate(takers)
+            found.append(Matches(level, np.full(len(level), start + row), taken))
+    return Matches(*map(np.concatenate, zip(*found)))
 
 
 def run_starts(codes: np.ndarray) -> np.ndarray:

@@ -123,7 +123,11 @@ class AverageRecall:
 
 
 def mean_average_precision(
-    ground_truth: GroundTruth, predictions: Predictions, *, tious: Sequence[float] = ACTIVITYNET_TIOUS
+    ground_truth: GroundTruth,
+    predictions: Predictions,
+    *,
+    tious: Sequence[float] = ACTIVITYNET_TIOUS,
+    normalised: bool = False,
 ) -> MeanAveragePrecision:
     """Interpolated average precision (VOC 2011) of each label that has actions (A.4).
 
@@ -131,6 +135,14 @@ def mean_average_precision(
     overlaps most, among those not yet taken, if their IoU reaches the threshold; else it is a false positive.
     Detections in videos without annotated actions are false positives, those of labels without any are ignored.
     An action and a detection that are both empty have IoU 0 (the official code divides by zero and calls it a hit).
+
+    Parameters
+    ----------
+    ground_truth, predictions, tious
+        What was annotated, what was found, and from which IoU on it counts.
+    normalised
+        Normalised mAP (mAP_N): hits weigh as if each label had as many actions as they have on average, so that what is
+        frequent is not precise for that alone.
 
     Raises
     ------
@@ -144,8 +156,10 @@ def mean_average_precision(
     ap = np.zeros((len(thresholds), len(labels)))
     action_rows = rows_of(ground_truth.label, labels)
     detection_rows = rows_of(predictions.label, labels)
+    average = len(ground_truth.label) / len(labels)
     for column, (actions, detections) in enumerate(zip(action_rows, detection_rows)):
-        ap[:, column] = _average_precision(ground_truth, actions, predictions, detections, thresholds)
+        weight = average / len(actions) if normalised else 1.0
+        ap[:, column] = _average_precision(ground_truth, actions, predictions, detections, thresholds, weight)
     return MeanAveragePrecision(thresholds, labels, ap)
 
 
@@ -307,12 +321,13 @@ def _average_precision(
     predictions: Predictions,
     detections: np.ndarray,
     thresholds: np.ndarray,
+    weight: float,
 ) -> np.ndarray:
-    """AP of one label at each threshold, (I,); `actions` and `detections` are its rows."""
+    """AP of one label at each threshold, (I,); `actions` and `detections` are its rows, a hit weighs `weight`."""
     detections = detections[descending(predictions.score[detections])]
     # Later rows first: so they win ties of IoU.
     actions = actions[np.argsort(ground_truth.video[actions], kind="stable")][::-1]
-    level, rank = match_by_group(
+    level, rank, _ = match_by_group(
         GroupedSegments(
             -predictions.video[detections],
             predictions.start_seconds[detections],
@@ -328,7 +343,8 @@ def _average_precision(
     for i in range(len(thresholds)):
         hits = np.sort(rank[level == i])
         # Precision only falls between hits, so the interpolated curve is known from them alone.
-        precision = np.arange(1, len(hits) + 1) / (hits + 1)
+        count = np.arange(1, len(hits) + 1)
+        precision = weight * count / (weight * count + (hits + 1 - count))
         ap[i] = np.maximum.accumulate(precision[::-1]).sum() / len(actions)
     return ap
 

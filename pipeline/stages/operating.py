@@ -97,7 +97,7 @@ def choose_thresholds(
     detected = GroupedSegments(
         label[rows] * len(seen) + video[rows], found.start_seconds[rows], found.end_seconds[rows]
     )
-    _, takers = match_by_group(detected, truth, np.array([TIOU]), pairs_at_once=_PAIRS_AT_ONCE)
+    takers = match_by_group(detected, truth, np.array([TIOU]), pairs_at_once=_PAIRS_AT_ONCE).taker
     is_hit = np.zeros(len(rows), dtype=bool)
     is_hit[takers] = True
 

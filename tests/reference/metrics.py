@@ -9,8 +9,13 @@ def tiou(start: float, end: float, other_start: float, other_end: float) -> floa
     return shared / union if shared > 0 else 0.0
 
 
-def average_precision(actions: list[tuple], detections: list[tuple], threshold: float) -> float:
-    """AP of one label: actions (video, start, end), detections (video, start, end, score)."""
+def average_precision(
+    actions: list[tuple], detections: list[tuple], threshold: float, usual: float | None = None
+) -> float:
+    """AP of one label: actions (video, start, end), detections (video, start, end, score).
+
+    With a usual number of actions N, precision is R N / (R N + F), of the recall R and the false positives F.
+    """
     by_score = sorted(range(len(detections)), key=lambda i: (detections[i][3], i), reverse=True)
     taken: set[int] = set()
     precision, recall, hits = [0.0], [0.0], 0
@@ -24,22 +29,26 @@ def average_precision(actions: list[tuple], detections: list[tuple], threshold: 
                 taken.add(j)
                 hits += 1
                 break
-        precision.append(hits / seen)
+        as_usual = hits if usual is None else hits / len(actions) * usual
+        precision.append(as_usual / (as_usual + seen - hits) if hits else 0.0)
         recall.append(hits / len(actions))
     for i in range(len(precision) - 2, -1, -1):
         precision[i] = max(precision[i], precision[i + 1])
     return sum((recall[i] - recall[i - 1]) * precision[i] for i in range(1, len(recall)))
 
 
-def mean_average_precision(actions: list[tuple], detections: list[tuple], thresholds: list[float]) -> np.ndarray:
+def mean_average_precision(
+    actions: list[tuple], detections: list[tuple], thresholds: list[float], *, normalised: bool = False
+) -> np.ndarray:
     """AP (I, A): actions (video, label, start, end), detections (video, label, start, end, score)."""
     labels = sorted({action[1] for action in actions})
     table = np.zeros((len(thresholds), len(labels)))
+    usual = len(actions) / len(labels) if normalised else None
     for column, label in enumerate(labels):
         own_actions = [(video, start, end) for video, name, start, end in actions if name == label]
         own_detections = [(video, s, e, score) for video, name, s, e, score in detections if name == label]
         for i, threshold in enumerate(thresholds):
-            table[i, column] = average_precision(own_actions, own_detections, threshold)
+            table[i, column] = average_precision(own_actions, own_detections, threshold, usual)
     return table
 
 

@@ -108,6 +108,28 @@ def test_map_equals_the_plain_evaluator(seed: int, ties: bool) -> None:
     np.testing.assert_allclose(result.ap, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_normalised_map_equals_the_plain_evaluator(seed: int) -> None:
+    actions, detections = random_rows(seed, num_actions=40, num_detections=300, ties=True)
+    # One label is rare, so that the usual number of actions is not its own.
+    actions = [row for number, row in enumerate(actions) if row[1] != 2 or number % 4 == 0]
+    result = mean_average_precision(truth(actions), found(detections), tious=[0.1, 0.5, 0.8], normalised=True)
+    expected = plain.mean_average_precision(actions, detections, [0.1, 0.5, 0.8], normalised=True)
+    np.testing.assert_allclose(result.ap, expected, rtol=0, atol=1e-12)
+
+
+def test_normalised_map_does_not_depend_on_how_frequent_a_label_is() -> None:
+    # Both labels have half their actions found, and as many false positives in front of each.
+    actions = [(video, 0, 0.0, 10.0) for video in range(8)] + [(video, 1, 0.0, 10.0) for video in range(2)]
+    wrong = [(0, label, 50.0, 60.0, 0.9) for label in (0, 1)]
+    hits = [(video, 0, 0.0, 10.0, 0.5) for video in range(4)] + [(0, 1, 0.0, 10.0, 0.5)]
+    columns = truth(actions), found(wrong + hits)
+    rare, frequent = (mean_average_precision(*columns, tious=[0.5], normalised=yes).ap[0] for yes in (True, False))
+    # Usually 5 actions: R N / (R N + F) = 2.5 / 3.5.
+    assert rare == pytest.approx([0.5 * 2.5 / 3.5] * 2)
+    assert frequent == pytest.approx([0.5 * 4 / 5, 0.5 * 1 / 2])
+
+
 @pytest.mark.parametrize("case", ["small", "ties"])
 def test_map_equals_the_official_numbers(shared: Path, case: str) -> None:
     golden = json.loads((shared / "goldens" / "anet_map.json").read_text())[case]
