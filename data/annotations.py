@@ -15,6 +15,8 @@ from .errors import EtadError, counted, listing, shown
 from .files.json_file import read_json, refuse_repeats, repeated_keys, without_collector
 
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
+# Actions whose ends differ by no more are one that was annotated twice.
+SAME_SECONDS = 1e-3
 _SUBSET_ALIASES = (("train", "training"), ("val", "valid", "validation"), ("test", "testing"))
 
 
@@ -35,6 +37,20 @@ class Video:
     subset: str
     duration_seconds: float | None
     actions: tuple[Action, ...]
+
+    def without_duplicates(self) -> Video:
+        """Drop actions that have the label and, within a millisecond, both ends of one before them."""
+        kept: dict[tuple[str, int, int], list[Action]] = {}
+        chosen = []
+        for action in self.actions:
+            start, end = (int(seconds // SAME_SECONDS) for seconds in (action.start_seconds, action.end_seconds))
+            # What is as near as that lies in the same cell of a grid, or in one beside it.
+            cells = ((action.label, start + i, end + j) for i in (-1, 0, 1) for j in (-1, 0, 1))
+            near = (other for cell in cells for other in kept.get(cell, ()))
+            if not any(_is_same(action, other) for other in near):
+                kept.setdefault((action.label, start, end), []).append(action)
+                chosen.append(action)
+        return replace(self, actions=tuple(chosen))
 
 
 @dataclass(frozen=True)
@@ -276,6 +292,15 @@ def _read_action(item: Any) -> Action:
     if end < start:
         raise EtadError(f": segment ends at {end:g} s before it starts at {start:g} s. Swap or remove it.")
     return Action(start, end, label)
+
+
+def _is_same(action: Action, other: Action) -> bool:
+    """Whether the ends of two actions of one label are the same."""
+    ends = (
+        (action.start_seconds, other.start_seconds),
+        (action.end_seconds, other.end_seconds),
+    )
+    return all(abs(one - another) <= SAME_SECONDS for one, another in ends)
 
 
 def _labels_of(entries: Iterable[Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -104,6 +104,9 @@ class DataSettings(Settings):
         Ids to leave out of everything, one a line.
     dropped_labels
         Labels whose actions are dropped (THUMOS-14's "Ambiguous").
+    duplicates
+        Evaluate against actions that are annotated twice (one label, both ends within 1 ms) as official evaluations do,
+        which count each (`kept`), or as ActionFormer and OpenTAD do, which count one (`dropped`).
     """
 
     # What the files hold counts, not where they lie: digests of windows and features cover it.
@@ -114,3 +117,4 @@ class DataSettings(Settings):
     validation_subset: str | None = None
     blocked: Annotated[Path | None, Mark.RUNTIME] = None
     dropped_labels: tuple[str, ...] = ()
+    duplicates: Annotated[Literal["kept", "dropped"], Mark.INFERENCE] = "kept"

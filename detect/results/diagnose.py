@@ -9,7 +9,7 @@ import numpy as np
 
 from ...data.errors import EtadError
 from .characteristics import Characteristic
-from .diagnosis import Diagnosis, ErrorCost, GroupPrecision, Measured, Sensitivity
+from .diagnosis import PROFILE, Diagnosis, ErrorCost, Estimate, GroupPrecision, Sensitivity
 from .errors import (
     CONFUSION,
     HIT,
@@ -24,9 +24,6 @@ from .errors import (
 from .interval import SAMPLES, SHARE
 from .metrics import GroundTruth, Predictions
 from .ranked import RankedDetections, average_precision, count_by_label, draw_videos
-
-# The profile looks at the best detections of each label: as many as it has actions, twice as many, and so on.
-PROFILE = tuple(range(1, 11))
 
 
 def diagnose(
@@ -312,11 +309,11 @@ def _sensitivity(
     return Sensitivity(one.name, one.unit, tuple(groups), int((one.group < 0).sum()))
 
 
-def _measured(values: np.ndarray, num_videos: int) -> Measured:
+def _measured(values: np.ndarray, num_videos: int) -> Estimate:
     """Mean over the thresholds of (I, S), and its interval over the draws."""
     means = values.mean(axis=0)
     drawn = means[1:][np.isfinite(means[1:])]
     if num_videos < 2 or not len(drawn):
-        return Measured(float(means[0]), None, None)
+        return Estimate(float(means[0]), None, None)
     low, high = np.quantile(drawn, [(1 - SHARE) / 2, (1 + SHARE) / 2])
-    return Measured(float(means[0]), float(low), float(high))
+    return Estimate(float(means[0]), float(low), float(high))

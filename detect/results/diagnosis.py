@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .errors import KINDS
 
-class Measured(NamedTuple):
+# The profile looks at the best detections of each label: as many as it has actions, twice as many, and so on.
+PROFILE = tuple(range(1, 11))
+
+
+class Estimate(NamedTuple):
     """A mean over the thresholds, and the interval of it; None where there are too few videos to say."""
 
     value: float
@@ -33,8 +39,8 @@ class ErrorCost:
     counts: tuple[int, ...]
     removed: tuple[float, ...]
     corrected: tuple[float, ...]
-    average_removed: Measured
-    average_corrected: Measured
+    average_removed: Estimate
+    average_corrected: Estimate
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class GroupPrecision:
     holds: str
     num_actions: int
     precision: tuple[float, ...]
-    average_precision: Measured
+    average_precision: Estimate
     missed: float
 
 
@@ -100,8 +106,8 @@ class Diagnosis:
     tious: tuple[float, ...]
     mAP: tuple[float, ...]
     normalised_mAP: tuple[float, ...]
-    average_mAP: Measured
-    average_normalised_mAP: Measured
+    average_mAP: Estimate
+    average_normalised_mAP: Estimate
     num_actions: int
     num_detections: int
     num_unlabelled: int
@@ -110,3 +116,58 @@ class Diagnosis:
     sensitivities: tuple[Sensitivity, ...]
     share: float
     samples: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as JSON has it, in fractions: what is undefined is null."""
+        errors = {
+            name: {
+                "count": self._by_tiou(error.counts),
+                "removed": self._by_tiou(error.removed),
+                "corrected": self._by_tiou(error.corrected),
+                "average_removed": _interval(error.average_removed),
+                "average_corrected": _interval(error.average_corrected),
+            }
+            for name, error in self.errors.items()
+        }
+        groups = {
+            one.name: {
+                "unit": one.unit,
+                "unknown_actions": one.num_unknown,
+                "groups": [
+                    {
+                        "name": group.name,
+                        "holds": group.holds,
+                        "actions": group.num_actions,
+                        "mAP_N": self._by_tiou(group.precision),
+                        "average_mAP_N": _interval(group.average_precision),
+                        "missed": group.missed,
+                    }
+                    for group in one.groups
+                ],
+            }
+            for one in self.sensitivities
+        }
+        return {
+            "mAP": self._by_tiou(self.mAP),
+            "mAP_N": self._by_tiou(self.normalised_mAP),
+            "average_mAP": _interval(self.average_mAP),
+            "average_mAP_N": _interval(self.average_normalised_mAP),
+            "actions": self.num_actions,
+            "detections": self.num_detections,
+            "detections_of_other_labels": self.num_unlabelled,
+            "errors": errors,
+            "profile": {
+                "kinds": list(KINDS),
+                "detections_per_action": list(PROFILE),
+                "shares": self._by_tiou(self.profile.tolist()),
+            },
+            "sensitivity": groups,
+            "intervals": {"share": self.share, "draws": self.samples},
+        }
+
+    def _by_tiou(self, values: Sequence[Any]) -> dict[str, Any]:
+        return {f"{tiou:g}": value for tiou, value in zip(self.tious, values)}
+
+
+def _interval(measured: Estimate) -> dict[str, float | None]:
+    return measured._asdict()

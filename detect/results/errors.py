@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .matching import GroupedSegments, Matches, chunks, match_by_group, ragged, segment_iou
+from .matching import GroupedSegments, SegmentMatches, chunks, match_by_group, ragged, segment_iou
 from .metrics import PAIRS_AT_ONCE, GroundTruth, Predictions
 
 # A detection that overlaps no action by this tIoU lies in the background.
@@ -65,12 +65,12 @@ def find_overlaps(ground_truth: GroundTruth, predictions: Predictions) -> Overla
     return found
 
 
-def match_detections(ground_truth: GroundTruth, predictions: Predictions, tious: np.ndarray) -> Matches:
+def match_detections(ground_truth: GroundTruth, predictions: Predictions, tious: np.ndarray) -> SegmentMatches:
     """Let detections take actions as `mean_average_precision` does, all labels at once.
 
     Returns
     -------
-    Matches
+    SegmentMatches
         Numbers of thresholds, rows of the predictions, rows of the ground truth.
     """
     order = np.argsort(predictions.score, kind="stable")[::-1]
@@ -88,7 +88,7 @@ def match_detections(ground_truth: GroundTruth, predictions: Predictions, tious:
         tious,
         pairs_at_once=max(PAIRS_AT_ONCE // len(tious), 1),
     )
-    return Matches(matches.level, order[matches.taker], actions[matches.taken])
+    return SegmentMatches(matches.level, order[matches.taker], actions[matches.taken])
 
 
 def classify(overlaps: Overlaps, is_hit: np.ndarray, tiou: float) -> np.ndarray:

@@ -72,7 +72,7 @@ def match_in_order(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.concatenate(taken) if taken else place
 
 
-class Matches(NamedTuple):
+class SegmentMatches(NamedTuple):
     """Who has taken whom: numbers of thresholds, of left and of right segments, (M,) each; unordered."""
 
     level: np.ndarray
@@ -80,12 +80,12 @@ class Matches(NamedTuple):
     taken: np.ndarray
 
 
-_NOBODY = Matches(*(np.zeros(0, dtype=np.int64) for _ in Matches._fields))
+_NOBODY = SegmentMatches(*(np.zeros(0, dtype=np.int64) for _ in SegmentMatches._fields))
 
 
 def match_by_group(
     left: GroupedSegments, right: GroupedSegments, thresholds: np.ndarray, *, pairs_at_once: int
-) -> Matches:
+) -> SegmentMatches:
     """Let each left segment take the right one of its group that it overlaps most, of those left, at each threshold.
 
     Parameters
@@ -127,13 +127,13 @@ def match_by_group(
         rows = np.flatnonzero((first == begin) & (count > 0))
         partners = np.arange(begin, begin + count[rows[0]])
         matches = _match_crowd(left.take(rows), right.take(partners), thresholds)
-        found.append(Matches(matches.level, rows[matches.taker], partners[matches.taken]))
-    return Matches(*map(np.concatenate, zip(*found)))
+        found.append(SegmentMatches(matches.level, rows[matches.taker], partners[matches.taken]))
+    return SegmentMatches(*map(np.concatenate, zip(*found)))
 
 
 def _match_pairs(
     left: GroupedSegments, right: GroupedSegments, first: np.ndarray, count: np.ndarray, thresholds: np.ndarray
-) -> Matches:
+) -> SegmentMatches:
     """Match through a list of all pairs, at all thresholds at once."""
     row, nth = ragged(count)
     partner = first[row] + nth
@@ -144,10 +144,10 @@ def _match_pairs(
     # A segment at another threshold is another segment.
     level, pair = np.nonzero(iou >= thresholds[:, None])
     matched = match_in_order(level * len(left) + row[pair], level * len(right) + partner[pair])
-    return Matches(level[matched], row[pair[matched]], partner[pair[matched]])
+    return SegmentMatches(level[matched], row[pair[matched]], partner[pair[matched]])
 
 
-def _match_crowd(left: GroupedSegments, right: GroupedSegments, thresholds: np.ndarray) -> Matches:
+def _match_crowd(left: GroupedSegments, right: GroupedSegments, thresholds: np.ndarray) -> SegmentMatches:
     """Match one group, a block of left segments at a time: where many want the same, going one by one is quickest."""
     is_taken = np.zeros((len(thresholds), len(right)), dtype=bool)
     # The lowest threshold at which each right segment is left: whoever is nowhere as near as that takes nothing.
@@ -167,8 +167,8 @@ def _match_crowd(left: GroupedSegments, right: GroupedSegments, thresholds: np.n
             taken = near[best[level]]
             is_taken[level, taken] = True
             lowest[taken] = np.where(is_taken[:, taken], np.inf, thresholds[:, None]).min(axis=0)
-            found.append(Matches(level, np.full(len(level), start + row), taken))
-    return Matches(*map(np.concatenate, zip(*found)))
+            found.append(SegmentMatches(level, np.full(len(level), start + row), taken))
+    return SegmentMatches(*map(np.concatenate, zip(*found)))
 
 
 def run_starts(codes: np.ndarray) -> np.ndarray:

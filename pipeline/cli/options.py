@@ -87,6 +87,8 @@ _OPTIONS = (
     click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N."),
     click.option("--workers", type=click.IntRange(min=0), help="Processes or threads that read ahead."),
 )
+# Thresholds that --tiou may list.
+_MOST_THRESHOLDS = 1000
 _CHAIN = "etad.stages"  # where the contexts of a chain's stages are kept
 _NAMES = ("config", "out", "sets", "seed", "device", "workers")
 
@@ -187,3 +189,29 @@ def told_columns(pairs: tuple[str, ...]) -> dict[str, str]:
             raise EtadError(f"--column {pair}: expected ROLE=NAME, as in --column video=Clip.")
         found[role.strip()] = name.strip()
     return found
+
+
+def parse_tious(text: str) -> tuple[float, ...]:
+    """Read thresholds: `0.3:0.1:0.7` (first, step, last) or `0.5,0.75,0.95`.
+
+    Examples
+    --------
+    >>> parse_tious("0.3:0.1:0.7")
+    (0.3, 0.4, 0.5, 0.6, 0.7)
+    """
+    try:
+        if ":" in text:
+            first, step, last = (float(part) for part in text.split(":"))
+            count = round((last - first) / step) + 1
+            if count > _MOST_THRESHOLDS:
+                raise ValueError(count)
+            values = tuple(round(first + i * step, 6) for i in range(count))
+        else:
+            values = tuple(float(part) for part in text.split(","))
+    except (ValueError, OverflowError, ZeroDivisionError) as error:
+        raise EtadError(
+            f"--tiou {text}: expected FIRST:STEP:LAST such as 0.5:0.05:0.95, or a list 0.5,0.75."
+        ) from error
+    if not values or not all(0 < value <= 1 for value in values):
+        raise EtadError(f"--tiou {text}: thresholds lie above 0 and up to 1.")
+    return values

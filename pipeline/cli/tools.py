@@ -8,9 +8,16 @@ from typing import Literal
 
 import click
 
-from .options import Common, LastCommand, common_options
+from .options import Common, LastCommand, common_options, parse_tious
 
 _FILE = click.Path(path_type=Path)
+_FORMATS = click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["png", "pdf", "svg"]),
+    multiple=True,
+    help="Of the pictures; repeatable.",
+)
 
 
 @click.command(cls=LastCommand)
@@ -19,6 +26,16 @@ _FILE = click.Path(path_type=Path)
 @click.option("--subset", help="Subset to evaluate on; the config's test subset by default.")
 @click.option("--tiou", help="Thresholds: FIRST:STEP:LAST, or a list; the config's by default.")
 @click.option("--blocked", type=_FILE, help="File of video ids to leave out, one a line.")
+@click.option(
+    "--duplicates",
+    type=click.Choice(["kept", "dropped"]),
+    help="Actions annotated twice: kept, as official evaluations do, or dropped, as ActionFormer and OpenTAD do.",
+)
+@click.option("--diagnose", is_flag=True, help="Also say what the mAP is lost by: tables, numbers and a page of plots.")
+@click.option(
+    "--pictures", type=_FILE, metavar="FOLDER", help="Where --diagnose writes; by default beside the results."
+)
+@_FORMATS
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, in fractions.")
 @common_options
 def evaluate(
@@ -28,29 +45,49 @@ def evaluate(
     subset: str | None,
     tiou: str | None,
     blocked: Path | None,
+    duplicates: Literal["kept", "dropped"] | None,
+    diagnose: bool,
+    pictures: Path | None,
+    formats: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Measure mAP and AR@AN of any results file in ActivityNet's form.
 
+    --diagnose splits false positives by what is wrong with them, and says what each kind and the missed actions cost,
+    and on which actions: by length, by share of the video, by how many there are (after DETAD, ECCV 2018).
+
     \b
     Example:
       etad evaluate detections.json --annotations thumos14.json --subset test --tiou 0.3:0.1:0.7
+      etad evaluate detections.json --annotations thumos14.json --subset test --diagnose
     """
     from ...data.detections import read_detections
     from ..stages.evaluate import evaluate as measure
-    from ..stages.evaluate import parse_tious
     from ..stages.inputs import read_data
 
+    if not diagnose and (pictures or formats):
+        raise click.UsageError("--pictures and --format say where and how --diagnose writes: add that.")
     config = common.load()
     read = read_data(config, annotations, subsets=[subset] if subset else [], blocked=blocked)
-    evaluation = measure(
-        read,
-        subset or config.data.test_subset,
-        read_detections(results),
-        tious=parse_tious(tiou) if tiou else config.detect.tious,
-        source=str(results),
-    )
-    click.echo(json.dumps(evaluation.as_json(), allow_nan=False) if as_json else evaluation.text())
+    detections = read_detections(results)
+    tious = parse_tious(tiou) if tiou else config.detect.tious
+    asked, rule = subset or config.data.test_subset, duplicates or config.data.duplicates
+    evaluation = measure(read, asked, detections, tious=tious, source=str(results), duplicates=rule)
+    told, lines = evaluation.as_json(), [evaluation.text()]
+    if diagnose:
+        from ...data.files.atomic import write_json
+        from ..show.diagnosis import diagnosis_text
+        from ..show.figures.diagnosis import plot_diagnosis
+        from ..stages.evaluate import diagnose as find_causes
+
+        found = find_causes(read, asked, detections, tious=tious, source=str(results), duplicates=rule)
+        stem = (pictures or results.parent) / f"{results.stem}_diagnosis"
+        numbers = write_json(stem.with_name(f"{stem.name}.json"), found.as_json(), indent=1)
+        paths = [stem.with_name(f"{stem.name}.{kind}") for kind in dict.fromkeys(formats or ("png", "pdf"))]
+        plot_diagnosis(found, paths, title=f"{results.name}, {asked}: mAP {100 * found.average_mAP.value:.1f} %")
+        told |= {"diagnosis": found.as_json(), "files": [str(path) for path in (numbers, *paths)]}
+        lines += ["", diagnosis_text(found), f"wrote {', '.join(str(path) for path in (numbers, *paths))}"]
+    click.echo(json.dumps(told, allow_nan=False) if as_json else "\n".join(lines))
     return 0
 
 

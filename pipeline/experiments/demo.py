@@ -122,7 +122,14 @@ def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluatio
         rows.append((video.id, ends, classes, random.random(PROPOSALS_PER_VIDEO)))
     found = Detections.join(rows, labels=labels)
     path = write_detections(folder / "baselines" / "random.json", found)
-    return evaluate(annotations, config.data.test_subset, found, tious=config.detect.tious, source=str(path))
+    return evaluate(
+        annotations,
+        config.data.test_subset,
+        found,
+        tious=config.detect.tious,
+        source=str(path),
+        duplicates=config.data.duplicates,
+    )
 
 
 @contextmanager

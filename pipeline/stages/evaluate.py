@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ...data.detections import Detections
 from ...data.durations import lies_outside
 from ...data.errors import EtadError, counted, listing, nearest
 from ...data.video.files import VIDEO_SUFFIXES
+from ...detect.results.characteristics import by_coverage, by_instances, by_length
+from ...detect.results.diagnose import diagnose as diagnose_columns
+from ...detect.results.diagnosis import Diagnosis
 from ...detect.results.interval import SHARE, Interval, bootstrap_interval
 from ...detect.results.metrics import (
     GroundTruth,
@@ -26,7 +29,7 @@ from ...detect.results.metrics import (
 )
 
 RECALL_AT = (1, 5, 10, 50, 100)
-MOST_THRESHOLDS = 1000
+Duplicates = Literal["kept", "dropped"]
 # An mAP measured on no more than so many videos is told with its interval.
 FEW_VIDEOS = 100
 # So many times the last action's end is after the end of a video of unknown duration.
@@ -61,6 +64,8 @@ class Evaluation:
         The same as `mAP` of segments alone, whatever their class: each one once, with its best score.
     reversed, late
         How many detections end before they begin, or begin after their video's end, by id; none of them finds anything.
+    duplicates, num_duplicates
+        How many actions are annotated twice, and whether these were `kept` or `dropped`.
     """
 
     tious: tuple[float, ...]
@@ -77,6 +82,8 @@ class Evaluation:
     localisation_mAP: tuple[float, ...] = ()
     reversed: dict[str, int] = field(default_factory=dict)
     late: dict[str, int] = field(default_factory=dict)
+    duplicates: Duplicates = "kept"
+    num_duplicates: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON has it: what is undefined is null."""
@@ -98,6 +105,7 @@ class Evaluation:
             "AR@AN": {name: value if isfinite(value) else None for name, value in self.recall.items()},
             "videos": {"asked": self.asked, "found": self.found, "missing": list(self.missing)},
             "per_class": self.per_class,
+            "duplicated_actions": {"count": self.num_duplicates, "were": self.duplicates},
             **({"interval": interval} if interval else {}),
             **{name: found for name, found in counts.items() if found},
         }
@@ -138,6 +146,11 @@ class Evaluation:
             lie = "lies" if total == 1 else "lie"
             whose = f"{counted(total, 'action')} of {counted(len(self.outside), 'video')}"
             lines.append(f"{whose} {lie} past the video's annotated end, counted as annotated: {listing(where)}.")
+        if self.num_duplicates:
+            twice = f"{counted(self.num_duplicates, 'action')} {'is' if self.num_duplicates == 1 else 'are'}"
+            rule = {"kept": "counted as official evaluations do", "dropped": "dropped as ActionFormer and OpenTAD do"}
+            other = "dropped" if self.duplicates == "kept" else "kept"
+            lines.append(f"{twice} annotated twice, {rule[self.duplicates]} (--duplicates {other} for the other rule).")
         odd = ((self.reversed, "end before they begin"), (self.late, "begin after their video's end"))
         for counts, does in odd:
             if counts:
@@ -146,10 +159,67 @@ class Evaluation:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """Annotations and detections of one subset as columns, in the same codes.
+
+    Parameters
+    ----------
+    videos
+        By code. Those without actions come after those that have some: they have no code in the ground truth.
+    matches
+        Id in the results by annotated id.
+    labels
+        By code.
+    """
+
+    videos: list[Video]
+    matches: dict[str, str]
+    labels: tuple[str, ...]
+    truth: GroundTruth
+    predictions: Predictions
+    num_duplicates: int
+
+
+def _compare(
+    annotations: Annotations, subset: str, detections: Detections, source: str, duplicates: Duplicates
+) -> _Compared:
+    """Bring annotations and detections together; see `evaluate` for what is refused."""
+    videos = annotations.subset(subset)
+    if not any(video.actions for video in videos):
+        raise EtadError(f"{annotations.source}: no video of subset '{subset}' has an action to evaluate against.")
+    _check_labels(annotations, detections, source)
+    matches = match_ids([video.id for video in videos], detections.video_ids, where=source)
+    _check_endings([video.id for video in videos if video.id not in matches], detections.video_ids, source)
+    if not matches:
+        raise EtadError(
+            f"{source}: has no result for any of the {counted(len(videos), 'video')} of subset '{subset}' "
+            f"(results: {listing(detections.video_ids, most=3)}). Name the subset with --subset."
+        )
+    distinct = [video.without_duplicates() for video in videos]
+    num_duplicates = sum(len(video.actions) for video in videos) - sum(len(video.actions) for video in distinct)
+    ordered = sorted(distinct if duplicates == "dropped" else videos, key=lambda video: not video.actions)
+    codes = {label: number for number, label in enumerate(annotations.labels)}
+    truth = _ground_truth([video for video in ordered if video.actions], codes)
+    predictions = _predictions(detections, ordered, matches, codes)
+    return _Compared(ordered, matches, annotations.labels, truth, predictions, num_duplicates)
+
+
 def evaluate(
-    annotations: Annotations, subset: str, detections: Detections, *, tious: Sequence[float], source: str
+    annotations: Annotations,
+    subset: str,
+    detections: Detections,
+    *,
+    tious: Sequence[float],
+    source: str,
+    duplicates: Duplicates = "kept",
 ) -> Evaluation:
     """Measure mAP and AR@AN; actions count as annotated, as the official evaluations take them.
+
+    Parameters
+    ----------
+    duplicates
+        Whether actions that are annotated twice count twice.
 
     Raises
     ------
@@ -157,49 +227,56 @@ def evaluate(
         The subset is empty, no video of it has results, a label of the results is none of the annotations', ids carry a
         file's ending, or most segments cannot be seconds of these videos.
     """
-    videos = annotations.subset(subset)
-    annotated = [video for video in videos if video.actions]
-    if not annotated:
-        raise EtadError(f"{annotations.source}: no video of subset '{subset}' has an action to evaluate against.")
-    _check_labels(annotations, detections, source)
-    matches = match_ids([video.id for video in videos], detections.video_ids, where=source)
-    missing = tuple(video.id for video in videos if video.id not in matches)
-    _check_endings(missing, detections.video_ids, source)
-    if not matches:
-        raise EtadError(
-            f"{source}: has no result for any of the {counted(len(videos), 'video')} of subset '{subset}' "
-            f"(results: {listing(detections.video_ids, most=3)}). Name the subset with --subset."
-        )
-    unexpected = tuple(sorted(set(detections.video_ids) - set(matches.values())))
-    known = annotations.labels
-    labels = {label: number for number, label in enumerate(known)}
-    truth = _ground_truth(annotated, labels)
-    # Videos without actions come after those that have some: they have no code in the ground truth.
-    ordered = sorted(videos, key=lambda video: not video.actions)
-    predictions = _predictions(detections, ordered, matches, labels)
+    both = _compare(annotations, subset, detections, source, duplicates)
+    truth, predictions, ordered = both.truth, both.predictions, both.videos
     backward, late = _misplaced(predictions, ordered, source)
     precision = mean_average_precision(truth, predictions, tious=tious)
     ranked = rank_proposals(predictions)
     recall = average_recall(truth, predictions, ranked=ranked)
     alone = localisation_precision(truth, predictions, tious=tious, ranked=ranked)
-    names = [known[number] for number in precision.labels]
+    names = [both.labels[number] for number in precision.labels]
+    videos = annotations.subset(subset)
     return Evaluation(
         tious=tuple(tious),
         mAP=tuple(float(value) for value in precision.mAP),
         average_mAP=precision.average,
         recall={**{str(number): recall.at(number) for number in RECALL_AT}, "area": recall.area},
         asked=len(videos),
-        found=len(matches),
-        missing=missing,
-        unexpected=unexpected,
+        found=len(both.matches),
+        missing=tuple(video.id for video in videos if video.id not in both.matches),
+        unexpected=tuple(sorted(set(detections.video_ids) - set(both.matches.values()))),
         per_class=dict(zip(names, precision.ap.mean(axis=0).tolist())),
-        outside={video.id: count for video in annotated if (count := _num_outside(video))},
+        outside={video.id: count for video in videos if (count := _num_outside(video))},
         interval=bootstrap_interval(truth, predictions, num_videos=len(videos), tious=tious)
         if len(videos) <= FEW_VIDEOS
         else None,
         localisation_mAP=tuple(float(value) for value in alone.mAP),
         reversed=backward,
         late=late,
+        duplicates=duplicates,
+        num_duplicates=both.num_duplicates,
+    )
+
+
+def diagnose(
+    annotations: Annotations,
+    subset: str,
+    detections: Detections,
+    *,
+    tious: Sequence[float],
+    source: str,
+    duplicates: Duplicates = "kept",
+) -> Diagnosis:
+    """Find what the mAP that `evaluate` measures is lost by; see there for what is refused."""
+    both = _compare(annotations, subset, detections, source, duplicates)
+    _misplaced(both.predictions, both.videos, source)
+    durations = np.array([video.duration_seconds or np.nan for video in both.videos])
+    return diagnose_columns(
+        both.truth,
+        both.predictions,
+        tious=tious,
+        num_videos=len(both.videos),
+        characteristics=[by_length(both.truth), by_coverage(both.truth, durations), by_instances(both.truth)],
     )
 
 
@@ -296,32 +373,6 @@ def _latest_seconds(video: Video) -> float:
     if video.duration_seconds is not None:
         return max(video.duration_seconds, last)
     return _SURELY_AFTER * last if last > 0 else np.inf
-
-
-def parse_tious(text: str) -> tuple[float, ...]:
-    """Read thresholds: `0.3:0.1:0.7` (first, step, last) or `0.5,0.75,0.95`.
-
-    Examples
-    --------
-    >>> parse_tious("0.3:0.1:0.7")
-    (0.3, 0.4, 0.5, 0.6, 0.7)
-    """
-    try:
-        if ":" in text:
-            first, step, last = (float(part) for part in text.split(":"))
-            count = round((last - first) / step) + 1
-            if count > MOST_THRESHOLDS:
-                raise ValueError(count)
-            values = tuple(round(first + i * step, 6) for i in range(count))
-        else:
-            values = tuple(float(part) for part in text.split(","))
-    except (ValueError, OverflowError, ZeroDivisionError) as error:
-        raise EtadError(
-            f"--tiou {text}: expected FIRST:STEP:LAST such as 0.5:0.05:0.95, or a list 0.5,0.75."
-        ) from error
-    if not values or not all(0 < value <= 1 for value in values):
-        raise EtadError(f"--tiou {text}: thresholds lie above 0 and up to 1.")
-    return values
 
 
 def _row(head: str, cells: Sequence[str] | dict[str, float]) -> str:

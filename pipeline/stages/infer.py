@@ -227,7 +227,8 @@ def measure(
         notes.lines.append(f"no evaluation: no video of subset '{subset}' has an action")
         return None
     source = str(notes.files.detections)
-    evaluation = evaluate(annotations, subset, found, tious=tious, source=source)
+    duplicates = config.data.duplicates
+    evaluation = evaluate(annotations, subset, found, tious=tious, source=source, duplicates=duplicates)
     write_json(notes.files.metrics, evaluation.as_json(), indent=1)
     return evaluation
 

@@ -6,7 +6,8 @@ import pytest
 from etad.data.errors import EtadError
 from etad.detect.results import errors, ranked
 from etad.detect.results.characteristics import by_coverage, by_instances, by_length
-from etad.detect.results.diagnose import PROFILE, diagnose
+from etad.detect.results.diagnose import diagnose
+from etad.detect.results.diagnosis import PROFILE
 from etad.detect.results.interval import bootstrap_interval
 from etad.detect.results.metrics import GroundTruth, Predictions, mean_average_precision
 from reference import diagnosis as plain

@@ -211,3 +211,41 @@ def test_a_few_misplaced_detections_are_counted(files: tuple[Path, Path], capsys
     out = capsys.readouterr().out
     assert "1 detection end before they begin, and find nothing: a (1)." in out
     assert "1 detection begin after their video's end, and find nothing: a (1)." in out
+
+
+def test_actions_annotated_twice_are_kept_or_dropped_and_said_which(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations, detections = files
+    tree = json.loads(annotations.read_text())
+    twice = [[1, 4], [1.0009, 3.9995], [1.0021, 4], [1, 4]]  # the third one is another action
+    tree["database"]["a"]["annotations"] = [{"segment": segment, "label": "Run"} for segment in twice]
+    annotations.write_text(json.dumps(tree))
+    words = ["evaluate", str(detections), "--annotations", str(annotations), "--subset", "test", "--tiou", "0.5"]
+    results = {}
+    for rule in ("kept", "dropped"):
+        assert run([*words, "--json", "--duplicates", rule]) == 0
+        results[rule] = json.loads(capsys.readouterr().out)
+        assert results[rule]["duplicated_actions"] == {"count": 2, "were": rule}
+    assert results["kept"]["per_class"]["Run"] == pytest.approx(1 / 4)
+    assert results["dropped"]["per_class"]["Run"] == pytest.approx(1 / 2)
+    assert run(words) == 0
+    assert "2 actions are annotated twice, counted as official evaluations do" in capsys.readouterr().out
+    assert run([*words, "--set", "data.duplicates=dropped"]) == 0
+    assert "2 actions are annotated twice, dropped as ActionFormer and OpenTAD do" in capsys.readouterr().out
+
+
+def test_diagnosis_is_told_written_and_drawn(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations, detections = files
+    words = ["evaluate", str(detections), "--annotations", str(annotations), "--subset", "test", "--tiou", "0.5"]
+    assert run([*words, "--diagnose", "--json", "--pictures", str(tmp_path / "new"), "--format", "svg"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["mAP"] == {"0.5": 0.5}
+    assert printed["diagnosis"]["errors"]["missed"]["count"] == {"0.5": 1}
+    assert printed["files"] == [str(tmp_path / "new" / f"results_diagnosis.{kind}") for kind in ("json", "svg")]
+    assert all(Path(file).exists() for file in printed["files"])
+    assert json.loads(Path(printed["files"][0]).read_text()) == printed["diagnosis"]
+    assert run([*words, "--format", "svg"]) == 2
+    assert "--diagnose" in capsys.readouterr().err

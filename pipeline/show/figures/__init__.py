@@ -1,0 +1,1 @@
+"""Figures for papers: at column width, as vectors or pixels, in colours that all readers tell apart."""

@@ -1,0 +1,115 @@
+"""A page of what the mAP is lost by: profile of the detections, costs of errors, sensitivity to the actions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ....detect.results.diagnosis import PROFILE, Diagnosis, Estimate, Sensitivity
+from ....detect.results.errors import KINDS
+from ..diagnosis import NAMES
+from .style import BLUE, GREEN, GREY, ORANGE, PAGE_WIDTH, PURPLE, SKY, VERMILION, save, styled
+
+_COLOURS = {
+    "hit": GREEN,
+    "double": SKY,
+    "wrong_label": ORANGE,
+    "localisation": BLUE,
+    "confusion": VERMILION,
+    "background": GREY,
+    "missed": PURPLE,
+}
+_MARKERS = {"double": "o", "wrong_label": "s", "localisation": "^", "confusion": "v", "background": "D", "missed": "X"}
+
+
+def plot_diagnosis(found: Diagnosis, paths: Sequence[Path], *, title: str) -> list[Path]:
+    """Draw an error analysis on one page, in each of the files."""
+    with styled():
+        rows = 3 if any(one.groups for one in found.sensitivities) else 1
+        figure = Figure(figsize=(PAGE_WIDTH, 0.4 + 2.2 * rows), layout="constrained")
+        figure.suptitle(title, fontsize=9)
+        parts = figure.subfigures(min(rows, 2), 1, height_ratios=[1, 1.5][: min(rows, 2)], squeeze=False)[:, 0]
+        profile, costs, by_tiou = parts[0].subplots(1, 3)
+        _draw_profile(profile, found)
+        _draw_costs(costs, found)
+        _draw_costs_by_tiou(by_tiou, found)
+        if rows > 1:
+            shown = [one for one in found.sensitivities if one.groups]
+            grid = parts[1].subplots(2, len(shown), squeeze=False, sharey="row", sharex="col", height_ratios=[1.4, 1])
+            for number, one in enumerate(shown):
+                _draw_sensitivity(grid[0, number], grid[1, number], one, found.average_normalised_mAP, number == 0)
+        return [save(figure, path) for path in paths]
+
+
+def _draw_profile(axes: Axes, found: Diagnosis) -> None:
+    """Stacked shares of the kinds, of ever more of the best detections, at the first threshold."""
+    below = np.zeros(len(PROFILE))
+    for number, kind in enumerate(KINDS):
+        share = 100 * found.profile[0, :, number]
+        label = "hit" if kind == "hit" else NAMES[kind]
+        axes.bar(PROFILE, share, bottom=below, width=0.85, color=_COLOURS[kind], label=label)
+        below += share
+    axes.set(title=f"Best detections at tIoU {found.tious[0]:g}", ylim=(0, 100), xticks=(1, 5, 10))
+    axes.set(xlabel="detections, times the actions of the class", ylabel="share, %")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.27), ncols=2, columnspacing=0.8, handletextpad=0.4)
+
+
+def _draw_costs(axes: Axes, found: Diagnosis) -> None:
+    """What each kind costs, mean over the thresholds."""
+    place = np.arange(len(found.errors))
+    for shift, name, alpha in ((0.2, "average_corrected", 1.0), (-0.2, "average_removed", 0.45)):
+        measured = [getattr(error, name) for error in found.errors.values()]
+        axes.barh(
+            place + shift,
+            [100 * each.value for each in measured],
+            height=0.38,
+            color=[_COLOURS[kind] for kind in found.errors],
+            alpha=alpha,
+            xerr=_whiskers(measured),
+            error_kw={"elinewidth": 0.8, "capsize": 1.5},
+        )
+    axes.set_yticks(place, [NAMES[kind].replace(" and ", "\nand ") for kind in found.errors])
+    axes.invert_yaxis()
+    many = len(found.tious) > 1
+    axes.set(title="Cost of each kind", xlabel=f"points of {'average ' if many else ''}mAP gained")
+    axes.text(0.98, 0.02, "light: removed\nfull: corrected", transform=axes.transAxes, ha="right", va="bottom")
+
+
+def _draw_costs_by_tiou(axes: Axes, found: Diagnosis) -> None:
+    """What correcting each kind gains at each threshold."""
+    for kind, error in found.errors.items():
+        gains = [100 * value for value in error.corrected]
+        axes.plot(found.tious, gains, color=_COLOURS[kind], marker=_MARKERS[kind], markersize=3, label=NAMES[kind])
+    axes.set(title="Corrected, by threshold", xlabel="tIoU", ylabel="points of mAP gained")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.27), ncols=2, columnspacing=0.8, handletextpad=0.4)
+
+
+def _draw_sensitivity(upper: Axes, lower: Axes, one: Sensitivity, whole: Estimate, is_first: bool) -> None:
+    """mAP_N of each group above, the share of its actions that is missed below."""
+    place = np.arange(len(one.groups))
+    measured = [group.average_precision for group in one.groups]
+    values = [100 * each.value for each in measured]
+    upper.bar(place, values, width=0.7, color=BLUE, yerr=_whiskers(measured), error_kw={"elinewidth": 0.8})
+    upper.axhline(100 * whole.value, color="black", linestyle="--", linewidth=0.8)
+    upper.set_title(f"By {one.name}")
+    lower.bar(place, [100 * group.missed for group in one.groups], width=0.7, color=PURPLE)
+    lower.set_xticks(place, [f"{group.name}\n{group.holds}\nn={group.num_actions}" for group in one.groups])
+    lower.set_xlabel(f"{one.name}, {one.unit}")
+    lower.set_ylim(0, 100)
+    upper.set_ylim(bottom=0)
+    if is_first:
+        upper.set_ylabel("mAP_N, % (dashed: all)")
+        lower.set_ylabel("missed, %")
+
+
+def _whiskers(measured: Sequence[Estimate]) -> np.ndarray | None:
+    """Distances down and up to the intervals' ends, in per cent; none where there are no intervals."""
+    if any(each.low is None or each.high is None for each in measured):
+        return None
+    ends = [(each.value - (each.low or 0.0), (each.high or 0.0) - each.value) for each in measured]
+    # An interval of draws need not hold the value itself.
+    return 100 * np.maximum(np.array(ends).T, 0.0)

@@ -1,0 +1,43 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etad.detect.results.characteristics import by_coverage, by_instances, by_length
+from etad.detect.results.diagnose import diagnose
+from etad.detect.results.diagnosis import Diagnosis
+from etad.detect.results.metrics import GroundTruth, Predictions
+from etad.pipeline.show.diagnosis import diagnosis_text
+from etad.pipeline.show.figures.diagnosis import plot_diagnosis
+
+
+@pytest.fixture(scope="module")
+def found() -> Diagnosis:
+    random = np.random.default_rng(0)
+    start = random.uniform(0, 50, 40)
+    video, label = random.integers(0, 4, 40), random.integers(0, 2, 40)
+    truth = GroundTruth(video, label, start, start + random.uniform(1, 9, 40))
+    moved = start + random.normal(size=40)
+    detections = Predictions(video, random.integers(0, 3, 40), moved, moved + 5, random.random(40))
+    groups = [by_length(truth), by_coverage(truth, np.full(4, np.nan)), by_instances(truth)]
+    return diagnose(truth, detections, tious=[0.3, 0.5], num_videos=4, characteristics=groups, samples=5)
+
+
+def test_tables_tell_every_kind_every_group_and_what_is_not_known(found: Diagnosis) -> None:
+    text = diagnosis_text(found)
+    for name in ("double", "wrong label", "localisation", "label and localisation", "background", "missed action"):
+        assert re.search(rf"^{name} +\d+ +\d+ ", text, re.MULTILINE), name
+    assert text.count("length ") >= 4 and "By coverage: not known, since no video states its duration." in text
+    assert f"{found.num_unlabelled} detections of classes that no action has: counted nowhere." in text
+    assert "Intervals hold 90 % of 5 draws" in text
+
+
+def test_the_page_is_drawn_with_groups_and_without(found: Diagnosis, tmp_path: Path) -> None:
+    paths = plot_diagnosis(found, [tmp_path / "page.svg"], title="$1 of_2")
+    assert paths[0].read_bytes().startswith(b"<?xml")
+    few = replace(found, sensitivities=())
+    (path,) = plot_diagnosis(few, [tmp_path / "few.png"], title="few")
+    assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000
+    assert "actions by" not in diagnosis_text(few)
