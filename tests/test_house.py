@@ -77,6 +77,8 @@ ARROWS: dict[str, set[str]] = {
     # The loss compares what the model says, in the model's own terms.
     "detect/loss": {"data", "detect.settings", "detect.preset", "detect/model"},
     "detect.windows": {"data", "detect.settings"},
+    # The detectors that ETAD is compared with, whole: `detect/model/build.py` imports one when it is asked for.
+    "detect/baselines": {"data", "detect.settings", "detect.windows", "detect/loss", "detect/model", "detect/results"},
     "detect.loading": {"data", "detect.settings", "detect.windows", "detect.resize"},
     "detect.run_state": {"data", "detect.settings", "detect/model"},
     "detect.standardise": {"data"},

@@ -1,0 +1,1 @@
+"""Detectors that ETAD is compared with (docs/baselines.md)."""
