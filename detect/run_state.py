@@ -18,7 +18,7 @@ from ..data.errors import EtadError
 from ..data.files.atomic import write_text
 from ..data.files.json_file import read_bytes
 from .model.build import FORMAT
-from .model.detector import Detector
+from .model.network import DetectionNetwork
 from .settings import DetectSettings
 
 # Called after every step with the step's number, the number of all steps, and the loss.
@@ -155,7 +155,7 @@ def _require_numbers(line: Any) -> None:
 
 
 def detector_checkpoint(
-    detector: Detector,
+    detector: DetectionNetwork,
     optimizer: torch.optim.Optimizer,
     position: TrainState,
     *,
@@ -177,7 +177,7 @@ def detector_checkpoint(
 
 
 def restore_training_state(
-    saved: Mapping[str, Any], detector: Detector, optimizer: torch.optim.Optimizer
+    saved: Mapping[str, Any], detector: DetectionNetwork, optimizer: torch.optim.Optimizer
 ) -> TrainState:
     """Put weights and optimiser back to where a checkpoint was written, and tell where that was.
 

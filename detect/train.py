@@ -107,7 +107,7 @@ class Trainer(EpochTraining):
             videos = dict.fromkeys(window.cache_id for window in self.train_windows)
             bar = progress_bar("measure channels", videos, unit="video", shown=self.ranks.is_first)
             mean, deviation = channel_statistics(self.cache, bar)
-            self.detector.enhance.standardise_by(torch.from_numpy(mean), torch.from_numpy(deviation))
+            self.detector.standardise_by(torch.from_numpy(mean), torch.from_numpy(deviation))
         return False
 
     def _modules(self) -> list[nn.Module]:

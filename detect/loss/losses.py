@@ -53,7 +53,7 @@ def detection_loss(
         )
     logits = output.stages[-1].class_logits
     if logits is not None:
-        parts["class"] = _class_loss(logits, output.stages[-1].proposals, matches)
+        parts["class"] = class_loss(logits, output.stages[-1].proposals, matches)
     return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
 
@@ -149,7 +149,7 @@ def _stage_loss(
     return iou_loss + OFFSET_WEIGHT * offset_loss + rules.proposal_boundary_weight * boundary_loss
 
 
-def _class_loss(logits: Tensor, proposals: Tensor, matches: Matches) -> Tensor:
+def class_loss(logits: Tensor, proposals: Tensor, matches: Matches) -> Tensor:
     """Cross entropy of the class branch over proposals that overlap their action well (our choice)."""
     iou = aligned_iou(proposals, matches.segments)
     counted = (iou > CLASS_IOU) & (matches.labels >= 0)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .cascade import CascadeStage, StageOutput
 from .enhance import GROUPS, WIDTH, Enhancement, Variant
+from .network import DetectionNetwork, Predicted, class_scores, masked
 
 
 class BoundaryEvaluation(nn.Module):
@@ -59,7 +60,7 @@ class DetectorOutput:
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
 
-class Detector(nn.Module):
+class Detector(DetectionNetwork):
     """The detector on snippet features.
 
     Parameters
@@ -109,6 +110,9 @@ class Detector(nn.Module):
         )
         _initialise(self)
 
+    def standardise_by(self, mean: Tensor, deviation: Tensor) -> None:
+        self.enhance.standardise_by(mean, deviation)
+
     def compute_with(self, *, precision: str, kernels: str) -> None:
         """Change the dtype of proposal evaluation's products, see `CascadeStage`, and the kernels."""
         self.enhance.kernels = kernels
@@ -130,6 +134,13 @@ class Detector(nn.Module):
         """
         x = self.enhance(features, mask)
         return self.evaluate(x, proposals)
+
+    def predict(self, features: Tensor, proposals: Tensor, mask: Tensor | None = None) -> Predicted:
+        output = self(features, proposals, mask)
+        iou = output.averaged_iou()
+        logits = output.stages[-1].class_logits
+        boundary = masked(output.boundary, mask)
+        return Predicted(output.averaged_boundaries(), iou, boundary, class_scores(logits, iou))
 
     def evaluate(self, x: Tensor, proposals: Tensor) -> DetectorOutput:
         """The same on features that are enhanced already, (B, 256, T)."""

@@ -11,7 +11,7 @@ from ...data.cache.source import FeatureSource
 from ...data.predictions import RawPrediction
 from ...data.ranks import ALONE, Ranks
 from ..loading import Batches
-from ..model.detector import Detector
+from ..model.network import DetectionNetwork
 from ..sampling.proposals import ProposalSampler
 from ..settings import DetectSettings
 from ..windows import Window
@@ -19,7 +19,7 @@ from ..windows import Window
 
 @torch.inference_mode()
 def infer(
-    detector: Detector,
+    detector: DetectionNetwork,
     windows: Sequence[Window],
     cache: FeatureSource,
     *,
@@ -28,7 +28,7 @@ def infer(
     workers: int = 0,
     ranks: Ranks = ALONE,
 ) -> Iterator[RawPrediction]:
-    """Evaluate all proposals (or the inference grid's) of every window, in order.
+    """Evaluate all proposals (or the inference grid's) of every window, in order; some detectors report a few of them.
 
     Parameters
     ----------
@@ -47,12 +47,7 @@ def infer(
         predicted: list[Tensor] = []
         if features is not None:
             mask = None if mask is None else mask.to(device)
-            output = detector(features.to(device), proposals, mask)
-            iou = output.averaged_iou()
-            boundary = output.boundary if mask is None else output.boundary * mask
-            logits = output.stages[-1].class_logits
-            classes = iou.new_zeros(*iou.shape[:2], 0) if logits is None else logits.softmax(dim=2)
-            predicted = [each.cpu() for each in (output.averaged_boundaries(), iou, boundary, classes)]
+            predicted = [each.cpu() for each in detector.predict(features.to(device), proposals, mask)]
         for numbers, arrays in zip(turn, ranks.join_arrays(predicted)):
             for number, *row in zip(numbers, *arrays) if ranks.is_first else ():
                 segments, iou, boundary, classes = (each.numpy() for each in row)

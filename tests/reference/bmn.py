@@ -52,3 +52,51 @@ def network(weights: dict[str, Tensor], features: Tensor, max_duration: int, **s
     x = conv("x_2d_p.2", x).relu()
     x = conv("x_2d_p.4", x).relu()
     return (*ends, conv("x_2d_p.6", x, padding=0).sigmoid())
+
+
+def labels(segments: list[tuple[float, float]], length: int) -> tuple[list[list[float]], dict[tuple[int, int], float]]:
+    """Startness and endness of each snippet, and the IoU of each proposal by duration and start."""
+    rows = []
+    for side in (0, 1):
+        row = []
+        for t in range(length):
+            low, high = (t - 0.5) / length, (t + 1.5) / length
+            shares = [0.0]
+            for segment in segments:
+                inside = min(high, segment[side] + 1.5 / length) - max(low, segment[side] - 1.5 / length)
+                shares.append(max(0.0, inside) / (high - low))
+            row.append(max(shares))
+        rows.append(row)
+    ious = {}
+    for duration in range(1, length + 1):
+        for start in range(length - duration + 1):
+            own = (start / length, (start + duration) / length)
+            found = [0.0]
+            for segment in segments:
+                inter = max(0.0, min(own[1], segment[1]) - max(own[0], segment[0]))
+                found.append(inter / (own[1] - own[0] + segment[1] - segment[0] - inter))
+            ious[duration, start] = max(found)
+    return rows, ious
+
+
+def weighted_cross_entropy(prediction: Tensor, target: Tensor, threshold: float) -> Tensor:
+    entries = list(zip(prediction.flatten(), target.flatten()))
+    num_positive = sum(bool(wanted > threshold) for _, wanted in entries)
+    ratio = min(max(len(entries) / max(num_positive, 1), 1.05), 21)
+    total = torch.zeros((), dtype=prediction.dtype)
+    for said, wanted in entries:
+        if wanted > threshold:
+            total = total + 0.5 * ratio * torch.log(said + 1e-5)
+        else:
+            total = total + 0.5 * ratio / (ratio - 1) * torch.log(1 - said + 1e-5)
+    return -total / len(entries)
+
+
+def balanced_squared_error(prediction: Tensor, target: Tensor, draws: list[Tensor]) -> Tensor:
+    said, wanted = prediction.flatten(), target.flatten()
+    kept = [i for i in range(len(wanted)) if wanted[i] > 0.7]
+    num_high = len(kept)
+    for draw, (low, high) in zip(draws, ((0.3, 0.7), (0.0, 0.3))):
+        part = [i for i in range(len(wanted)) if low < wanted[i] <= high]
+        kept += [i for i in part if draw.flatten()[i] > 1 - num_high / len(part)]
+    return 0.5 * ((said[kept] - wanted[kept]) ** 2).mean() if kept else 0 * said.sum()

@@ -1,0 +1,107 @@
+import torch
+
+from etad.detect.baselines.bmn import Bmn
+from etad.detect.baselines.bmn_loss import (
+    balanced_squared_error,
+    bmn_loss,
+    boundary_labels,
+    weighted_cross_entropy,
+)
+from etad.detect.loss.targets import Actions, match
+from etad.detect.model.proposals import boundaries, lattice
+from reference import bmn as plain
+
+SAMPLING = {"num_samples": 3, "samples_per_bin": 2, "extension": 0.5}
+SIZES = {"in_channels": 8, "num_snippets": 6, "max_duration": 5, "width_1d": 8, "width_2d": 4, "width_3d": 6}
+
+
+def network(**changes: object) -> Bmn:
+    torch.manual_seed(0)
+    return Bmn(**SIZES | SAMPLING | changes).double()  # type: ignore[arg-type]
+
+
+def test_the_network_equals_the_plain_one_forward_and_backward() -> None:
+    features = torch.randn(2, 8, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    start, duration = lattice(6, 5).unbind(1)
+    found = {}
+    for kernels in ("fast", "reference"):
+        bmn = network(kernels=kernels)
+        output = bmn(features)
+        gradients = torch.autograd.grad((output.iou**2).sum() + output.boundary.sum(), list(bmn.parameters()))
+        found[kernels] = [output.boundary, output.iou, *gradients]
+    weights = {name: each.detach().requires_grad_() for name, each in network().named_parameters()}
+    outputs = [plain.network(weights, window, 5, **SAMPLING) for window in features]
+    boundary = torch.stack([torch.stack(each[:2]) for each in outputs])
+    iou = torch.stack([each[2][:, duration - 1, start].T for each in outputs])
+    gradients = torch.autograd.grad((iou**2).sum() + boundary.sum(), list(weights.values()))
+    for kernels in found:
+        for ours, expected in zip(found[kernels], [boundary, iou, *gradients]):
+            torch.testing.assert_close(ours, expected, rtol=0, atol=1e-10)
+
+
+def test_a_grid_of_proposals_is_looked_up_in_the_map() -> None:
+    bmn, features = network(num_classes=3).eval(), torch.randn(2, 8, 6, dtype=torch.float64)
+    proposals = boundaries(lattice(6, 5), 6)
+    with torch.no_grad():
+        whole, some = bmn.predict(features, proposals), bmn.predict(features, proposals[[0, 7, 19]])
+        without = network().eval().predict(features, proposals)
+    for each, expected in zip(some, whole):
+        rows = [0, 7, 19] if each.shape[1] == 3 else slice(None)
+        assert torch.equal(each, expected[:, rows].to(each.dtype))
+    assert whole.class_scores.shape == (2, 20, 3) and without.class_scores.shape == (2, 20, 0)
+
+
+def test_padding_says_nothing_and_is_no_boundary() -> None:
+    bmn, features = network(standardise=True), torch.randn(2, 8, 6, dtype=torch.float64)
+    bmn.standardise_by(torch.full((8,), 5.0), torch.full((8,), 2.0))
+    mask = torch.ones(2, 1, 6, dtype=torch.float64)
+    mask[1, :, 4:] = 0
+    features = features * mask
+    predicted = bmn.predict(features, boundaries(lattice(6, 5), 6), mask)
+    assert (predicted.boundary[1, :, 4:] == 0).all() and (predicted.boundary[0] > 0).all()
+    alone = bmn.predict(features[:1], boundaries(lattice(6, 5), 6))
+    torch.testing.assert_close(predicted.iou[0], alone.iou[0])
+
+
+SEGMENTS = [[(0.1, 0.55), (0.5, 0.71)], [], [(0.0, 1.0)]]
+
+
+def test_labels_and_loss_equal_the_plain_ones_forward_and_backward() -> None:
+    generator = torch.Generator().manual_seed(2)
+    actions = Actions.of(
+        [torch.tensor(each, dtype=torch.float64).reshape(-1, 2) for each in SEGMENTS],
+        [torch.zeros(len(each)) for each in SEGMENTS],
+    )
+    proposals = boundaries(lattice(6, 6), 6).double()
+    boundary = torch.rand(3, 2, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    iou = torch.rand(3, len(proposals), 2, generator=generator, dtype=torch.float64, requires_grad=True)
+    draws = [torch.rand(3, len(proposals), generator=generator) for _ in range(2)]
+    output = network(max_duration=6).output_of([boundary, iou])
+    drawn = iter(draws)
+    parts = bmn_loss(
+        output,
+        match(proposals, actions),
+        proposals,
+        boundary_labels(actions, 6),
+        draw=lambda _: next(drawn),
+    )
+    labels = [plain.labels(each, 6) for each in SEGMENTS]
+    boundary_label = torch.tensor([each[0] for each in labels])
+    torch.testing.assert_close(boundary_labels(actions, 6), boundary_label)
+    cells = [(int(duration), int(start)) for start, duration in lattice(6, 6)]
+    iou_label = torch.tensor([[each[1][cell] for cell in cells] for each in labels])
+    entropies = [plain.weighted_cross_entropy(boundary[:, i], boundary_label[:, i], 0.5) for i in (0, 1)]
+    expected = sum(entropies) + 10 * plain.balanced_squared_error(iou[..., 0], iou_label, draws)
+    expected = expected + plain.weighted_cross_entropy(iou[..., 1], iou_label, 0.9)
+    torch.testing.assert_close(parts["loss"], expected, rtol=1e-6, atol=0)
+    wanted = torch.autograd.grad(expected, [boundary, iou])
+    for found, each in zip(torch.autograd.grad(parts["loss"], [boundary, iou]), wanted):
+        torch.testing.assert_close(found, each, rtol=1e-5, atol=1e-8)
+
+
+def test_a_batch_without_actions_learns_that_nothing_is_there_and_has_no_iou_to_regress() -> None:
+    said, nothing = torch.full((2, 5), 0.3, requires_grad=True), torch.zeros(2, 5)
+    assert weighted_cross_entropy(said, nothing > 0.5).isfinite()
+    error = balanced_squared_error(said, nothing, draw=torch.rand_like)
+    assert error == 0
+    error.backward()
