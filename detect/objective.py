@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,9 +12,38 @@ from ..data.ranks import ALONE, Ranks
 from .loss.losses import detection_loss
 from .loss.targets import Actions, boundary_targets, match
 from .model.detector import Detector
+from .model.network import DetectionNetwork
 from .sampling.proposals import ProposalSampler
 from .settings import DetectSettings
 from .windows import Window
+
+
+class BatchLoss(Protocol):
+    """A training objective, whichever the detector; see `Objective`, which is ETAD's."""
+
+    ranks: Ranks
+
+    def __call__(
+        self,
+        detector: Any,
+        windows: Sequence[Window],
+        features: Tensor | None,
+        mask: Tensor | None,
+        *,
+        generator: torch.Generator,
+        training: bool,
+        counts: Sequence[int] | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute the loss and its parts."""
+
+
+def build_objective(settings: DetectSettings, ranks: Ranks = ALONE) -> BatchLoss:
+    """Build the objective of the detector that the settings name."""
+    if settings.model == "etad":
+        return Objective(settings, ranks)
+    from .baselines.build import build_baseline_objective  # nobody else waits for what it loads
+
+    return build_baseline_objective(settings, ranks)
 
 
 class Objective:
@@ -87,8 +117,8 @@ class Objective:
 
 @torch.no_grad()
 def mean_loss(
-    objective: Objective,
-    detector: Detector,
+    objective: BatchLoss,
+    detector: DetectionNetwork,
     windows: Sequence[Window],
     batches: Callable[[Sequence[Sequence[int]]], Iterable[tuple[Tensor | None, Tensor | None]]],
     *,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..data.settings import Mark, Settings
+from ..data.settings import Mark, Settings, marks
 from .preset import PRESETS, Preset
 from .strategies import ProposalStrategy
+
+# What only ETAD has.
+_ETAD_ALONE = ("enhancement", "num_stages", "bins", "precision", "sampling.strategy", "sampling.ratio")
 
 
 class SamplingSettings(Settings):
@@ -108,11 +112,34 @@ class LabelSettings(Settings):
     top: Annotated[int, Mark.INFERENCE] = Field(default=2, ge=1)
 
 
+class BmnSettings(Settings):
+    """BMN, the baseline (docs/baselines.md); its defaults are the published sizes.
+
+    Parameters
+    ----------
+    num_samples, samples_per_bin
+        Bins along each proposal, and points whose mean each is.
+    extension
+        How much of its own length a proposal is widened by on each side.
+    width_1d, width_2d, width_3d
+        Channels of the convolutions over snippets, over the map of proposals, and over the bins.
+    """
+
+    num_samples: int = Field(default=32, ge=1)
+    samples_per_bin: int = Field(default=3, ge=1)
+    extension: float = Field(default=0.5, ge=0)
+    width_1d: int = Field(default=256, ge=4, multiple_of=4)
+    width_2d: int = Field(default=128, ge=1)
+    width_3d: int = Field(default=512, ge=1)
+
+
 class DetectSettings(Settings):
     """The detector.
 
     Parameters
     ----------
+    model
+        ETAD; or a baseline that it is compared with: BMN, alone or refined by TCANet (docs/baselines.md).
     preset
         `paper` or `release`: everything that differs between them (docs/method.md).
     in_channels
@@ -143,6 +170,7 @@ class DetectSettings(Settings):
         Thresholds of the reported mAP.
     """
 
+    model: Literal["etad", "bmn"] = "etad"
     preset: Literal["paper", "release"] = "paper"
     in_channels: int | None = Field(default=None, ge=1)
     standardise: bool = False
@@ -163,12 +191,31 @@ class DetectSettings(Settings):
     training: TrainingSettings = TrainingSettings()
     inference: Annotated[InferenceSettings, Mark.INFERENCE] = InferenceSettings()
     labels: LabelSettings = LabelSettings()
+    bmn: BmnSettings = BmnSettings()
 
     @model_validator(mode="after")
     def _durations_fit(self) -> DetectSettings:
         if self.max_duration > self.num_snippets:
             raise ValueError(f"max_duration={self.max_duration} is longer than num_snippets={self.num_snippets}")
         return self
+
+    @model_validator(mode="after")
+    def _preset_fits(self) -> DetectSettings:
+        if self.model != "etad" and self.preset != "paper":
+            raise ValueError(f"preset={self.preset} is a version of ETAD, which model={self.model} does not have")
+        return self
+
+    def unused(self) -> list[str]:
+        """Keys of what is set other than by default and belongs to other models than this one."""
+        own = {"etad": _ETAD_ALONE, "bmn": ("bmn.",)}
+        others = [key for model, keys in own.items() if model not in self.model.split("+") for key in keys]
+        defaults = DetectSettings()
+        return [
+            key
+            for key, _ in marks(DetectSettings)
+            if any(key == other or (other.endswith(".") and key.startswith(other)) for other in others)
+            and attrgetter(key)(self) != attrgetter(key)(defaults)
+        ]
 
     @property
     def rules(self) -> Preset:

@@ -16,7 +16,7 @@ from ..data.ranks import ALONE, Ranks
 from .loading import Batches
 from .loop import EpochTraining, build_optimizer
 from .model.build import build_detector
-from .objective import Objective, mean_loss
+from .objective import build_objective, mean_loss
 from .run_state import Provenance, Stream, TrainState, detector_checkpoint, restore_training_state, step_generator
 from .settings import DetectSettings
 from .standardise import channel_statistics
@@ -72,7 +72,7 @@ class Trainer(EpochTraining):
         self.detector = build_detector(settings, in_channels=cache.channels, num_classes=len(classes), seed=seed).to(
             device
         )
-        self.objective = Objective(settings, ranks)
+        self.objective = build_objective(settings, ranks)
         self.advice = f"Lower detect.training.lr={training.lr:g}, or check the features with `etad verify`."
         self.train_batches = Batches(
             train_windows, cache, settings=settings, workers=workers, memory_gib=training.memory_gib

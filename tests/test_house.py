@@ -82,7 +82,8 @@ ARROWS: dict[str, set[str]] = {
     "detect.loading": {"data", "detect.settings", "detect.windows", "detect.resize"},
     "detect.run_state": {"data", "detect.settings", "detect/model"},
     "detect.standardise": {"data"},
-    "detect.objective": {"data", "detect.settings", "detect/loss", "detect/sampling", "detect/model", "detect.windows"},
+    "detect.objective": {"data", "detect.settings", "detect/loss", "detect/sampling", "detect/model", "detect.windows"}
+    | {"detect/baselines"},
     "detect.average": set(),
     "detect.loop": {"data", "detect.settings", "detect.average", "detect.run_state"},
     "detect.train": {"data", "detect.settings", "detect.loop", "detect.run_state", "detect.objective"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from ...data.checkpoint import TENSORS, load_checkpoint, naming_contents, requir
 from ...data.errors import EtadError, counted
 from ..settings import DetectSettings
 from .detector import Detector
+from .network import DetectionNetwork
 
 FORMAT = "etad-detector"
 
@@ -44,24 +46,32 @@ class Trained:
         The whole checkpoint.
     """
 
-    detector: Detector
+    detector: DetectionNetwork
     settings: DetectSettings
     classes: tuple[str, ...]
     source: dict[str, Any]
     state: dict[str, Any]
 
 
-def build_detector(settings: DetectSettings, *, in_channels: int, num_classes: int, seed: int) -> Detector:
+def build_detector(settings: DetectSettings, *, in_channels: int, num_classes: int, seed: int) -> DetectionNetwork:
     """Build a freshly initialised detector; the same seed gives the same weights, whatever was drawn before."""
+    branch_classes = num_classes if settings.labels.source == "branch" else 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if settings.model != "etad":
+            # By name, on use: the baselines are made from all wings, and know this one.
+            baselines = importlib.import_module("..baselines.build", __package__)
+            network: DetectionNetwork = baselines.build_network(
+                settings, in_channels=in_channels, num_classes=branch_classes
+            )
+            return network
         return Detector(
             in_channels=in_channels,
             standardise=settings.standardise,
             enhancement=settings.enhancement,
             num_stages=settings.num_stages,
             bins=settings.roi_bins,
-            num_classes=num_classes if settings.labels.source == "branch" else 0,
+            num_classes=branch_classes,
             precision=settings.heads_precision,
             kernels=settings.kernels,
         )

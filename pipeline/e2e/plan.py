@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...data.errors import EtadError
 from ...data.timeline import Span
-from ...detect.model.detector import Detector
-from ...detect.objective import Objective
+from ...detect.model.network import DetectionNetwork
+from ...detect.objective import build_objective
 from ...detect.sampling.population import sample_size
 from ...detect.settings import DetectSettings
 from ...detect.strategies import STRATEGIES
@@ -69,7 +69,7 @@ def plan_step(
     detect: DetectSettings,
     *,
     encoder: Encoder,
-    detector: Detector,
+    detector: DetectionNetwork,
     clip: Tensor,
     workers: int,
     device: torch.device,
@@ -157,12 +157,12 @@ def snippets_bytes(
 
 
 def detector_step(
-    detector: Detector, detect: DetectSettings, *, channels: int, batch: int, device: torch.device
+    detector: DetectionNetwork, detect: DetectSettings, *, channels: int, batch: int, device: torch.device
 ) -> None:
     """The detector's forward and backward pass over a batch of made-up windows."""
     generator = torch.Generator().manual_seed(0)
     features = torch.rand(batch, channels, detect.num_snippets, generator=generator).to(device).requires_grad_()
-    parts = Objective(detect)(detector, [_WINDOW] * batch, features, None, generator=generator, training=True)
+    parts = build_objective(detect)(detector, [_WINDOW] * batch, features, None, generator=generator, training=True)
     parts["loss"].backward()
 
 

@@ -14,7 +14,7 @@ from ...data.errors import counted
 from ...data.precision import choose_dtype
 from ...data.video.transforms import crop_size
 from ...detect.model.build import build_detector
-from ...detect.model.detector import Detector
+from ...detect.model.network import DetectionNetwork
 from ...detect.sampling.population import sample_size
 from ...detect.sampling.proposals import ProposalSampler
 from ...detect.settings import DetectSettings
@@ -138,7 +138,7 @@ def _of_encoder(
 
 
 def _of_detector(
-    detector: Detector, detect: DetectSettings, channels: int, batch: int, device: torch.device
+    detector: DetectionNetwork, detect: DetectSettings, channels: int, batch: int, device: torch.device
 ) -> tuple[list[Part], list[Phase]]:
     proposals = ProposalSampler(detect).for_inference().to(device)
     features = torch.rand(1, channels, detect.num_snippets, generator=torch.Generator().manual_seed(0)).to(device)
@@ -176,7 +176,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _detector(detect: DetectSettings, channels: int, device: torch.device) -> Detector:
+def _detector(detect: DetectSettings, channels: int, device: torch.device) -> DetectionNetwork:
     return build_detector(detect, in_channels=channels, num_classes=1, seed=0).to(device)
 
 

@@ -18,8 +18,8 @@ from ...data.video.files import file_stamp
 from ...data.video.transforms import crop_size
 from ...detect.loading import Batches
 from ...detect.model.build import Trained, build_detector, load_detector
-from ...detect.model.detector import Detector
-from ...detect.objective import Objective, mean_loss
+from ...detect.model.network import DetectionNetwork
+from ...detect.objective import build_objective, mean_loss
 from ...detect.run_state import Provenance, Stream, step_generator
 from ...detect.settings import DetectSettings
 from ...detect.windows import make_windows, training_classes, windows_digest
@@ -157,7 +157,7 @@ class E2eSetup:
         )
 
     def validation_loss(
-        self, encoder: Encoder, detector: Detector, detect: DetectSettings, classes: tuple[str, ...]
+        self, encoder: Encoder, detector: DetectionNetwork, detect: DetectSettings, classes: tuple[str, ...]
     ) -> float | None:
         """Encode the validation subset with the encoder as it is now, and measure the loss on it."""
         config = self.config
@@ -180,7 +180,7 @@ class E2eSetup:
             training=False,
         )
         return mean_loss(
-            Objective(detect, self.ranks),
+            build_objective(detect, self.ranks),
             detector,
             windows,
             Batches(windows, features, settings=detect, workers=0, memory_gib=0.0).of,

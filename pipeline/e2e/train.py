@@ -13,8 +13,8 @@ from ...data.errors import EtadError
 from ...data.ranks import ALONE, Ranks
 from ...detect.loading import collate
 from ...detect.loop import EpochTraining, build_optimizer
-from ...detect.model.detector import Detector
-from ...detect.objective import Objective
+from ...detect.model.network import DetectionNetwork
+from ...detect.objective import build_objective
 from ...detect.run_state import (
     Provenance,
     Stream,
@@ -70,7 +70,7 @@ class E2eTrainer(EpochTraining):
         detect: DetectSettings,
         *,
         encoder: Encoder,
-        detector: Detector,
+        detector: DetectionNetwork,
         clips: TrainingClips,
         failed: Sequence[Failure],
         validation_loss: Callable[[], float | None],
@@ -85,7 +85,7 @@ class E2eTrainer(EpochTraining):
         self.validation_loss = validation_loss
         self.failed = {failure.video_id: failure for failure in failed}
         self.num_videos = len({window.cache_id for window in clips.windows} | set(self.failed))
-        self.objective = Objective(detect, ranks)
+        self.objective = build_objective(detect, ranks)
         self.advice = f"Lower e2e.encoder_lr={settings.encoder_lr:g} or e2e.detector_lr={settings.detector_lr:g}."
         self.watches_memory = False
         self.peak_bytes: int | None = None

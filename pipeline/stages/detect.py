@@ -109,6 +109,8 @@ def detect(
     notes, ranks = StageNotes(run.detect), current_ranks()
     check_cache(cache, config)
     notes.lines += cache.reading_notes()
+    if unused := config.detect.unused():
+        notes.lines.append(f"detect.model={config.detect.model} makes no use of detect.{', detect.'.join(unused)}")
     check_channels(config.detect, cache.channels, cache.path)
     if checkpoint is None:
         require_data(config, annotations, scores=scores, there=cache.ids)

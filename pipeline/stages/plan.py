@@ -21,7 +21,7 @@ from ...data.timeline import Timing, spread, strided
 from ...data.video.video import open_video, probe
 from ...detect.loop import build_optimizer
 from ...detect.model.build import build_detector
-from ...detect.objective import Objective
+from ...detect.objective import build_objective
 from ...detect.windows import Window, make_windows, training_classes
 from ...extract.encode import encode_clips
 from ...extract.joined import Encoders
@@ -190,7 +190,7 @@ def time_step(
     """Seconds that one training step takes here, on features of noise; and the detector's number of weights."""
     settings = config.detect.model_copy(update={"in_channels": channels})
     detector = build_detector(settings, in_channels=channels, num_classes=len(classes), seed=0).to(device)
-    objective = Objective(settings)
+    objective = build_objective(settings)
     optimizer = build_optimizer(
         [{"params": list(detector.parameters()), "lr": 1e-9}], kind=settings.training.optimizer, weight_decay=0.0
     )
