@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast faults lint bench clean activitynet thumos14 hacs
+.PHONY: help install demo test test-fast faults lint bench results clean activitynet thumos14 hacs
 
 PYTHON ?= python3
 VENV := .venv
@@ -47,6 +47,9 @@ lint: $(READY) ## ruff and mypy
 bench: $(READY) ## Every benchmark; figures go to benchmarks.json, docs and the README
 	$(VENV)/bin/python tests/benchmarks/run_all.py
 	$(VENV)/bin/python tests/benchmarks/readme_table.py
+
+results: $(READY) ## Every table of the paper on the synthetic set, into docs/results.md: hours, and it goes on where it stopped
+	$(ETAD) reproduce all -o $(RUNS)/results --page docs/results.md
 
 activitynet: $(READY) ## ActivityNet-1.3 in $(ACTIVITYNET): extract TSP features, train, infer, evaluate
 	$(ETAD) -c activitynet-tsp -o $(RUNS)/activitynet --set data.videos=$(ACTIVITYNET)/videos \

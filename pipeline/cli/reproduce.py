@@ -1,74 +1,171 @@
-"""The command that runs one of the paper's tables."""
+"""The commands that run the paper's tables, and a benchmark, again."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .options import Common, LastCommand, common_options, path_sets
 
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..experiments.runs import Inputs
+
 _FILE = click.Path(path_type=Path)
+_TABLES = tuple(f"table{number}" for number in range(1, 8))
 
 
 @click.command(cls=LastCommand)
-@click.argument("name", metavar="TABLE", type=click.Choice(["table6"]))
+@click.argument("name", metavar="TABLE", type=click.Choice([*_TABLES, "all"]))
+@click.option("--data", metavar="NAME|FILE", help="Config of the data set, as -c; demo, or table6, by default.")
 @click.option("--videos", type=_FILE, help="Folder of videos; a synthetic set is drawn by default.")
+@click.option("--features", type=_FILE, help="A cache of features, for cells that train on features alone.")
 @click.option("--annotations", type=_FILE, help="Annotations of these videos.")
+@click.option("--scores", type=_FILE, help="Video-level class scores; sets detect.labels.source=scores.")
 @click.option("--weights", type=_FILE, help="Encoder weights to start from, for videos of your own.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Seeds, from --seed on.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time, one thread each; one a core by default.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Runs at a time, one thread each; by default what cores and memory hold."
+)
+@click.option("--page", type=_FILE, help="Markdown page to put the tables into; all else on it is kept.")
 @common_options
 def reproduce(
     common: Common,
     name: str,
+    data: str | None,
     videos: Path | None,
+    features: Path | None,
     annotations: Path | None,
+    scores: Path | None,
     weights: Path | None,
     seeds: int,
     jobs: int | None,
+    page: Path | None,
 ) -> int:
-    """Run one of the paper's tables and print it beside the paper's figures.
+    """Run one of the paper's tables, or all, and print it beside the paper's figures.
 
-    table6: a frozen encoder against end-to-end training with the gradients of 10, 30 and 100 % of the snippets,
-    evenly spaced, and of 30 % at random.
+    table1: feature enhancement and stages. table2: the architecture, read off a live model. table3: share of the
+    proposals in training, frozen and end to end. table4: the same at inference. table5: sampling strategies and other
+    detectors. table6: share of the snippets whose gradients reach the encoder. table7: augmentation, frozen stages,
+    resolution, pretraining. Each cell is a run of its own; called again, the command goes on where it stopped.
 
     \b
     Example:
       etad reproduce table6 -o runs/table6
     """
-    import os
+    from ...data.errors import EtadError
+    from ..experiments.catalogue import ARCHITECTURE, DEFAULT_PRESET, TABLES
+    from ..experiments.runs import Inputs
 
-    from ...data.errors import EtadError, counted, listing
-    from ..device import choose_device
-    from ..experiments.reproduce import reproduce_table6
-    from ..show.plots import plot_seeds
-    from ..show.report import table
-
-    config = common.load(*path_sets(annotations=annotations, videos=videos), default="table6")
-    if config.data.videos is not None and config.data.annotations is None:
-        raise EtadError(
-            f"{config.data.videos}: nothing says which actions these videos show. Name their --annotations, or leave "
-            "--videos out: then a synthetic set is drawn."
-        )
+    if data is not None and common.config is not None:
+        raise click.UsageError("--data and -c name the same thing: give one of them.")
     folder = common.run_folder(f"runs/{name}")
+    inputs = Inputs(weights=weights, features=features, scores=scores)
+    sets = [*path_sets(annotations=annotations, videos=videos), *(["detect.labels.source=scores"] if scores else [])]
+    named = common.config if data is None else data
+
+    def config_of(preset: str) -> Config:
+        config = common.updated(named or preset, None, (), None, None, None).load(*sets)
+        if config.data.videos is not None and config.data.annotations is None:
+            raise EtadError(
+                f"{config.data.videos}: nothing says which actions these videos show. Name their --annotations, or "
+                "leave --videos out: then a synthetic set is drawn."
+            )
+        return config
+
+    statuses = []
+    for table in _TABLES if name == "all" else (name,):
+        preset = TABLES[table].preset if table in TABLES else DEFAULT_PRESET
+        config = config_of(preset)
+        place = folder / table if name == "all" else folder
+        if table == ARCHITECTURE:
+            statuses.append(_print_architecture(config, place, page))
+            continue
+        # Tables of one preset share what is drawn, pretrained and extracted.
+        home = folder / "base" if name == "all" and (named or preset == DEFAULT_PRESET) else None
+        statuses.append(_run_table(table, config, inputs, place, home, seeds=seeds, jobs=jobs, page=page))
+    return max(statuses)
+
+
+def _run_table(
+    table: str,
+    config: Config,
+    inputs: Inputs,
+    folder: Path,
+    home: Path | None,
+    *,
+    seeds: int,
+    jobs: int | None,
+    page: Path | None,
+) -> int:
+    from ...data.errors import counted, listing
+    from ..device import choose_device
+    from ..experiments.catalogue import TABLES
+    from ..experiments.page import describe_call, put_into_page
+    from ..experiments.pool import jobs_that_fit
+    from ..experiments.reproduce import reproduce_grid
+    from ..experiments.written import heads, markdown, rows, write_outcome
+    from ..show.grid_plot import plot_grid
+    from ..show.report import table as aligned
+
+    grid, device = TABLES[table].cells(config, inputs), choose_device(config.device)
+    at_once = jobs or jobs_that_fit(device)
     click.echo(f"what each run is at: {folder}/seed*/*.log", err=True)
-    on_gpu = choose_device(config.device).type != "cpu"
-    found = reproduce_table6(
+    outcome = reproduce_grid(
+        grid,
         config,
         folder,
         seeds=range(config.seed, config.seed + seeds),
-        weights=weights,
-        jobs=jobs or (1 if on_gpu else os.cpu_count() or 1),
+        inputs=inputs,
+        jobs=at_once,
+        home=None if grid.sets else home,
     )
-    click.echo(table(found.rows(), heads=found.heads))
-    click.echo("gain: over the frozen encoder, which is trained as long; p: paired t-test over the seeds")
-    named = {arm.name.split(", ", 1)[1].replace(", ", "\n"): values.tolist() for arm, values in found.found.items()}
-    picture = plot_seeds(named, folder / "table6.png", title="Gradients of so many snippets reach the encoder")
+    made_by = describe_call(
+        f"etad reproduce {table} --seeds {seeds}", seconds=outcome.seconds, jobs=at_once, device=device
+    )
+    click.echo(grid.title)
+    click.echo(aligned(rows(outcome, wide=False), heads=heads(outcome, wide=False)))
+    for line in (f"paper: {grid.of}", *grid.notes, *(verdict.text for verdict in outcome.verdicts())):
+        click.echo(line)
+    for cell, why in outcome.missing:
+        click.echo(f"without figures: {cell}: {why}")
+    for written in write_outcome(outcome, folder, made_by=made_by):
+        click.echo(f"table -> {written}")
+    values = {cell.name: outcome.values(cell).tolist() for cell in grid.rows}
+    paper = {cell.name: cell.paper["average"] for cell in grid.rows if "average" in cell.paper}
+    picture = plot_grid(values, paper, folder / f"{table}.png", title=grid.title, of=grid.of)
     click.echo(f"picture -> {picture}")
-    click.echo(f"all runs, and table6.json -> {folder}")
-    if found.left_out:
-        click.echo(
-            f"{counted(len(found.left_out), 'video')} left out, missing or unreadable: {listing(found.left_out)}"
-        )
-    return 1 if found.left_out else 0
+    if page is not None:
+        click.echo(f"page -> {put_into_page(page, table, markdown(outcome, made_by=made_by))}")
+    if outcome.left_out:
+        left_out = outcome.left_out
+        click.echo(f"{counted(len(left_out), 'video')} left out, missing or unreadable: {listing(left_out)}")
+    return 1 if outcome.left_out or outcome.failures else 0
+
+
+def _print_architecture(config: Config, folder: Path, page: Path | None) -> int:
+    from ...data.files.atomic import write_text
+    from ...extract.encoders.encoder import ENCODERS, build_encoder
+    from ..experiments.page import put_into_page
+    from ..experiments.tables.table2 import HEADS, architecture
+    from ..experiments.written import markdown_table
+    from ..show.report import table as aligned
+
+    settings, name = config.detect, config.encoder.name
+    channels = settings.in_channels or (build_encoder(name).channels if name in ENCODERS else None)
+    if channels is None:
+        raise click.UsageError(f"encoder {name} says nothing of its channels: give --set detect.in_channels=N.")
+    found = architecture(settings, in_channels=channels)
+    rows = [layer.cells() for layer in found.layers]
+    title = f"Table 2: proposal evaluation with {settings.roi_bins} bins, read off the model"
+    click.echo(title)
+    click.echo(aligned(rows, heads=HEADS))
+    for line in found.notes():
+        click.echo(line)
+    text = "\n".join([f"### {title}", "", *markdown_table(HEADS, rows), "", *found.notes(), ""])
+    click.echo(f"table -> {write_text(folder / 'table2.md', text)}")
+    if page is not None:
+        click.echo(f"page -> {put_into_page(page, 'table2', text)}")
+    return 0

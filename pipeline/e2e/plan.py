@@ -162,7 +162,9 @@ def detector_step(
     """The detector's forward and backward pass over a batch of made-up windows."""
     generator = torch.Generator().manual_seed(0)
     features = torch.rand(batch, channels, detect.num_snippets, generator=generator).to(device).requires_grad_()
-    parts = build_objective(detect)(detector, [_WINDOW] * batch, features, None, generator=generator, training=True)
+    parts = build_objective(detect)(
+        detector, [MADE_UP_WINDOW] * batch, features, None, generator=generator, training=True
+    )
     parts["loss"].backward()
 
 
@@ -171,7 +173,7 @@ def _total(features: object) -> Tensor:
     return torch.stack([part.sum() for part in features]).sum()
 
 
-_WINDOW = Window(
+MADE_UP_WINDOW = Window(
     video_id="",
     cache_id="",
     duration_seconds=100.0,

@@ -1,32 +1,101 @@
+"""`etad reproduce` from the command line, on miniatures."""
+
 import json
 from pathlib import Path
 
-import numpy as np
+import miniature
 import pytest
-from miniature import SMALL_DEMO
+from miniature import SMALL_DEMO, complaint
 
 from etad.pipeline.cli.main import run
-from etad.pipeline.experiments.table6 import ARMS, Table6
+from etad.pipeline.experiments.page import put_into_page
 
 SETS = [word for value in SMALL_DEMO for word in ("--set", value)]
 
 
-def test_gains_are_paired_seed_by_seed() -> None:
-    frozen = np.array([0.3, 0.5, 0.4])
-    none, ten, thirty, random, every = ARMS
-    found = {none: frozen, ten: frozen + np.array([0.1, 0.1, 0.13]), thirty: frozen, random: frozen}
-    found[every] = frozen + np.array([0.2, -0.2, 0.0])
-    table = Table6((0, 1, 2), frozen - 0.05, found, dict.fromkeys(ARMS, 1.0))
-    mean, spread, p = table.gain(ten)
-    assert mean == pytest.approx(0.11)
-    assert spread == pytest.approx(0.0173, abs=1e-4)
-    assert p is not None and p == pytest.approx(0.0082, abs=1e-4)  # t = 11, two degrees of freedom
-    assert table.gain(thirty) == (0.0, 0.0, 1.0)
-    assert table.gain(every)[0] == pytest.approx(0.0)
-    rows = {row[0]: row for row in table.rows()}
-    assert all(len(row) == len(table.heads) for row in rows.values())
-    assert rows["end to end, gamma 10 %, grid"][1:6] == ("40.0", "60.0", "53.0", "51.0 +- 10.1", "+11.0 +- 1.7")
-    assert rows["end to end, gamma 10 %, grid"][-2:] == ("38.3", "42.2")
+@pytest.fixture(scope="module")
+def table4(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """Table 4 on a small cache, done once: its folder, and the command."""
+    folder = tmp_path_factory.mktemp("table4")
+    cache, annotations = miniature.make(folder, num_videos=9)
+    command = ["reproduce", "table4", "-o", str(folder / "t4"), "--features", str(cache), "--seeds", "1", "--jobs", "1"]
+    command += ["--annotations", str(annotations), *miniature.set_options("detect.training.epochs=1")]
+    assert run([*command, "--page", str(folder / "results.md")]) == 0
+    return folder / "t4", command
+
+
+def made(folder: Path) -> dict[Path, int]:
+    """When each checkpoint and prediction was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name in ("last.pt", "raw.h5")}
+
+
+def test_a_table_on_features_alone_is_printed_written_and_drawn(table4: tuple[Path, list[str]]) -> None:
+    folder, _ = table4
+    found = json.loads((folder / "table4.json").read_text())
+    assert list(found["average_mAP"]) == [f"{share} % at inference" for share in (100, 20, 15, 10, 6)]
+    assert all(value is not None and len(value) == 1 for value in found["average_mAP"].values())
+    assert len(found["claims"]) == 3 and all(claim["holds"] is not None for claim in found["claims"])
+    assert (folder / "table4.png").stat().st_size > 5000
+    page = (folder.parent / "results.md").read_text()
+    assert page.startswith("# Results") and "| 6 % at inference |" in page and "etad reproduce table4" in page
+
+
+def test_one_trained_detector_serves_all_shares_at_inference(table4: tuple[Path, list[str]]) -> None:
+    folder, _ = table4
+    assert [path.relative_to(folder) for path in folder.rglob("last.pt")] == [
+        Path("seed0/base/detect/checkpoints/last.pt")
+    ]
+    assert len(list(folder.rglob("raw.h5"))) == 1 + 5
+
+
+def test_a_cell_that_is_gone_is_done_again_and_no_other(
+    table4: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, command = table4
+    before, figures = made(folder), (folder / "table4.csv").read_text()
+    (folder / "seed0/inference-10/detect/raw.h5").unlink()
+    assert run(command) == 0
+    after = made(folder)
+    assert {path.parts[-3] for path in after if after[path] != before[path]} == {"inference-10"}
+    assert (folder / "table4.csv").read_text() == figures
+    assert "6 % at inference" in capsys.readouterr().out
+
+
+def test_cells_that_need_videos_are_left_out_where_there_are_features_alone(
+    table4: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, command = table4
+    options = ["reproduce", "table6", "-o", command[3] + "-t6", *command[4:]]
+    assert run(options) == 0
+    assert "it trains through the encoder" in capsys.readouterr().out
+
+
+def test_a_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Mine\n\nBefore.\n\n<!-- table4: begin -->\nlast year\n<!-- table4: end -->\n\nAfter.\n")
+    put_into_page(page, "table4", "| a \\1 |\n")
+    text = page.read_text()
+    assert text.startswith("# Mine\n\nBefore.\n") and text.endswith("\n\nAfter.\n")
+    assert "last year" not in text and "| a \\1 |" in text
+    put_into_page(page, "table5", "new")
+    assert page.read_text() == text + "\n<!-- table5: begin -->\n\nnew\n\n<!-- table5: end -->\n"
+
+
+def test_a_page_with_half_a_mark_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table2: begin -->\n")
+    command = ["reproduce", "table2", "--data", "demo", "-o", str(tmp_path), "--page", str(page)]
+    assert "the marks of table2 do not stand there once each" in complaint(command, capsys)
+
+
+def test_table_2_is_read_off_the_model_beside_the_papers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["reproduce", "table2", "-o", str(tmp_path), "--set", "detect.bins=32"]) == 0
+    printed = capsys.readouterr().out
+    lines = [line.split() for line in printed.splitlines() if line.startswith(("start/end", "centre", "IoU"))]
+    assert len(lines) == 18 and all(line[-1] == "yes" for line in lines)
+    assert "sigmoid" in printed and "128 x 32 x N" in (tmp_path / "table2.md").read_text()
+    assert run(["reproduce", "table2", "-o", str(tmp_path), "--set", "detect.bins=8"]) == 0
+    assert "Other sizes than the paper's: start/end offset input" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -36,32 +105,39 @@ def test_table_6_runs_side_by_side_from_one_command_and_does_nothing_twice(
     command = ["reproduce", "table6", "-o", str(tmp_path / "t6"), "--seed", "0", "--seeds", "2", "--jobs", "2", *SETS]
     assert run(command) == 0
     printed = capsys.readouterr().out
-    for text in ("frozen encoder, gamma 0 %", "end to end, gamma 100 %", "seed 1", "38.7", "table6.png"):
+    for text in ("frozen encoder, gamma 0 %", "end to end, gamma 100 %", "seed 1", "38.67", "table6.png"):
         assert text in printed
+    assert "SlowOnly: end to end, gamma 100 %: tsm_tiny is another encoder" in printed
     found = json.loads((tmp_path / "t6" / "table6.json").read_text())
-    assert found["seeds"] == [0, 1] and set(found["average_mAP"]) == {arm.name for arm in ARMS}
+    assert found["seeds"] == [0, 1] and len(found["average_mAP"]) == 1 + 2 * 5
     assert (tmp_path / "t6" / "table6.png").stat().st_size > 5000
     weights = {p: p.stat().st_mtime_ns for p in (tmp_path / "t6").rglob("last.pt")}
-    assert len(weights) == 2 * (1 + len(ARMS))
+    assert len(weights) == 2 * (1 + 5)
+    assert (tmp_path / "t6" / "seed1" / "gamma30-random" / "e2e" / "metrics.json").exists()
     assert run(command) == 0
     assert {p: p.stat().st_mtime_ns for p in weights} == weights
     assert json.loads((tmp_path / "t6" / "table6.json").read_text()) == found
 
 
-def test_a_data_set_of_ones_own_needs_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    annotations = tmp_path / "annotations.json"
-    annotations.write_text("{}")
-    assert run(["reproduce", "table6", "-o", str(tmp_path / "t6"), "--annotations", str(annotations)]) == 2
-    assert "name it with --weights" in capsys.readouterr().err
-
-
-def test_videos_without_annotations_are_not_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["reproduce", "table6", "-o", str(tmp_path / "t6"), "--videos", str(tmp_path)]) == 2
-    assert "Name their --annotations" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--annotations", "annotations.json"], "name it with --weights"),
+        (["--annotations", "annotations.json", "--weights", "w.pt"], "needs videos, or a cache of features"),
+        (["--videos", "."], "Name their --annotations"),
+        (["--features", "features.h5"], "nothing says which actions these features show"),
+        (["--set", "detect.labels.source=scores"], "give --scores FILE"),
+        (["--data", "no-such-preset"], "neither a preset nor a TOML file"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_beforehand(
+    options: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["reproduce", "table6", "-o", str(tmp_path / "t6"), *options]) == 2
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "t6").exists()
-
-
-def test_labels_from_a_file_are_refused_beforehand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["reproduce", "table6", "-o", str(tmp_path / "t6"), "--set", "detect.labels.source=scores"]
-    assert run(command) == 2
-    assert "takes no file of class scores" in capsys.readouterr().err

@@ -1,0 +1,46 @@
+"""The tables that can be reproduced, by name: their cells for a data set, and the preset that they take by default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..config import Config
+from .grid import Grid
+from .runs import Inputs
+from .tables.table1 import table1
+from .tables.table3 import table3
+from .tables.table4 import table4
+from .tables.table5 import table5
+from .tables.table6 import table6
+from .tables.table7 import table7
+
+DEFAULT_PRESET = "demo"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose cells are trained.
+
+    Parameters
+    ----------
+    cells
+        Makes the grid for a data set.
+    preset
+        Config by default, sized for two cores.
+    """
+
+    cells: Callable[[Config, Inputs], Grid]
+    preset: str = DEFAULT_PRESET
+
+
+TABLES = {
+    "table1": Table(table1),
+    "table3": Table(table3),
+    "table4": Table(table4),
+    "table5": Table(table5),
+    "table6": Table(table6, preset="table6"),
+    "table7": Table(table7),
+}
+# Printed from a model; nothing is trained.
+ARCHITECTURE = "table2"

@@ -1,0 +1,102 @@
+"""Runs several at a time: as many as there are cores, and memory for."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+
+from ...data.errors import EtadError
+from ...data.progress import progress_bar
+
+# Of a run of the demo's size: libraries 0.5 GiB, the rest frames, features and maps.
+_BYTES_PER_RUN = 1.5 * 2**30
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
+
+
+class Pool(Generic[_Job, _Result]):
+    """A function of a job, for many jobs, in this process or in several."""
+
+    def __init__(self, run: Callable[[_Job], _Result], executor: Executor | None) -> None:
+        self._run, self._executor = run, executor
+
+    def gather(self, jobs: Sequence[_Job], *, title: str) -> list[_Result]:
+        """Do all jobs; results in their order.
+
+        Raises
+        ------
+        EtadError
+            A process was killed.
+        """
+        with progress_bar(title, unit="run", total=len(jobs)) as bar:
+            futures = []
+            for job in jobs:
+                futures.append(self._submit(job))
+                futures[-1].add_done_callback(lambda _: bar.update())
+            try:
+                for done in as_completed(futures):
+                    done.result()
+            except BrokenProcessPool as error:
+                raise EtadError(
+                    "a run was killed, most likely because memory ran out. Ask for fewer at a time with --jobs; what "
+                    "is done stays."
+                ) from error
+        return [future.result() for future in futures]
+
+    def _submit(self, job: _Job) -> Future[_Result]:
+        if self._executor is not None:
+            return self._executor.submit(self._run, job)
+        done: Future[_Result] = Future()
+        done.set_result(self._run(job))
+        return done
+
+
+@contextlib.contextmanager
+def pool_of(run: Callable[[_Job], _Result], jobs: int) -> Iterator[Pool[_Job, _Result]]:
+    """Open a pool: with one job at a time it is this process, with all threads; else each process has one thread."""
+    if jobs == 1:
+        yield Pool(run, None)
+        return
+    # Spawned, not forked: a fork takes over threads' locks in whatever state they are.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as executor:
+        try:
+            yield Pool(run, executor)
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def jobs_that_fit(device: torch.device) -> int:
+    """Runs of the demo's size that this machine has cores and memory for; one where they would share a GPU."""
+    if device.type != "cpu":
+        return 1
+    free = _free_bytes()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores if free is None else min(cores, int(free / _BYTES_PER_RUN)))
+
+
+def _free_bytes() -> int | None:
+    """Memory that is free or can be freed; None where the system does not tell."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)

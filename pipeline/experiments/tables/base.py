@@ -1,0 +1,73 @@
+"""What every table begins with: features, a detector where one is gone on from, and what is refused beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ....data.errors import EtadError
+from ....extract.weights.packaged import packaged_weights
+from ...config import Config
+from ...stages.inputs import NO_SCORES
+from ..grid import BASE, Cell, CellStage
+from ..runs import Inputs
+
+
+def base_cell(config: Config, inputs: Inputs, *, detector: bool = False, is_row: bool = False) -> Cell:
+    """The run that prepares features, and a detector where cells go on from one.
+
+    Raises
+    ------
+    EtadError
+        A real data set, and nothing says which encoder made, or makes, its features.
+    """
+    check_inputs(config, inputs)
+    stages: list[CellStage] = []
+    if inputs.features is None:
+        if config.data.annotations is None and inputs.weights is None:
+            stages.append("pretrain")
+        stages.append("extract")
+    if detector:
+        stages.append("detect")
+    return Cell(
+        name="detector to start from" if detector else "features",
+        folder=BASE,
+        stages=tuple(stages),
+        after=None,
+        is_row=is_row,
+    )
+
+
+def check_inputs(config: Config, inputs: Inputs) -> None:
+    """Refuse what cannot be measured, before anything is drawn or trained.
+
+    Raises
+    ------
+    EtadError
+        Naming the option that is missing.
+    """
+    is_drawn = config.data.annotations is None
+    if is_drawn and inputs.features is not None:
+        raise EtadError(
+            f"{inputs.features}: nothing says which actions these features show. Name --annotations, or leave "
+            "--features out: then a synthetic set is drawn."
+        )
+    if not is_drawn and inputs.features is None:
+        named = inputs.weights or config.encoder.weights or packaged_weights(config.encoder.name)
+        if named is None and config.encoder.init == "weights":
+            raise EtadError("a data set of your own needs the encoder to start from: name it with --weights.")
+        if config.data.videos is None:
+            raise EtadError("a data set of your own needs videos, or a cache of features: --videos or --features.")
+    if config.detect.labels.source == "scores" and inputs.scores is None:
+        raise EtadError(NO_SCORES)
+
+
+def without_videos(cells: Sequence[Cell], inputs: Inputs) -> tuple[Cell, ...]:
+    """Leave out the cells that go through the encoder, where features are all there is."""
+    if inputs.features is None:
+        return tuple(cells)
+    why = "it trains through the encoder, and --features names features alone; name --videos instead"
+    needs = {"pretrain", "extract", "e2e"}
+    return tuple(
+        replace(cell, left_out=why) if needs & set(cell.stages) and not cell.left_out else cell for cell in cells
+    )

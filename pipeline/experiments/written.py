@@ -1,0 +1,122 @@
+"""A grid's outcome as rows, Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from ...data.files.atomic import write_json, write_text
+from .grid import AVERAGE, MEMORY, MINUTES, Cell
+from .outcome import Outcome
+
+NOTHING = "-"
+
+
+def heads(outcome: Outcome, *, wide: bool = True) -> tuple[str, ...]:
+    """Names of the columns; ours and the paper's stand side by side.
+
+    Parameters
+    ----------
+    wide
+        The mAP at each of the paper's thresholds, too.
+    """
+    seeds = tuple(f"seed {seed}" for seed in outcome.seeds)
+    found = ["average mAP, %", *seeds, "mean +- sd", "paper", "gain", "p", "seconds"]
+    for column in _columns(outcome, wide=wide):
+        name = f"tIoU {column}" if column not in (MEMORY, MINUTES) else column
+        found += [name, f"paper, {column}"]
+    return tuple(found)
+
+
+def rows(outcome: Outcome, *, wide: bool = True) -> list[tuple[str, ...]]:
+    """Cells of the table as text, a row a cell of the grid, those that were left out among them."""
+    return [_row(outcome, cell, wide=wide) for cell in outcome.grid.rows]
+
+
+def markdown(outcome: Outcome, *, made_by: str = "") -> str:
+    """The table, which of the paper's claims hold, and what is missing.
+
+    Parameters
+    ----------
+    made_by
+        A line on the command, the machine and the time.
+    """
+    grid = outcome.grid
+    lines = [f"### {grid.title}", "", *markdown_table(heads(outcome), rows(outcome)), ""]
+    against = {outcome.grid.cell(cell.against).name for cell in grid.rows if cell.against}
+    said = [f"Paper: {grid.of}."]
+    if against:
+        said.append(f"Gain: over {' or '.join(sorted(against))}, in points; p: paired t-test over the seeds.")
+    lines += [" ".join([*said, *grid.notes]), ""]
+    if verdicts := outcome.verdicts():
+        lines += ["What the paper's figures say, and whether it holds here:", ""]
+        lines += [f"- {verdict.text}" for verdict in verdicts] + [""]
+    if outcome.missing:
+        lines += ["Without figures:", "", *(f"- {name}: {why}" for name, why in outcome.missing), ""]
+    if made_by:
+        lines += [made_by, ""]
+    return "\n".join(lines)
+
+
+def markdown_table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """Lines of a table.
+
+    Examples
+    --------
+    >>> markdown_table(("a", "b"), [("1|2", "3")])
+    ['| a | b |', '|---|---|', '| 1\\\\|2 | 3 |']
+    """
+    body = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (heads, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in body]
+    return [lines[0], "|" + "---|" * len(heads), *lines[1:]]
+
+
+def as_csv(outcome: Outcome) -> str:
+    """The same rows, comma-separated, and of each cell that has no figures the reason."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*heads(outcome), "why not"])
+    reasons = dict(outcome.missing)
+    writer.writerows([*row, reasons.get(row[0], "")] for row in rows(outcome))
+    return text.getvalue()
+
+
+def write_outcome(outcome: Outcome, folder: Path, *, made_by: str = "") -> list[Path]:
+    """Write NAME.md, NAME.csv and NAME.json."""
+    place = folder / outcome.grid.name
+    return [
+        write_text(place.with_suffix(".md"), markdown(outcome, made_by=made_by)),
+        write_text(place.with_suffix(".csv"), as_csv(outcome)),
+        write_json(place.with_suffix(".json"), outcome.as_json(), indent=1),
+    ]
+
+
+def _columns(outcome: Outcome, *, wide: bool) -> tuple[str, ...]:
+    costs = [name for name in (MEMORY, MINUTES) if any(name in cell.paper for cell in outcome.grid.rows)]
+    return (*(outcome.grid.paper_columns if wide else ()), *costs)
+
+
+def _row(outcome: Outcome, cell: Cell, *, wide: bool) -> tuple[str, ...]:
+    mean, deviation = outcome.mean(cell), outcome.deviation(cell)
+    found = [cell.name, *(_shown(None if np.isnan(value) else value) for value in outcome.values(cell))]
+    found.append(NOTHING if mean is None else f"{mean:.1f}" + ("" if deviation is None else f" +- {deviation:.1f}"))
+    found.append(_shown(cell.paper.get(AVERAGE), 2))
+    gain = outcome.gain(cell, outcome.grid.cell(cell.against)) if cell.against else None
+    if gain is None:
+        found += [NOTHING, NOTHING]
+    else:
+        spread = "" if gain.p is None else f" +- {gain.deviation:.1f}"
+        found += [f"{gain.mean:+.1f}{spread}", _shown(gain.p, 2)]
+    minutes = outcome.mean(cell, MINUTES)
+    found.append(NOTHING if minutes is None else f"{60 * minutes:.0f}")
+    for column in _columns(outcome, wide=wide):
+        digits = 3 if column == MEMORY else 1
+        found += [_shown(outcome.mean(cell, column), digits), _shown(cell.paper.get(column), 2)]
+    return tuple(found)
+
+
+def _shown(value: float | None, digits: int = 1) -> str:
+    return NOTHING if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,55 @@
+"""A picture of a reproduced table: our figures, seed by seed, beside the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ...data.files.atomic import replacing
+
+
+def plot_grid(
+    values: Mapping[str, Sequence[float]], paper: Mapping[str, float], path: Path, *, title: str, of: str
+) -> Path:
+    """Draw a row a cell: on the left a dot for each seed and a bar at the mean, on the right the paper's figure.
+
+    Parameters
+    ----------
+    values
+        Per cent by cell, top to bottom; NaN where there is none.
+    paper
+        The paper's figure of some cells.
+    of
+        What the paper measured it on.
+    """
+    names = list(values)
+    heights = {name: -number for number, name in enumerate(names)}
+    figure = Figure(figsize=(9, 0.32 * len(names) + 1.4), layout="constrained")
+    ours, theirs = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    for name in names:
+        known = [value for value in values[name] if np.isfinite(value)]
+        ours.plot(known, [heights[name]] * len(known), linestyle="none", marker="o", markersize=4, color="0.55")
+        if known:
+            ours.plot(np.mean(known), heights[name], marker="|", markersize=14, markeredgewidth=3, color="C0")
+        else:
+            ours.annotate(
+                "left out", (0.02, heights[name]), xycoords=("axes fraction", "data"), va="center", fontsize=7
+            )
+    shown = [name for name in names if name in paper]
+    theirs.plot([paper[name] for name in shown], [heights[name] for name in shown], "D", color="C1", markersize=5)
+    ours.set(title="here: seeds and their mean", xlabel="average mAP, %", yticks=list(heights.values()))
+    ours.set_yticklabels(names, fontsize=7, parse_math=False)
+    ours.set_ylim(-len(names) + 0.4, 0.6)
+    theirs.set(title="the paper", xlabel=f"average mAP, %, {of}")
+    theirs.tick_params(left=False)
+    theirs.xaxis.label.set_fontsize(7)
+    for axes in (ours, theirs):
+        axes.grid(alpha=0.3)
+        axes.title.set_fontsize(9)
+    figure.suptitle(title, fontsize=10)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=130)
+    return path

@@ -1,0 +1,118 @@
+"""Cells of a grid: what they come after, what cannot exist, which of the paper's claims hold."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from etad.pipeline.config import load_config
+from etad.pipeline.experiments.catalogue import TABLES
+from etad.pipeline.experiments.grid import Cell, Claim, Grid, unfit
+from etad.pipeline.experiments.outcome import Outcome
+from etad.pipeline.experiments.runs import Inputs, Measured
+from etad.pipeline.experiments.written import as_csv, heads, markdown, rows
+
+BASE = Cell(name="features", folder="base", stages=("extract",), after=None, is_row=False)
+
+
+def cell(name: str, paper: float, *, against: str = "", left_out: str = "") -> Cell:
+    figures = {"average": paper, "0.5": paper + 10}
+    return Cell(
+        name=name, folder=name, stages=("detect",), against=against, paper=figures, left_out=left_out, cost=paper
+    )
+
+
+def outcome(values: dict[str, list[float]], *, failed: str = "") -> Outcome:
+    """A grid of cells a, b and c, of which c was left out."""
+    cells = (BASE, cell("a", 36.0), cell("b", 35.0, against="a"), cell("c", 34.0, against="a", left_out="no | room"))
+    claims = (
+        Claim(text="a beats b", left="a", right="b"),
+        Claim(text="b is as good as a", left="b", right="a", within=1.5),
+        Claim(text="b beats c", left="b", right="c"),
+    )
+    grid = Grid(name="tableX", title="Table X", of="a set", cells=cells, claims=claims)
+    found = {
+        name: tuple(Measured(average_mAP=value / 100, mAP={"0.5": value / 50}, seconds=3.0) for value in of_seed)
+        for name, of_seed in values.items()
+    }
+    if failed:
+        found["b"] = (*found["b"][:-1], Measured(failed=failed))
+    return Outcome(grid, tuple(range(len(values["a"]))), found)
+
+
+def test_gains_are_paired_seed_by_seed() -> None:
+    found = outcome({"a": [30.0, 50.0, 40.0], "b": [40.0, 60.0, 53.0]})
+    gain = found.gain(found.grid.cell("b"), found.grid.cell("a"))
+    assert gain is not None and gain.p is not None
+    assert gain.mean == pytest.approx(11.0)
+    assert gain.deviation == pytest.approx(1.73, abs=0.01)
+    assert gain.p == pytest.approx(0.0082, abs=1e-4)  # t = 11, two degrees of freedom
+    same = outcome({"a": [30.0, 50.0], "b": [30.0, 50.0]})
+    assert same.gain(same.grid.cell("b"), same.grid.cell("a")) == (0.0, 0.0, 1.0)
+    alone = outcome({"a": [30.0], "b": [31.0]})
+    assert alone.gain(alone.grid.cell("b"), alone.grid.cell("a")) == (pytest.approx(1.0), 0.0, None)
+
+
+def test_claims_that_hold_those_that_do_not_and_those_that_nobody_knows_are_told_apart() -> None:
+    better = outcome({"a": [41.0, 51.1, 42.0], "b": [40.0, 50.0, 41.1]}).verdicts()
+    assert [verdict.holds for verdict in better] == [True, True, None]
+    assert "a beats b (+1.00 in the paper): holds, +1.0 +- 0.1 points, p 0.00" in better[0].text
+    assert "not known, without c" in better[2].text
+    worse = outcome({"a": [38.0, 51.0, 42.0], "b": [43.0, 49.9, 46.0]}).verdicts()
+    assert [verdict.holds for verdict in worse] == [False, True, None]
+    chance = outcome({"a": [43.0, 50.0, 42.0], "b": [40.0, 49.9, 42.2]}).verdicts()
+    assert "may be chance" in chance[0].text
+
+
+def test_markdown_and_csv_hold_the_same_rows_with_the_papers_beside_ours() -> None:
+    found = outcome({"a": [30.0, 50.0], "b": [40.0, 61.0]})
+    lines = [line for line in markdown(found, made_by="by hand").splitlines() if line.startswith("| ")]
+    read = [[each.strip() for each in line.replace("\\|", "\0").strip("|").split("|")] for line in lines]
+    assert [tuple(line) for line in read] == [heads(found), *rows(found)]
+    table = list(csv.DictReader(io.StringIO(as_csv(found))))
+    assert [tuple(row[head] for head in heads(found)) for row in table] == rows(found)
+    assert table[1]["seed 1"] == "61.0" and table[1]["gain"] == "+10.5 +- 0.7" and table[1]["paper"] == "35.00"
+    assert table[1]["tIoU 0.5"] == "101.0" and table[1]["paper, 0.5"] == "45.00"
+    assert table[2]["mean +- sd"] == "-" and table[2]["why not"] == "no | room"
+    assert "- c: no | room" in markdown(found) and "by hand" in markdown(found, made_by="by hand")
+
+
+def test_a_run_that_failed_is_told_and_its_seed_counts_nowhere() -> None:
+    found = outcome({"a": [30.0, 50.0], "b": [40.0, 60.0]}, failed="out of memory")
+    assert found.failures == [("b, seed 1", "out of memory")]
+    gain = found.gain(found.grid.cell("b"), found.grid.cell("a"))
+    assert gain is not None and gain.mean == pytest.approx(10.0) and gain.p is None
+    assert np.isnan(found.values(found.grid.cell("b"))[1])
+    assert found.as_json()["average_mAP"]["b"] == [0.4, None]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_claim_is_true_of_the_papers_own_figures(name: str) -> None:
+    grid = TABLES[name].cells(load_config(TABLES[name].preset), Inputs())
+    assert grid.claims
+    for claim in grid.claims:
+        paper = [grid.cell(folder).paper["average"] for folder in (claim.left, claim.right)]
+        assert claim.holds(paper[0] - paper[1]), claim.text
+        assert paper[0] != paper[1], claim.text
+
+
+def test_cells_come_after_those_they_take_from_and_the_longest_come_first() -> None:
+    grid = TABLES["table7"].cells(load_config("demo"), Inputs())
+    levels = [[each.folder for each in level] for level in grid.levels()]
+    assert levels[0] == ["base"]
+    assert "tuned-encoder" in levels[1] and "large" in levels[1] and "small-crop-frozen2" in levels[1]
+    assert "tuned" in levels[2] and "large-crop-frozen2" in levels[2]
+    assert [each.folder for each in grid.chain(grid.cell("tuned"))] == ["tuned-encoder", "base"]
+
+
+def test_what_cannot_exist_on_a_data_set_says_why() -> None:
+    config = load_config("demo")
+    assert unfit(config, ("detect.sampling.strategy=block",)) == ""
+    too_large = unfit(config, ("detect.sampling.strategy=block", "detect.sampling.ratio=0.5"))
+    assert "a block of 50% of the proposals does not fit" in too_large
+    assert "is none" in unfit(config, ("detect.sampling.ratio=0.0001",))
+    assert "unknown key" in unfit(config, ("detect.no_such_setting=1",))
+    whole = load_config("demo", ["detect.sampling.ratio=0.6"])
+    block = TABLES["table5"].cells(whole, Inputs()).cell("block")
+    assert "does not fit into their map" in block.left_out
