@@ -20,7 +20,7 @@ help: ## Say what can be made
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imagenet,motion,test]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[imagenet,motion,tensorboard,test]'
 	@touch $@
 
 install: $(READY) ## Set up .venv with everything in it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -145,6 +145,8 @@ class EpochTraining(ABC):
         self.steps_per_epoch = len(self._order(0))
         self.num_steps = epochs * self.steps_per_epoch
         self.state = TrainState()
+        # Called by the first process once the log has an epoch's line.
+        self.after_epoch: Callable[[], None] = lambda: None
 
     @property
     def last(self) -> Path:
@@ -225,6 +227,7 @@ class EpochTraining(ABC):
         line |= {"seconds": round(seconds, 3)} | self._log(seconds=seconds, steps=steps)
         if self.ranks.is_first:
             log_epoch(self.files.log, line)
+            self.after_epoch()
         measured, measured_of = (train["loss"], "training") if val_loss is None else (val_loss, "validation")
         best = self.state.best_loss if self.state.best_of == measured_of else math.inf
         better = measured < best

@@ -66,12 +66,15 @@ class Config(Settings):
         `auto`, `cpu`, `cuda` or `cuda:N`.
     workers
         Processes or threads that read ahead, at most 128.
+    tensorboard
+        Write the logs of training as TensorBoard events, too; needs the extra `tensorboard`.
     """
 
     release: bool = False
     seed: int = Field(default=0, ge=0)
     device: Annotated[str, Mark.RUNTIME] = "auto"
     workers: Annotated[int, Mark.RUNTIME, AfterValidator(_few_workers)] = Field(default=2, ge=0)
+    tensorboard: Annotated[bool, Mark.RUNTIME] = False
     data: DataSettings = DataSettings()
     clips: ClipSettings = ClipSettings()
     encoder: EncoderSettings = EncoderSettings()

@@ -41,7 +41,7 @@ _PLAIN = {
 }
 _RECORDS = {"data.annotations", "data.detections", "data.predictions", "data.class_scores", "data.checkpoint"}
 _PIPELINE = {"data", "extract", "detect", "pipeline.config", "pipeline.settings", "pipeline.run_folder"}
-_PIPELINE |= {"pipeline.device", "pipeline.manifest"}
+_PIPELINE |= {"pipeline.device", "pipeline.manifest", "pipeline.events"}
 ARROWS: dict[str, set[str]] = {
     "data.errors": set(),
     "data.settings": {"data.errors"},
@@ -95,6 +95,7 @@ ARROWS: dict[str, set[str]] = {
     "pipeline.device": {"data", "extract", "detect", "pipeline.config"},
     "pipeline.run_folder": {"data", "extract", "detect", "pipeline.config", "pipeline.settings"},
     "pipeline.manifest": {"data", "pipeline.config", "pipeline.settings", "pipeline.run_folder"},
+    "pipeline.events": {"data", "detect"},
     "pipeline/show": _PIPELINE,
     "pipeline/stages": _PIPELINE,
     "pipeline/e2e": _PIPELINE | {"pipeline/stages"},

@@ -98,7 +98,7 @@ def run_e2e(
                 report(setup.plan.text())
             trainer.watches_memory = True
         with threads_for(encoder):
-            train_on(trainer, notes, title="e2e")
+            train_on(trainer, notes, title="e2e", tensorboard=config.tensorboard)
         if setup.plan is not None and trainer.peak_bytes is not None:
             taken = trainer.peak_bytes + setup.plan.frames
             notes.lines.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")

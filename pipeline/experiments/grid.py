@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from ...data.errors import EtadError
+from ...data.settings import marks
 from ...detect.model.proposals import lattice
 from ...detect.sampling.population import sample_lattice
 from ...detect.sampling.proposals import ProposalSampler
@@ -148,6 +149,10 @@ def unfit(config: Config, sets: Sequence[str]) -> str:
 
     Settings that this version does not have, a share that holds no proposal, a block that does not fit.
     """
+    known = {key for key, _ in marks(Config)}
+    for key in (each.partition("=")[0] for each in sets):
+        if key not in known:
+            return f"this version of etad has no setting {key}"
     try:
         detect = override(config, *sets).detect
         ProposalSampler(detect)

@@ -24,6 +24,7 @@ from ...detect.train import Trainer
 from ...detect.windows import Window, make_windows, training_classes, windows_digest
 from ...extract.joined import JOINT
 from ..config import Config
+from ..events import TrainingEvents
 from ..manifest import noting
 from ..run_folder import RunFolder, StageFolder
 from .extract import noted_weights
@@ -158,9 +159,19 @@ def detect(
     return notes.result(evaluation)
 
 
-def train_on(trainer: EpochTraining, notes: StageNotes, *, title: str) -> None:
-    """Go on from where a training stopped to its last epoch, with a bar; nothing where it is done."""
+def train_on(trainer: EpochTraining, notes: StageNotes, *, title: str, tensorboard: bool = False) -> None:
+    """Go on from where a training stopped to its last epoch, with a bar; nothing where it is done.
+
+    Parameters
+    ----------
+    tensorboard
+        Write its log as TensorBoard events, too, that of the epochs before included.
+    """
     resumed = trainer.resume()
+    if tensorboard and trainer.ranks.is_first:
+        events = TrainingEvents(trainer.files)
+        events.update()
+        trainer.after_epoch = events.update
     if trainer.state.epoch >= trainer.epochs:
         notes.lines.append(f"training skipped: {trainer.last} is done")
         return
@@ -287,5 +298,5 @@ def _train(
         workers=config.workers,
         ranks=ranks,
     )
-    train_on(trainer, notes, title=title)
+    train_on(trainer, notes, title=title, tensorboard=config.tensorboard)
     return trainer.files.checkpoint(settings.inference.checkpoint)

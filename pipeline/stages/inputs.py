@@ -19,6 +19,7 @@ from ...data.errors import EtadError, counted, listing, nearest
 from ...data.files.json_file import describe_repeats
 from ...detect.windows import training_classes
 from ..config import Config
+from ..events import require_tensorboard
 
 _logger = logging.getLogger(__name__)
 
@@ -117,6 +118,11 @@ def data_faults(
     there
         Ids of the videos that have features or a file, all others being left out anyway; None where nobody knows.
     """
+    if config.tensorboard:
+        try:
+            require_tensorboard()
+        except EtadError as fault:
+            yield fault
     classes: tuple[str, ...] = ()
     try:
         classes = training_classes(annotations, config.data.train_subset)

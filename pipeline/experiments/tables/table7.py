@@ -158,7 +158,8 @@ def _resolution(config: Config, factor: int) -> tuple[str, ...]:
 
 
 def _frame_side(config: Config, factor: int) -> int:
-    return max(config.demo.size, _margin(factor * max(crop_size(config.clips.crop))))
+    side = max(config.demo.size, _margin(factor * max(crop_size(config.clips.crop))))
+    return side + side % 2  # videos have even sides
 
 
 def _margin(crop: int) -> int:

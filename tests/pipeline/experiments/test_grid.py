@@ -112,7 +112,7 @@ def test_what_cannot_exist_on_a_data_set_says_why() -> None:
     too_large = unfit(config, ("detect.sampling.strategy=block", "detect.sampling.ratio=0.5"))
     assert "a block of 50% of the proposals does not fit" in too_large
     assert "is none" in unfit(config, ("detect.sampling.ratio=0.0001",))
-    assert "unknown key" in unfit(config, ("detect.no_such_setting=1",))
+    assert unfit(config, ("detect.no_such=1",)) == "this version of etad has no setting detect.no_such"
     whole = load_config("demo", ["detect.sampling.ratio=0.6"])
     block = TABLES["table5"].cells(whole, Inputs()).cell("block")
     assert "does not fit into their map" in block.left_out
