@@ -15,7 +15,7 @@ from ..data.errors import EtadError
 from ..data.timeline import Timeline, Timing, WantedFrames, spread, strided
 from ..data.video import transforms
 from ..data.video.files import FileStamp, file_stamp
-from ..data.video.video import VideoInfo, VideoReader, open_video
+from ..data.video.video import Readers, VideoInfo, VideoReader, open_video
 from .augment import ColourJitter, RandAugment, apply_to_clips, draw_steps
 from .prefetch import in_order
 
@@ -187,11 +187,12 @@ def clip_batches(
             return [iter([Failure(video_id, path, str(error), stamp)])]
         step = _STRETCH_BATCHES * batch_clips if workers > 1 and video.can_seek else timeline.num_snippets
         starts = range(0, timeline.num_snippets, step)
-        return [stretch(video_id, video, stamp, timeline, corners, start, start + step) for start in starts]
+        readers = Readers(video, stretches=len(starts))
+        return [stretch(video_id, readers, stamp, timeline, corners, start, start + step) for start in starts]
 
     def stretch(
         video_id: str,
-        known: VideoReader,
+        readers: Readers,
         stamp: FileStamp | None,
         timeline: Timeline,
         corners: np.ndarray,
@@ -206,7 +207,7 @@ def clip_batches(
 
         first = start
         try:
-            with open_video(known.path, known=known) as video:
+            with readers.one() as video:
                 for clips in _read(video, indices_of, timeline.fps, corners[start:stop], plan, batch_clips):
                     reading = Reading(
                         stamp=stamp,
@@ -216,7 +217,7 @@ def clip_batches(
                     )
                     yield ClipBatch(
                         video_id=video_id,
-                        path=known.path,
+                        path=readers.path,
                         clips=clips,
                         first_snippet=first,
                         timeline=timeline,
@@ -224,7 +225,7 @@ def clip_batches(
                     )
                     first += len(clips)
         except EtadError as error:
-            yield Failure(video_id, known.path, str(error), stamp)
+            yield Failure(video_id, readers.path, str(error), stamp)
 
     failed = ""
     jobs = [(video_id, Path(path)) for video_id, path in sources.items()]

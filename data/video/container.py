@@ -87,6 +87,7 @@ class VideoFile:
 
     def seek(self, tick: int) -> None:
         self._is_untouched = False
+        self._drained = []
         self._container.seek(tick, stream=self._stream)
 
     def use(self, index: FrameIndex) -> None:

@@ -166,6 +166,9 @@ class VideoReader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._source.close()
 
     def read(
@@ -186,12 +189,19 @@ class VideoReader:
         width, height = resized_size(self.info.width, self.info.height, resize)
         if self._orientation.swaps_sides:
             width, height = height, width
-        self._source.rewind()
+        if not self._begins_with_a_seek(wanted):
+            self._source.rewind()
         frames = self._frames_in_order(wanted) if self._index.in_order else self._frames(wanted)
         for number, times, frame in frames:
             image = self._orientation.apply(self._source.to_rgb(frame, width, height))
             for _ in range(times):
                 yield number, image
+
+    def _begins_with_a_seek(self, wanted: _Wanted) -> bool:
+        """Whether the first wanted frame is sought from anywhere: rewinding reads a container's whole table anew."""
+        return (
+            self.can_seek and wanted.first is not None and self._index.key_before(wanted.first_tick) > _SEEK_PAYS_FRAMES
+        )
 
     def _frames_in_order(self, wanted: _Wanted) -> Iterator[tuple[int, int, Any]]:
         for number, frame in enumerate(self._source.decode_all()):

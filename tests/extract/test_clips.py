@@ -11,6 +11,7 @@ import pytest
 
 from etad.data.errors import EtadError
 from etad.data.timeline import Timing
+from etad.data.video import container
 from etad.data.video.transforms import sample_generator
 from etad.data.video.video import VideoReader, probe, write_video
 from etad.extract import clips as clips_module
@@ -151,6 +152,20 @@ def test_stopping_early_leaves_no_thread_behind(films: dict[str, Path]) -> None:
     next(batches)
     batches.close()
     assert threading.active_count() == before
+
+
+def test_a_long_file_is_opened_once_for_each_worker_and_not_for_each_stretch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "long.mp4"
+    write_video(path, (np.full((64, 80, 3), number % 256, np.uint8) for number in range(400)), fps=10, gop=10)
+    chosen, opened = plan(layout="sliding", stride_frames=4), []
+    expected = joined(list(clip_batches({"a": path}, chosen, batch_clips=1, workers=0)), "a")
+    real = container.open_container
+    monkeypatch.setattr(container, "open_container", lambda path: (opened.append(path), real(path))[1])
+    items = list(clip_batches({"a": path}, chosen, batch_clips=1, workers=2))
+    assert np.array_equal(joined(items, "a"), expected)
+    assert len(items) // 8 >= 12 and len(opened) <= 2 + 2  # to index the file and to rewind it, then by two workers
 
 
 def test_a_fault_of_ours_in_a_worker_is_raised(films: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
