@@ -10,7 +10,7 @@ from torch import Tensor
 from ...data.precision import choose_dtype
 from ...data.video.transforms import crop_size
 from ...detect.model.build import build_detector
-from ...detect.objective import Objective
+from ...detect.objective import build_objective
 from ...extract.encoders.encoder import build_encoder
 from ..config import Config
 from ..device import threads_for
@@ -53,7 +53,7 @@ def _end_to_end(config: Config, device: torch.device) -> int:
 
     def loss_of(features: Sequence[Tensor]) -> Tensor:
         stacked = torch.stack(list(features)).transpose(1, 2)  # [1, C, T]
-        parts = Objective(detect)(detector, [MADE_UP_WINDOW], stacked, None, generator=generator, training=True)
+        parts = build_objective(detect)(detector, [MADE_UP_WINDOW], stacked, None, generator=generator, training=True)
         return parts["loss"]
 
     def step() -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from ....detect.model.build import build_detector
 from ....detect.model.cascade import ROI_CHANNELS, CascadeStage, Chains
+from ....detect.model.detector import Detector
 from ....detect.settings import DetectSettings
 
 # Chain -> input, then width and activation of each fully connected layer.
@@ -71,7 +72,9 @@ class Architecture:
 
 def architecture(settings: DetectSettings, *, in_channels: int) -> Architecture:
     """Build the detector and read its sizes off the weights, and its activations off what it computes."""
+    settings = settings.model_copy(update={"model": "etad"})
     detector = build_detector(settings, in_channels=in_channels, num_classes=1, seed=0)
+    assert isinstance(detector, Detector)
     stage = detector.stages[0]
     assert isinstance(stage, CascadeStage)
     bounded = _bounded(stage)
