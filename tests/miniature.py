@@ -55,8 +55,8 @@ def meta(duration: float, *, num_snippets: int = SNIPPETS, **changes: object) ->
     return FeatureMeta(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def make(folder: Path, *, num_videos: int = 12, seed: int = 0) -> tuple[Path, Path]:
-    """Write a packed cache and its annotations; every fifth video has no action.
+def make(folder: Path, *, num_videos: int = 12, seed: int = 0, **changes: object) -> tuple[Path, Path]:
+    """Write a packed cache and its annotations; every fifth video has no action; `changes` as for `meta`.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def make(folder: Path, *, num_videos: int = 12, seed: int = 0) -> tuple[Path, Pa
             seconds = (np.arange(SNIPPETS) + 0.5) / SNIPPETS * duration
             features[(seconds >= start) & (seconds < end)] += 2 * looks[number % 3]
             annotations.append({"segment": [start, end], "label": LABELS[number % 3]})
-        write_part(cache, f"v{number:02d}", features, meta(duration), "float16")
+        write_part(cache, f"v{number:02d}", features, meta(duration, **changes), "float16")
         subset = "training" if number < num_videos * 2 // 3 else "validation"
         database[f"v{number:02d}"] = {"subset": subset, "duration": duration, "annotations": annotations}
     pack(cache)

@@ -75,7 +75,7 @@ def trainer(dataset: Path, folder: Path, *sets: str) -> E2eTrainer:
     encoder.freeze(config.encoder.frozen_stages)
     sources = find_sources(config, annotations, None)
     setup = E2eSetup(config, run, sources, annotations, CPU, StageNotes(run.e2e), config.to_tree())
-    return setup.trainer(encoder, sha256, find_detector(config, run, None))
+    return setup.trainer(encoder, sha256, find_detector(config, run, None, annotations))
 
 
 def run(dataset: Path, folder: Path, *sets: str, features: Path | None = None) -> StageResult:

@@ -1,11 +1,20 @@
-"""The authors' released checkpoint: its names and shapes -> ours, and back."""
+"""The authors' released checkpoints: found, renamed to ours, and made a detector that infers as they do."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...data.checkpoint import naming_contents
 from ...data.errors import EtadError, counted, listing
+from ..settings import DetectSettings
+from .build import Trained, build_detector
 
 _ENHANCE = {
     "layer1": "project",
@@ -15,18 +24,111 @@ _ENHANCE = {
     "layer3": "fuse",
 }
 _LSTMS = {"mem_f": "context.past", "mem_b": "context.future"}
+_GROUPS = 4  # of the first convolution
 _LSTM_TENSORS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
-def from_published(published: dict[str, Tensor], *, num_stages: int = 3) -> dict[str, Tensor]:
-    """Rename a released state dict to ours.
+# A name in every released detector, by which it is known, and where the end-to-end one has its encoder.
+_KNOWN_BY = "temporal_enhance.layer1.0.weight"
+_ENCODER = "feature_extractor."
+# And one in every detector that OpenTAD calls ETAD.
+_OPENTAD = "roi_head.proposal_heads.0.iou_head."
+# The features of the released models: TSP's R(2+1)D-34.
+RELEASED_ENCODER = "r2plus1d_34"
+
+
+@dataclass(frozen=True)
+class Released:
+    """The tensors of a checkpoint of the authors.
+
+    Parameters
+    ----------
+    tensors
+        By the names they have there, those of an encoder included.
+    has_encoder
+        The model was trained end to end, and its encoder is among them.
+    """
+
+    tensors: Mapping[str, Tensor]
+    has_encoder: bool
+
+
+def find_released(path: Path, state: Mapping[str, Any]) -> Released | None:
+    """Find a released model in what a checkpoint holds: at its top, or one level below.
+
+    Raises
+    ------
+    EtadError
+        It is a detector of OpenTAD.
+    """
+    for place in (state, *state.values()):
+        if not isinstance(place, Mapping):
+            continue
+        tensors = {key: value for key, value in place.items() if isinstance(key, str) and isinstance(value, Tensor)}
+        if any(_OPENTAD in key for key in tensors):
+            raise EtadError(
+                f"{path}: this is the ETAD of OpenTAD, which is another network than the paper's: its stages share one "
+                "regression and pool features otherwise. Name a checkpoint of the authors' own ETAD, or of etad."
+            )
+        if any(key.endswith(_KNOWN_BY) for key in tensors):
+            return Released(tensors, any(_ENCODER in key for key in tensors))
+    return None
+
+
+def load_released(path: Path, released: Released, *, settings: DetectSettings, classes: Sequence[str]) -> Trained:
+    """Build the detector of a released model, by the preset `release`.
+
+    Parameters
+    ----------
+    settings
+        Of everything that such a file does not tell: windows, inference, labels.
+    classes
+        What its proposals will be labelled with; it knows none itself.
+
+    Raises
+    ------
+    EtadError
+        The labels are to come from a class branch, or the tensors are not those of the released model.
+    """
+    if settings.labels.source == "branch":
+        raise EtadError(
+            f"{path}: the authors' detector has no class branch. Set detect.labels.source=classifier, or =scores and "
+            "give --scores."
+        )
+    with naming_contents(path):
+        tensors = from_published(dict(released.tensors))
+        broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+        in_channels = _GROUPS * tensors["enhance.project.conv.weight"].shape[1]
+        sizes = {
+            "preset": "release",
+            "enhancement": "lstm",
+            "standardise": False,
+            "num_stages": _stages_of(tensors),
+            "bins": tensors["stages.0.shared.weights.0"].shape[1] // tensors["stages.0.reduce.weight"].shape[0],
+            "in_channels": in_channels,
+        }
+        settings = DetectSettings.model_validate(settings.model_dump() | sizes)
+        detector = build_detector(settings, in_channels=in_channels, num_classes=len(classes), seed=0)
+        detector.load_state_dict(tensors)
+    if broken:
+        raise EtadError(f"{path}: {listing(broken)} hold NaN or infinity; the file is damaged. Get it again.")
+    source = {"encoder": RELEASED_ENCODER}
+    state = {"model": detector.state_dict(), "in_channels": in_channels, "released": True}
+    return Trained(detector, settings, tuple(classes), source, state)
+
+
+def from_published(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a released state dict to ours; the encoder of one that was trained end to end is left out.
 
     Raises
     ------
     EtadError
         A tensor is missing, or one has no place in the model.
     """
-    left = {key.removeprefix("module.").removeprefix("detector."): value for key, value in published.items()}
+    known = next((key for key in published if key.endswith(_KNOWN_BY)), _KNOWN_BY)
+    prefix = known.removesuffix(_KNOWN_BY)
+    left = {key.removeprefix(prefix): tensor for key, tensor in published.items() if _ENCODER not in key}
+    num_stages = _stages_of(left, "stage_pem")
     ours: dict[str, Tensor] = {}
 
     def take(name: str) -> Tensor:
@@ -66,3 +168,9 @@ def from_published(published: dict[str, Tensor], *, num_stages: int = 3) -> dict
             f"{listing(sorted(left))}."
         )
     return ours
+
+
+def _stages_of(tensors: Mapping[str, Tensor], owner: str = "stages") -> int:
+    """How many stages a state dict has; one at least, whose tensors will be missed."""
+    numbers = [int(match[1]) for key in tensors if (match := re.match(rf"{owner}\.(\d+)\.", key))]
+    return max(numbers, default=0) + 1

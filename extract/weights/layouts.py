@@ -106,6 +106,15 @@ def published_as(tensors: Mapping[str, Tensor]) -> str | None:
     return next((kind for kind in manifests() if _of_encoder(manifest(kind)) == found), None)
 
 
+def detector_in(tensors: Mapping[str, Tensor]) -> str | None:
+    """Name the detector that a state dict holds, beside an encoder or alone; None where it holds none that is known."""
+    if any(key.endswith("temporal_enhance.layer1.0.weight") for key in tensors):
+        return "ETAD as its authors released it"
+    if any("roi_head.proposal_heads.0.iou_head." in key for key in tensors):
+        return "OpenTAD's ETAD, another network than the paper's"
+    return None
+
+
 def _of_encoder(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     return {key: shape for key, shape in shapes.items() if not re.fullmatch(_NOT_OF_ENCODER, key)}
 
@@ -119,6 +128,8 @@ def _kind(layout: Layout, tensors: Mapping[str, Tensor], stem: Tensor, prefix: s
     if layout is _TRANSNET:
         return "TransNet V2", ("transnetv2",)
     if layout is _VIDEO_RESNET:
+        if detector_in(tensors):
+            return "end-to-end trained R(2+1)D", ("r2plus1d",)
         return ("TSP R(2+1)D" if prefix.endswith("features.") else "torchvision-style R(2+1)D"), ("r2plus1d",)
     if layout in (_PYSLOWFAST, _PYTORCHVIDEO):
         return _kind_of_pathways(layout, tensors, stem)
@@ -255,7 +266,12 @@ _PYTORCHVIDEO = Layout(
 )
 _MMACTION2 = Layout(stems=("conv1.conv.weight",), heads=r"(.*\.)?cls_head\..+", spell=_spell_mmaction2)
 _TORCHVISION = Layout(stems=("conv1.weight",), heads=r"(.*\.)?(fc|new_fc)\.\w+", spell=_spell_torchvision)
-_VIDEO_RESNET = Layout(stems=("stem.0.weight",), heads=r"(.*\.)?fc[12]?\.\w+", spell=_spell_video_resnet)
+_DETECTORS = r"base_detector|projection|neck|rpn_head|roi_head"
+_VIDEO_RESNET = Layout(
+    stems=("stem.0.weight",),
+    heads=rf"((.*\.)?fc[12]?\.\w+|(module\.)?({_DETECTORS})\..+)",
+    spell=_spell_video_resnet,
+)
 _TRANSNET = Layout(
     stems=("SDDCNN.0.DDCNN.0.Conv3D_1.layers.0.weight",), heads=rf"(.*\.)?{_TRANSNET_HEADS}", spell=_spell_transnet
 )

@@ -14,7 +14,7 @@ from ...data.errors import EtadError, counted, listing
 from ..encoders.convnorm import ConvNorm
 from ..encoders.encoder import ENCODERS, Encoder, build_encoder, encoder_spec
 from .file import WeightsFile, read_weights
-from .layouts import NORM_PARTS, RecognisedWeights, published_as, recognise
+from .layouts import NORM_PARTS, RecognisedWeights, detector_in, published_as, recognise
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,14 @@ def describe(path: Path | str) -> str:
         f"  {file.num_bytes / 2**20:.1f} MiB, sha256 {file.sha256}",
         f"  {counted(len(file.tensors), 'tensor')}, {millions:.2f} million numbers",
     ]
-    source = recognise(file.tensors)
+    source, detector = recognise(file.tensors), detector_in(file.tensors)
+    if detector is not None:
+        lines.append(f"  a detector: {detector}")
+        if detector.startswith("ETAD"):
+            lines.append(f"  to infer with it: etad detect --no-train --checkpoint {file.path}")
+    if source is None and detector is not None:
+        twin = published_as(file.tensors)
+        return "\n".join([*lines, *([f"  every name and shape as published: {twin}"] if twin else [])])
     if source is None:
         return "\n".join([*lines, f"  not the weights of an encoder that etad knows: {listing(file.tensors)}"])
     written_for = f" of encoder {file.encoder_name}" if file.encoder_name else ""

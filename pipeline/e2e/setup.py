@@ -28,6 +28,7 @@ from ...extract.clips import Augmentation, ClipPlan
 from ...extract.encoders.encoder import Encoder
 from ..config import Config
 from ..run_folder import RunFolder
+from ..stages.detect import load_any_detector
 from ..stages.extract import Sources
 from ..stages.infer import note_windows, require_windows
 from ..stages.inputs import validation_videos
@@ -190,7 +191,9 @@ class E2eSetup:
         )
 
 
-def find_detector(config: Config, run: RunFolder, named: Path | None) -> tuple[Path, Trained] | None:
+def find_detector(
+    config: Config, run: RunFolder, named: Path | None, annotations: Annotations
+) -> tuple[Path, Trained] | None:
     """The detector to start from: the one named, else the run's own; none: a fresh one.
 
     Raises
@@ -204,7 +207,7 @@ def find_detector(config: Config, run: RunFolder, named: Path | None) -> tuple[P
                 f"--init-detector {named} names a detector to start from, and e2e.start=scratch wants a fresh one. "
                 "Leave the option out, or set e2e.start=detector."
             )
-        return named, load_detector(named)
+        return named, load_any_detector(named, config, annotations)
     path = run.files("detect").checkpoint(config.detect.inference.checkpoint)
     if config.e2e.start == "scratch" or not path.exists():
         return None

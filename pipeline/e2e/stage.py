@@ -80,7 +80,7 @@ def run_e2e(
     notes.lines.append(f"encoder: {text}")
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
     check_channels(config.detect, encoder.channels, config.encoder.name)
-    start = find_detector(config, run, init_detector)
+    start = find_detector(config, run, init_detector, annotations)
     check_start(config, start)
     inputs = {"annotations": annotations.source, "scores": scores, "detector": None if start is None else start[0]}
     digests = {"weights": weights_sha256}

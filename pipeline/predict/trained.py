@@ -17,7 +17,7 @@ from ...data.checkpoint import naming_contents
 from ...data.digest import file_sha256, tensors_digest, values_digest
 from ...data.errors import EtadError
 from ...data.progress import progress_bar
-from ...detect.model.build import Trained, load_detector
+from ...detect.model.build import Trained
 from ...detect.results.classify import VideoClassifier, load_classifier
 from ...detect.results.infer import infer
 from ...detect.results.postprocess import VideoDetections, detections
@@ -28,6 +28,7 @@ from ...extract.joined import JOINT, Encoders
 from ...extract.settings import ClipSettings, JoinedSettings
 from ..config import Config, settle
 from ..run_folder import RunFolder, StageFolder
+from ..stages.detect import load_any_detector
 from ..stages.extract import load_encoders, noted_weights, packaged_weights
 from ..stages.operating import OperatingThresholds, read_thresholds
 
@@ -128,6 +129,8 @@ class TrainedRun:
             with naming_contents(self.checkpoint):
                 encoder.load_state_dict(tuned)
             return Encoders(name, encoder, f"tuned-{tensors_digest(tuned)}")
+        if self.trained.state.get("released"):  # which weights it was trained on, its file does not tell
+            return load_encoders(self.config, self.run, named)[0]
         expected, *others = str(self.trained.source.get("weights_sha256", "")).split(JOINT)
         if named is None and expected.startswith(_RANDOM):
             seed = int(expected.removeprefix(_RANDOM))
@@ -228,7 +231,7 @@ def load_run(folder: Path, checkpoint: Path | None = None, config: Config | None
         folder = own.path if own.known_config() is not None else folder
     run = RunFolder(folder)
     config = config or config_of(run)
-    trained = load_detector(checkpoint)
+    trained = load_any_detector(checkpoint, config, None)
     name, *others = str(trained.source.get("encoder")).split(JOINT)
     also = tuple(each.name for each in config.encoder.also)
     if also != tuple(others):
@@ -238,7 +241,8 @@ def load_run(folder: Path, checkpoint: Path | None = None, config: Config | None
         )
     encoder = config.encoder if config.encoder.name == name else config.encoder.model_copy(update={"name": name})
     with naming_contents(checkpoint):
-        clips = ClipSettings.model_validate(trained.source["clips"])
+        released = trained.state.get("released")
+        clips = config.clips if released else ClipSettings.model_validate(trained.source["clips"])
     thresholds = read_thresholds(StageFolder(checkpoint.parent.parent).thresholds)
     config = config.model_copy(update={"encoder": encoder, "clips": clips})
     return TrainedRun(config, run, checkpoint, trained, thresholds)

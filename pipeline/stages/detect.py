@@ -20,9 +20,13 @@ from ...data.progress import step_bar
 from ...data.ranks import Ranks, current_ranks
 from ...detect.loop import EpochTraining
 from ...detect.model.build import Trained, check_channels, load_detector
+from ...detect.model.published import RELEASED_ENCODER, find_released, load_released
+from ...detect.settings import LabelSettings
 from ...detect.train import Trainer
 from ...detect.windows import Window, make_windows, training_classes, windows_digest
+from ...extract.encoders.encoder import build_encoder
 from ...extract.joined import JOINT
+from ...extract.weights.load import load_weights
 from ..config import Config
 from ..events import TrainingEvents
 from ..manifest import noting
@@ -31,6 +35,39 @@ from .extract import noted_weights
 from .infer import infer_and_evaluate, note_windows, require_windows
 from .inputs import require_data, require_scores, validation_videos
 from .result import StageNotes, StageResult
+
+
+def load_any_detector(path: Path, config: Config, annotations: Annotations | None) -> Trained:
+    """Load a detector of etad, or one that the authors of ETAD released, with its encoder where it has one.
+
+    Parameters
+    ----------
+    config
+        Says of a released detector what its file does not: windows, inference, labels.
+    annotations
+        Whose classes a released detector's proposals get; none: they stay without.
+
+    Raises
+    ------
+    EtadError
+        The file holds neither, or what it holds does not fit.
+    """
+    state = load_checkpoint(path)
+    released = None if "format" in state else find_released(path, state)
+    if released is None:
+        return load_detector(path)
+    settings = config.detect
+    if annotations is None:
+        settings = settings.model_copy(update={"labels": LabelSettings(source="scores", top=1)})
+        classes: tuple[str, ...] = ("action",)
+    else:
+        classes = training_classes(annotations, config.data.train_subset)
+    trained = load_released(path, released, settings=settings, classes=classes)
+    if released.has_encoder:
+        encoder = build_encoder(RELEASED_ENCODER)
+        load_weights(encoder, path, name=RELEASED_ENCODER)
+        trained.state["encoder"] = encoder.state_dict()
+    return trained
 
 
 def check_cache(cache: FeatureCache, config: Config) -> None:
@@ -113,11 +150,12 @@ def detect(
     if unused := config.detect.unused():
         notes.lines.append(f"detect.model={config.detect.model} makes no use of detect.{', detect.'.join(unused)}")
     check_channels(config.detect, cache.channels, cache.path)
-    if checkpoint is None:
+    given = None if checkpoint is None else load_any_detector(checkpoint, config, annotations)
+    if given is None:
         require_data(config, annotations, scores=scores, there=cache.ids)
     elif scores is not None:
         tested = [video.id for video in annotations.subset(config.data.test_subset)]
-        require_scores(scores, load_detector(checkpoint).classes, tested, there=cache.ids)
+        require_scores(scores, given.classes, tested, there=cache.ids)
     inputs = {"annotations": annotations.source, "scores": scores, "checkpoint": checkpoint}
     digests = {"cache": cache.digest, "weights": cache.meta(cache.ids[0]).weights_sha256}
     with contextlib.ExitStack() as held:
@@ -141,8 +179,13 @@ def detect(
             if ranks.is_first:
                 run.save_config(config, "detect")
             held.enter_context(noting(run, "detect", config, device=device, files=inputs, digests=digests))
-            checkpoint_classifier = StageFolder(checkpoint.parent.parent).classifier
-        trained = load_detector(checkpoint)
+            assert given is not None
+            if given.state.get("released"):
+                rules = f"preset={given.settings.preset}, bins={given.settings.roi_bins}"
+                notes.lines.append(f"detector: {checkpoint} is the authors' release ({rules})")
+            else:
+                checkpoint_classifier = StageFolder(checkpoint.parent.parent).classifier
+        trained = given or load_detector(checkpoint)
         check_features(trained, cache, checkpoint)
         evaluation = infer_and_evaluate(
             config,
@@ -185,10 +228,13 @@ def train_on(trainer: EpochTraining, notes: StageNotes, *, title: str, tensorboa
 def trained_weights(trained: Trained, checkpoint: Path) -> str | None:
     """Digest of the encoder weights whose features a detector knows; None where no file of these is there any more.
 
-    A detector that was trained end to end goes with the tuned encoder, which lies beside its checkpoints.
+    A detector that was trained end to end goes with the tuned encoder, which lies beside its checkpoints, or in the
+    same file where the authors released it.
     """
     if "encoder" not in trained.state:
         return trained.source.get("weights_sha256")
+    if trained.state.get("released"):
+        return file_sha256(checkpoint)
     tuned, file = trained.state["encoder"], StageFolder(checkpoint.parent.parent).encoder
     if not file.is_file():
         return None
@@ -208,7 +254,8 @@ def check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> N
     sizes = trained.settings.model_copy(update={"in_channels": trained.state["in_channels"]})
     check_channels(sizes, cache.channels, cache.path)
     encoder, expected = cache.meta(cache.ids[0]).encoder, trained.source.get("encoder")
-    if encoder != expected:
+    # What the authors trained on, somebody else extracted: imported features count as theirs by their channels.
+    if encoder != expected and not (trained.state.get("released") and cache.meta(cache.ids[0]).is_imported):
         raise EtadError(
             f"{cache.path}: features of encoder {encoder}, but {checkpoint} was trained on features of {expected}. "
             "Extract with that encoder, or train on these features."
@@ -220,6 +267,8 @@ def check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> N
     if weights is not None and is_stated and meta.weights_sha256 != weights:
         place = trained.source.get("weights")
         whose = f" (it was {place})" if place and "encoder" not in trained.state else ""
+        if trained.state.get("released"):
+            whose = f" (its own encoder: `etad extract --weights {checkpoint}`)"
         raise EtadError(
             f"{cache.path}: features of encoder {encoder} with weights of sha256 {meta.weights_sha256}, but "
             f"{checkpoint} was trained on features of weights of sha256 {weights}{whose}. Extract with those weights, "

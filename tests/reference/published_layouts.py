@@ -3,6 +3,7 @@
 Run as a program, it rewrites the manifests of `extract/manifests`.
 """
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -133,9 +134,66 @@ def _torchvision_norm(name: str) -> str:
     return name.replace("downsample", "downsample.1").replace("conv", "bn")
 
 
+def etad_detector(out: Writer, prefix: str = "", *, in_channels: int = 512, bins: int = 24, stages: int = 3) -> None:
+    """Write the detector that the authors of ETAD released."""
+
+    def layer(name: str, *shape: int) -> None:
+        out.tensors[f"{prefix}{name}.weight"] = list(shape)
+        out.tensors[f"{prefix}{name}.bias"] = [shape[0]]
+
+    def normed(name: str, *shape: int) -> None:
+        out.tensors[f"{prefix}{name}.0.weight"] = list(shape)
+        for part in ("weight", "bias"):
+            out.tensors[f"{prefix}{name}.1.{part}"] = [shape[0]]
+
+    normed("temporal_enhance.layer1", 256, in_channels // 4, 3)
+    for memory in ("mem_f", "mem_b"):
+        for part, shape in (
+            ("weight_ih", [1024, 256]),
+            ("weight_hh", [1024, 256]),
+            ("bias_ih", [1024]),
+            ("bias_hh", [1024]),
+        ):
+            out.tensors[f"{prefix}temporal_enhance.{memory}.{part}_l0"] = shape
+    for name, channels in (("layer2_f", 128), ("layer2_b", 128), ("layer2_d", 256)):
+        normed(f"temporal_enhance.{name}", channels, 64, 3)
+    normed("temporal_enhance.layer3", 256, 128, 1)
+    layer("tem.0", 256, 64, 3)
+    layer("tem.2", 2, 256, 1)
+    for stage in range(stages):
+        layer(f"stage_conv.{stage}.0", 256, 64, 3)
+    for stage in range(stages):
+        pem = f"stage_pem.{stage}"
+        layer(f"{pem}.reduce_dim_before.0", 128, 256, 3)
+        layer(f"{pem}.reduce_dim_ext.0", 512, 128 * bins)
+        for head, sizes in (
+            ("iou_fc", (512, 128, 128, 128, 2)),
+            ("cls_se_fc", (512, 128, 128, 128, 2)),
+            ("reg_cw_fc", (512, 128, 128, 128, 2)),
+            ("reg_s_fc", (32 * bins, 512, 128, 128, 128, 1)),
+            ("reg_e_fc", (32 * bins, 512, 128, 128, 128, 1)),
+        ):
+            for number, (before, after) in enumerate(itertools.pairwise(sizes)):
+                layer(f"{pem}.{head}.{2 * number}", after, before)
+
+
+def etad_release(*, end_to_end: bool) -> Manifest:
+    out = Writer()
+    if end_to_end:
+        r2plus1d_34(out, "feature_extractor.model.backbone.")
+    etad_detector(out, "base_detector.")
+    return out.manifest(f"ETAD's authors, ActivityNet-1.3, {'end to end' if end_to_end else 'detector'}")
+
+
 def tsp_r2plus1d_34() -> Manifest:
     out = Writer()
+    r2plus1d_34(out, "features.")
+    out.linear("fc1", 200, 512)
+    out.linear("fc2", 2, 1024)
+    return out.manifest("TSP, R(2+1)D-34, ActivityNet-1.3")
 
+
+def r2plus1d_34(out: Writer, prefix: str) -> None:
     def pair(name: str, before: int, after: int) -> None:
         mid = before * after * 27 // (before * 9 + after * 3)
         out.conv(f"{name}.0.0", mid, before, 1, 3, 3)
@@ -143,24 +201,21 @@ def tsp_r2plus1d_34() -> Manifest:
         out.conv(f"{name}.0.3", after, mid, 3, 1, 1)
         out.norm(f"{name}.1", after)
 
-    out.conv("features.stem.0", 45, 3, 1, 7, 7)
-    out.norm("features.stem.1", 45)
-    out.conv("features.stem.3", 64, 45, 3, 1, 1)
-    out.norm("features.stem.4", 64)
+    out.conv(f"{prefix}stem.0", 45, 3, 1, 7, 7)
+    out.norm(f"{prefix}stem.1", 45)
+    out.conv(f"{prefix}stem.3", 64, 45, 3, 1, 1)
+    out.norm(f"{prefix}stem.4", 64)
     channels = 64
     for stage, count in enumerate((3, 4, 6, 3), start=1):
         width = 32 * 2**stage
         for index in range(count):
-            layer = f"features.layer{stage}.{index}"
+            layer = f"{prefix}layer{stage}.{index}"
             pair(f"{layer}.conv1", channels, width)
             pair(f"{layer}.conv2", width, width)
             if width != channels:
                 out.conv(f"{layer}.downsample.0", width, channels, 1, 1, 1)
                 out.norm(f"{layer}.downsample.1", width)
             channels = width
-    out.linear("fc1", 200, 512)
-    out.linear("fc2", 2, 1024)
-    return out.manifest("TSP, R(2+1)D-34, ActivityNet-1.3")
 
 
 def pathways(
@@ -291,6 +346,8 @@ def transnetv2() -> Manifest:
 def all_manifests() -> dict[str, Manifest]:
     return {
         "efficientnet_lite0": efficientnet_lite0(),
+        "etad_detector": etad_release(end_to_end=False),
+        "etad_end_to_end": etad_release(end_to_end=True),
         "mit_tsm_r50": mit_tsm_r50(),
         "mmaction2_slowonly_r50": mmaction2_slowonly_r50(),
         "mmaction2_tsm_r50": mmaction2_tsm_r50(),

@@ -42,8 +42,8 @@ HEADS = {
     "mit_tsm_r50": {"module.new_fc.weight", "module.new_fc.bias"},
     "tsp_r2plus1d_34": {"fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"},
 }
-# Too large to be written here; test_pathways.py tries them in small.
-LARGE = {name for name in all_manifests() if name.startswith(("pyslowfast", "pytorchvideo"))}
+# Too large to be written here; test_pathways.py and test_released.py try them in small.
+LARGE = {name for name in all_manifests() if name.startswith(("pyslowfast", "pytorchvideo", "etad"))}
 PAIRS = [(kind, name) for kind, names in FITS.items() for name in names]
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from miniature_e2e import options, run, trainer
 
+from etad.data.annotations import read_annotations
 from etad.data.checkpoint import load_checkpoint
 from etad.data.errors import EtadError
 from etad.detect.model.build import load_detector
@@ -237,7 +238,7 @@ def test_a_detector_that_does_not_fit_or_is_half_trained_is_refused(dataset: Pat
     assert cli.run([*options(dataset, tmp_path), "extract", "detect"]) == 0
     last = tmp_path / "detect" / "checkpoints" / "last.pt"
     with pytest.raises(EtadError, match=r"--init-detector .*last\.pt .* e2e\.start=scratch wants a fresh one"):
-        find_detector(load_config(None, ["e2e.start=scratch"]), RunFolder(tmp_path), last)
+        find_detector(load_config(None, ["e2e.start=scratch"]), RunFolder(tmp_path), last, read_annotations(dataset))
     with pytest.raises(EtadError, match=r"trained with detect\.num_stages=1, the config says 2"):
         trainer(dataset, tmp_path, "detect.num_stages=2")
     with pytest.raises(EtadError, match=r"trained on features of tsm_tiny, the config says encoder\.name=tsm_r18"):
