@@ -100,6 +100,7 @@ def load_released(path: Path, released: Released, *, settings: DetectSettings, c
         broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
         in_channels = _GROUPS * tensors["enhance.project.conv.weight"].shape[1]
         sizes = {
+            "model": "etad",
             "preset": "release",
             "enhancement": "lstm",
             "standardise": False,

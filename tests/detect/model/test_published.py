@@ -37,7 +37,7 @@ def test_a_released_file_becomes_a_detector_by_the_preset_release(prefix: str, t
     trained = load_released(path, found(load_checkpoint(path), path), settings=settings, classes=("run", "jump"))
     own = trained.settings
     assert (own.preset, own.enhancement, own.num_stages, own.roi_bins, own.in_channels) == ("release", "lstm", 2, 4, 16)
-    assert own.num_snippets == 16 and trained.classes == ("run", "jump")
+    assert own.model == "etad" and own.num_snippets == 16 and trained.classes == ("run", "jump")
     features, proposals = torch.randn(1, 16, 16), torch.tensor([[0.1, 0.5], [0.2, 0.9]])
     with torch.no_grad():
         output = trained.detector(features, proposals)
