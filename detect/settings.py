@@ -133,6 +133,40 @@ class BmnSettings(Settings):
     width_3d: int = Field(default=512, ge=1)
 
 
+class TcanetSettings(Settings):
+    """TCANet, which refines BMN's proposals (docs/baselines.md); its defaults are the published sizes.
+
+    Parameters
+    ----------
+    width
+        Channels of the encoded features.
+    encoders, heads, window
+        Local-global encoders, their heads, and the snippets that half of these see.
+    dropout
+        Share of the encoders' values that is dropped in training.
+    boundary_samples, action_samples
+        Points along the stretch around each end of a proposal, and along the proposal.
+    training_proposals, proposals
+        Proposals of a window that are refined in training, and at inference.
+    """
+
+    width: int = Field(default=512, ge=4, multiple_of=4)
+    encoders: int = Field(default=2, ge=0)
+    heads: int = Field(default=8, ge=2, multiple_of=2)
+    window: int = Field(default=9, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    boundary_samples: int = Field(default=32, ge=4, multiple_of=4)
+    action_samples: int = Field(default=64, ge=4, multiple_of=4)
+    training_proposals: int = Field(default=64, ge=1)
+    proposals: int = Field(default=100, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> TcanetSettings:
+        if self.width % self.heads:
+            raise ValueError(f"width={self.width} is no multiple of heads={self.heads}, which share it")
+        return self
+
+
 class DetectSettings(Settings):
     """The detector.
 
@@ -170,7 +204,7 @@ class DetectSettings(Settings):
         Thresholds of the reported mAP.
     """
 
-    model: Literal["etad", "bmn"] = "etad"
+    model: Literal["etad", "bmn", "bmn+tcanet"] = "etad"
     preset: Literal["paper", "release"] = "paper"
     in_channels: int | None = Field(default=None, ge=1)
     standardise: bool = False
@@ -192,6 +226,7 @@ class DetectSettings(Settings):
     inference: Annotated[InferenceSettings, Mark.INFERENCE] = InferenceSettings()
     labels: LabelSettings = LabelSettings()
     bmn: BmnSettings = BmnSettings()
+    tcanet: TcanetSettings = TcanetSettings()
 
     @model_validator(mode="after")
     def _durations_fit(self) -> DetectSettings:
@@ -207,7 +242,7 @@ class DetectSettings(Settings):
 
     def unused(self) -> list[str]:
         """Keys of what is set other than by default and belongs to other models than this one."""
-        own = {"etad": _ETAD_ALONE, "bmn": ("bmn.",)}
+        own = {"etad": _ETAD_ALONE, "bmn": ("bmn.",), "tcanet": ("tcanet.",)}
         others = [key for model, keys in own.items() if model not in self.model.split("+") for key in keys]
         defaults = DetectSettings()
         return [

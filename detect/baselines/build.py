@@ -7,11 +7,14 @@ from ..model.network import DetectionNetwork
 from ..settings import DetectSettings
 from .bmn import Bmn
 from .objective import BmnObjective
+from .refined import RefinedBmn
+from .refined_objective import RefinedObjective
+from .tcanet import Tcanet
 
 
 def build_network(settings: DetectSettings, *, in_channels: int, num_classes: int) -> DetectionNetwork:
     """Build the network that `settings.model` names, from global randomness."""
-    return Bmn(
+    bmn = Bmn(
         in_channels=in_channels,
         standardise=settings.standardise,
         num_snippets=settings.num_snippets,
@@ -20,8 +23,13 @@ def build_network(settings: DetectSettings, *, in_channels: int, num_classes: in
         kernels=settings.kernels,
         **settings.bmn.model_dump(),
     )
+    if settings.model == "bmn":
+        return bmn
+    sizes = settings.tcanet.model_dump(exclude={"dropout", "proposals", "training_proposals"})
+    tcanet = Tcanet(in_channels=in_channels, standardise=settings.standardise, **sizes)
+    return RefinedBmn(bmn, tcanet, num_proposals=settings.tcanet.proposals)
 
 
-def build_baseline_objective(settings: DetectSettings, ranks: Ranks) -> BmnObjective:
+def build_baseline_objective(settings: DetectSettings, ranks: Ranks) -> BmnObjective | RefinedObjective:
     """Build its objective."""
-    return BmnObjective(settings, ranks)
+    return BmnObjective(settings, ranks) if settings.model == "bmn" else RefinedObjective(settings, ranks)

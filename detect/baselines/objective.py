@@ -14,7 +14,7 @@ from ..model.network import DetectionNetwork
 from ..model.proposals import boundaries, lattice
 from ..settings import DetectSettings
 from ..windows import Window
-from .bmn import Bmn
+from .bmn import Bmn, BmnOutput
 from .bmn_loss import bmn_loss, boundary_labels
 
 
@@ -46,8 +46,22 @@ class BmnObjective:
         """Compute the loss and its parts; the parameters are those of `detect.objective.Objective`."""
         assert isinstance(detector, Bmn)
         counts = self.ranks.counts(len(windows)) if counts is None else counts
-        own = None if features is None else detector(features, mask).tensors()
-        output = detector.output_of(join_windows(self.ranks, counts, own, detector.shapes(), like=self._like(detector)))
+        output = None if features is None else detector(features, mask)
+        return self.of_output(detector, output, windows, counts, generator=generator)
+
+    def of_output(
+        self,
+        bmn: Bmn,
+        output: BmnOutput | None,
+        windows: Sequence[Window],
+        counts: Sequence[int],
+        *,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """The loss of what BMN has said of this rank's windows, none where it has no window."""
+        own = None if output is None else output.tensors()
+        like = next(bmn.parameters()).detach()
+        output = bmn.output_of(join_windows(self.ranks, counts, own, bmn.shapes(), like=like))
         device = output.boundary.device
         actions, proposals = actions_of(windows).to(device), self.proposals.to(device)
         return bmn_loss(
@@ -57,9 +71,6 @@ class BmnObjective:
             boundary_labels(actions, self.num_snippets),
             draw=lambda of: torch.rand(of.shape, generator=generator).to(of.device),
         )
-
-    def _like(self, detector: DetectionNetwork) -> Tensor:
-        return next(detector.parameters()).detach()
 
 
 def actions_of(windows: Sequence[Window]) -> Actions:

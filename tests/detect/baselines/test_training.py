@@ -20,6 +20,17 @@ from etad.pipeline.config import load_config
 SIZES = {
     "bmn": ["detect.bmn.num_samples=4", "detect.bmn.width_1d=16", "detect.bmn.width_2d=8", "detect.bmn.width_3d=16"],
 }
+SIZES["bmn+tcanet"] = [
+    *SIZES["bmn"],
+    "detect.tcanet.width=16",
+    "detect.tcanet.encoders=1",
+    "detect.tcanet.heads=4",
+    "detect.tcanet.window=5",
+    "detect.tcanet.boundary_samples=4",
+    "detect.tcanet.action_samples=8",
+    "detect.tcanet.training_proposals=12",
+    "detect.tcanet.proposals=20",
+]
 MODELS = list(SIZES)
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -1,0 +1,112 @@
+"""TCANet: encode the features, and refine proposals in three steps (Qing et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from .encoder import Dropout, LocalGlobalEncoder
+from .inputs import GROUPS, InputChannels
+from .recompute import recomputed
+from .regressor import BoundaryRegressor, Step
+
+NUM_STEPS = 3
+HIDDEN_FORWARD = 256
+# Values that are sampled at once: 64 MiB in float32.
+MOST_SAMPLED = 2**24
+
+
+def no_dropout(x: Tensor) -> Tensor:
+    """Return the tensor, as at inference."""
+    return x
+
+
+class Tcanet(nn.Module):
+    """The network that refines.
+
+    Parameters
+    ----------
+    in_channels, standardise
+        See `InputChannels`.
+    width
+        Channels of the encoded features.
+    encoders, heads, window
+        How many encoders, and of what; see `LocalGlobalEncoder`.
+    boundary_samples, action_samples
+        See `BoundaryRegressor`.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        width: int,
+        encoders: int,
+        heads: int,
+        window: int,
+        boundary_samples: int,
+        action_samples: int,
+        standardise: bool = False,
+    ) -> None:
+        super().__init__()
+        self.inputs = InputChannels(in_channels, standardise=standardise)
+        self.base = nn.Sequential(
+            nn.Conv1d(in_channels + self.inputs.lacking, width, 3, padding=1, groups=GROUPS),
+            nn.ReLU(),
+            nn.Conv1d(width, width, 3, padding=1, groups=GROUPS),
+            nn.ReLU(),
+        )
+        self.encoders = nn.ModuleList(
+            LocalGlobalEncoder(width=width, heads=heads, window=window, hidden=HIDDEN_FORWARD) for _ in range(encoders)
+        )
+        self.steps = nn.ModuleList(
+            BoundaryRegressor(width=width, boundary_samples=boundary_samples, action_samples=action_samples)
+            for _ in range(NUM_STEPS)
+        )
+
+    def forward(
+        self,
+        features: Tensor,
+        proposals: Tensor,
+        mask: Tensor | None = None,
+        dropout: Dropout = no_dropout,
+        *,
+        training: bool = False,
+    ) -> list[Step]:
+        """Refine.
+
+        Parameters
+        ----------
+        features
+            (B, C, T) snippet features.
+        proposals
+            (B, K, 2) fractions of the window; no gradient flows into them, nor from one step into another.
+        mask
+            (B, 1, T), 1 for real snippets, 0 for padding.
+        """
+        x = self.base(self.inputs(features, mask)).transpose(1, 2)  # [B, T, C]
+        for encoder in self.encoders:
+            x = encoder(x, mask, dropout)
+        x = x if mask is None else x * mask.transpose(1, 2)
+        found = []
+        for regressor in self.steps:
+            assert isinstance(regressor, BoundaryRegressor)
+            said = torch.cat(
+                [self._of_some(regressor, *some) for some in self._some_at_once(regressor, x, proposals)]
+            )  # [B, K, 5]
+            found.append(Step(proposals, said[..., :4], said[..., 4].sigmoid()))
+            proposals = found[-1].refined(training=training).detach()
+        return found
+
+    def _some_at_once(
+        self, regressor: BoundaryRegressor, x: Tensor, proposals: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """As many windows at a time as memory is meant for."""
+        values = proposals.shape[1] * sum(regressor.samples) * x.shape[2]
+        return zip(*(each.split(max(1, MOST_SAMPLED // values)) for each in (x, proposals)))
+
+    def _of_some(self, regressor: BoundaryRegressor, x: Tensor, proposals: Tensor) -> Tensor:
+        # What is sampled of some windows is let go before the next ones are.
+        return recomputed(lambda windows: regressor(windows, proposals), x, list(regressor.parameters()))
