@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ...data.errors import EtadError, nearest
+from .adapter import AdapterKind, TemporalAdapter
 from .efficientnet import efficientnet_stages
 from .i3d import i3d_stages
 from .r2plus1d import r2plus1d_stages
 from .resnet import SHIFTED_PART, resnet_stages
 from .slowfast import ALPHA, slowfast_stages
+from .spec import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    KINETICS_MEAN,
+    KINETICS_STD,
+    LITE_MEAN,
+    LITE_STD,
+    PYSLOWFAST_MEAN,
+    PYSLOWFAST_STD,
+    EncoderSpec,
+)
 from .transnetv2 import transnetv2_stages
-
-# Means and deviations of a pixel's red, green and blue, on 0..255.
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-KINETICS_MEAN, KINETICS_STD = (110.2008, 100.63983, 95.99475), (58.14765, 56.46975, 55.332195)
-PYSLOWFAST_MEAN, PYSLOWFAST_STD = (114.75, 114.75, 114.75), (57.375, 57.375, 57.375)
-LITE_MEAN, LITE_STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
+from .videomae import VIDEOMAE
 
 
 class Encoder(nn.Module):
@@ -38,17 +44,25 @@ class Encoder(nn.Module):
         Of the features.
     mean, std
         Of each colour on 0..255, which `normalise` takes out.
+    adapter
+        What stands beside the blocks of its stages; if anything does, it alone is ever trained.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, stages: Sequence[nn.Module], *, channels: int, mean: Sequence[float], std: Sequence[float]
+        self,
+        stages: Sequence[nn.Module],
+        *,
+        channels: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        adapter: AdapterKind = "none",
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
-        self.channels = channels
+        self.channels, self.adapter = channels, adapter
         self.frozen_stages = -1
         self.bn_training = False
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32), persistent=False)
@@ -82,7 +96,8 @@ class Encoder(nn.Module):
         Parameters
         ----------
         frozen_stages
-            0 freezes the stem, 1..4 also that many further stages; -1 freezes nothing.
+            0 freezes the stem, 1..4 also that many further stages; -1 freezes nothing. With adapters, those of the
+            stages that are not frozen learn, and nothing else.
         bn_training
             Let the batch norms of the other stages learn, statistics and all (pretraining). Otherwise every norm
             stays as it is: with statistics of the batch, the passes of a step would disagree.
@@ -93,7 +108,10 @@ class Encoder(nn.Module):
             for module in stage.modules():
                 trained = index > frozen_stages and (bn_training or not isinstance(module, nn.BatchNorm2d))
                 for parameter in module.parameters(recurse=False):
-                    parameter.requires_grad_(trained)
+                    parameter.requires_grad_(trained and self.adapter == "none")
+            for module in stage.modules():
+                if isinstance(module, TemporalAdapter):
+                    module.requires_grad_(index > frozen_stages)
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Encoder:
@@ -103,48 +121,6 @@ class Encoder(nn.Module):
                 if isinstance(module, nn.BatchNorm2d) and not (self.bn_training and index > self.frozen_stages):
                     module.eval()
         return self
-
-
-@dataclass(frozen=True)
-class EncoderSpec:
-    """What an encoder is called, what it takes, and where its weights are to be had.
-
-    Parameters
-    ----------
-    name, family
-        Its name in configs, and the kind of network: weights of a family fit its members only.
-    channels
-        Of its features.
-    clip_frames, frame_step
-        Frames of a clip and their distance that its published weights were trained on, at the video's own rate.
-    mean, std
-        Of a pixel's colours, 0..255.
-    published
-        Which file to get and where its publisher has it, in words.
-    build
-        Makes its stages.
-    resize, crop
-        What it sees as a rule: size that frames are resized to, or their short side, and what is cut out of them.
-    frames_multiple
-        The frames of its clips divide by this number.
-    """
-
-    name: str
-    family: str
-    channels: int
-    clip_frames: int
-    frame_step: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    published: str
-    build: Callable[[], list[nn.Module]]
-    resize: tuple[int, int] | int = (171, 128)
-    crop: tuple[int, int] | int = 112
-    frames_multiple: int = 1
-
-    def weights_wanted(self) -> str:
-        """Say in one sentence that weights are missing, and which to get."""
-        return f"encoder {self.name} has no weights: give --weights FILE or set encoder.weights. Get {self.published}."
 
 
 def _tsm_r50() -> list[nn.Module]:
@@ -308,11 +284,12 @@ ENCODERS: dict[str, EncoderSpec] = {
             resize=(48, 27),
             crop=(48, 27),
         ),
+        *VIDEOMAE,
     )
 }
 
 
-def build_encoder(name: str, *, clip_frames: int | None = None) -> Encoder:
+def build_encoder(name: str, *, clip_frames: int | None = None, adapter: AdapterKind = "none") -> Encoder:
     """Build an encoder with random weights.
 
     Parameters
@@ -321,11 +298,13 @@ def build_encoder(name: str, *, clip_frames: int | None = None) -> Encoder:
         One of ENCODERS.
     clip_frames
         Frames of the clips it will see; any number fits, but one frame gives TSM nothing to shift.
+    adapter
+        What stands beside its blocks, and adds nothing at first.
 
     Raises
     ------
     EtadError
-        Nobody knows the name, or the clips are too short for the encoder.
+        Nobody knows the name, the clips do not fit the encoder, or it takes no adapter.
     """
     spec = encoder_spec(name)
     if clip_frames is not None and clip_frames < 2 and spec.family != "efficientnet":
@@ -338,7 +317,14 @@ def build_encoder(name: str, *, clip_frames: int | None = None) -> Encoder:
             f"encoder {name} takes clips of a multiple of {spec.frames_multiple} frames, but clips.clip_frames is "
             f"{clip_frames}. Set clips.clip_frames={spec.clip_frames}."
         )
-    return Encoder(spec.build(), channels=spec.channels, mean=spec.mean, std=spec.std)
+    if adapter != "none" and not spec.takes_adapter:
+        fitting = ", ".join(each.name for each in ENCODERS.values() if each.takes_adapter)
+        raise EtadError(
+            f"encoder.adapter={adapter}: adapters stand beside the blocks of a transformer, and encoder {name} has "
+            f"none. Set encoder.adapter=none, or encoder.name to one of {fitting}."
+        )
+    stages = spec.build(adapter=adapter) if spec.takes_adapter else spec.build()
+    return Encoder(stages, channels=spec.channels, mean=spec.mean, std=spec.std, adapter=adapter)
 
 
 def encoder_spec(name: str) -> EncoderSpec:

@@ -12,9 +12,14 @@ from torch import Tensor
 
 from ..encoders.efficientnet import LITE0_ROWS
 from ..encoders.transnetv2 import DILATIONS
+from . import videomae_names as videomae
 from .pathways import spell_pyslowfast, spell_pytorchvideo
 
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
+
+
+def _own_names(path: str, group: int) -> videomae.Names:
+    return ((path,),)
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,17 @@ class Layout:
     spell
         From our name of a convolution, or of what owns a norm, to this layout's names of its kernel's and its norm's
         owner.
+    spell_tensor
+        The same of any other tensor of ours (and the blocks of a stage); see `etad.extract.weights.videomae_names`.
+    transformer
+        How to word, in a transformer's layout, what the file is.
     """
 
     stems: tuple[str, ...]
     heads: str
     spell: Callable[[str], tuple[str, str]]
+    spell_tensor: Callable[[str, int], videomae.Names] = _own_names
+    transformer: Callable[[Mapping[str, Tensor]], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,12 +71,16 @@ class RecognisedWeights:
         """Whether a tensor is the classifier, or in a checkpoint of ours anything beside the encoder."""
         if self.layout is _OWN:
             return not key.startswith(f"{self.prefix}stages.")
+        if self.layout.transformer:
+            inner = key.removeprefix(self.prefix)
+            return not key.startswith(self.prefix) or re.fullmatch(self.layout.heads, inner) is not None
         return re.fullmatch(self.layout.heads, key) is not None
 
 
 def recognise(tensors: Mapping[str, Tensor]) -> RecognisedWeights | None:
     """Tell by its names what a state dict holds; None where nothing is known."""
-    for layout in (_OWN, _PYSLOWFAST, _PYTORCHVIDEO, _MMACTION2, _VIDEO_RESNET, _LITE, _TRANSNET, _TORCHVISION):
+    published = (_PYSLOWFAST, _PYTORCHVIDEO, *_VIDEOMAE, _MMACTION2, _VIDEO_RESNET, _LITE, _TRANSNET, _TORCHVISION)
+    for layout in (_OWN, *published):
         stems = [key for key in tensors if any(f".{key}".endswith(f".{stem}") for stem in layout.stems)]
         if stems:
             # Blocks may have parts of the stem's name; the stem itself stands nearest to the root.
@@ -123,6 +138,8 @@ def _kind(layout: Layout, tensors: Mapping[str, Tensor], stem: Tensor, prefix: s
     shifted = any(".net." in key for key in tensors)
     if layout is _OWN:
         return "etad", ()
+    if layout.transformer:
+        return layout.transformer(tensors), ("videomae",)
     if layout is _LITE:
         return "EfficientNet-lite", ("efficientnet",)
     if layout is _TRANSNET:
@@ -246,7 +263,8 @@ def _spell_transnet(path: str) -> tuple[str, str]:
 _TRANSNET_HEADS = r"(frame_sim_layer|color_hist_layer|fc1|cls_layer[12])\..+"
 _PATHWAY_HEADS = r"((detection_)?head|blocks\.[56]\.proj)\..+"
 _NOT_OF_ENCODER = (
-    rf"(.*\.)?(cls_head\..+|(fc[12]?|new_fc|_fc)\.\w+|{_TRANSNET_HEADS}|{_PATHWAY_HEADS}|num_batches_tracked)"
+    r"(.*\.)?(cls_head\..+|(classifier|fc[12]?|new_fc|_fc)\.\w+"
+    rf"|{_TRANSNET_HEADS}|{_PATHWAY_HEADS}|num_batches_tracked)"
 )
 _OWN_STEMS = (
     "stages.0.conv.weight",
@@ -276,3 +294,33 @@ _TRANSNET = Layout(
     stems=("SDDCNN.0.DDCNN.0.Conv3D_1.layers.0.weight",), heads=rf"(.*\.)?{_TRANSNET_HEADS}", spell=_spell_transnet
 )
 _LITE = Layout(stems=("_conv_stem.weight",), heads=r"(.*\.)?_fc\.\w+", spell=_spell_lite)
+_VIDEOMAE = (
+    Layout(
+        stems=("patch_embed.proj.weight",),
+        heads=videomae.AUTHORS_HEADS,
+        spell=_spell_own,
+        spell_tensor=videomae.spell_authors,
+        transformer=videomae.kind_of_authors,
+    ),
+    Layout(
+        stems=("patch_embed.projection.weight",),
+        heads=videomae.MMACTION2_HEADS,
+        spell=_spell_own,
+        spell_tensor=videomae.spell_mmaction2,
+        transformer=videomae.kind_of_mmaction2,
+    ),
+    Layout(
+        stems=("videomae.embeddings.patch_embeddings.projection.weight",),
+        heads=videomae.HUGGING_FACE_HEADS,
+        spell=_spell_own,
+        spell_tensor=videomae.spell_hugging_face,
+        transformer=videomae.kind_of_hugging_face,
+    ),
+    Layout(
+        stems=("embeddings.patch_embeddings.projection.weight",),
+        heads=videomae.HUGGING_FACE_HEADS,
+        spell=_spell_own,
+        spell_tensor=videomae.spell_hugging_face_bare,
+        transformer=videomae.kind_of_hugging_face,
+    ),
+)

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ...data.errors import EtadError, counted, listing
+from ..encoders.adapter import AdaptedBlock
 from ..encoders.convnorm import ConvNorm
 from ..encoders.encoder import ENCODERS, Encoder, build_encoder, encoder_spec
 from .file import WeightsFile, read_weights
 from .layouts import NORM_PARTS, RecognisedWeights, detector_in, published_as, recognise
+from .videomae_names import Names, may_lack, wrong_places
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class WeightsReport:
         Further tensors, for which the encoder has no place.
     inflated
         Kernels of images were spread over time.
+    fresh
+        Tensors of the encoder, in our spelling, that such files need not have; they stay as they begin.
     """
 
     path: Path
@@ -51,6 +55,7 @@ class WeightsReport:
     heads: tuple[str, ...]
     unexpected: tuple[str, ...]
     inflated: bool
+    fresh: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -72,6 +77,7 @@ class WeightsReport:
             ("of another shape", self.mismatched),
             ("unexpected", self.unexpected),
             ("left out, being no part of an encoder", self.heads),
+            ("left as they begin, since the file has none", self.fresh),
         ):
             if names:
                 lines.append(f"{title}: {listing(names)}")
@@ -104,6 +110,9 @@ def load_weights(encoder: Encoder, path: Path | str, *, name: str) -> WeightsRep
     found, report = _match(encoder, file, source, name)
     if not _fits(report, file, source):
         raise EtadError(_refusal(report, file, source))
+    places = wrong_places(file.tensors, source.prefix) if source.layout.transformer else None
+    if places:
+        raise EtadError(f"{path}: {places}. Get {encoder_spec(name).published}.")
     # The extremes tell it as surely as a look at every number, in a thirtieth of the time.
     broken = [key for key, tensor in found.items() if not torch.stack(torch.aminmax(tensor)).isfinite().all()]
     if broken:
@@ -168,15 +177,22 @@ def _match(
 ) -> tuple[dict[str, Tensor], WeightsReport]:
     """Find each of the encoder's tensors in the file: by our names, and the report."""
     found: dict[str, Tensor] = {}
-    matched, missing, mismatched = [], [], []
-    used = set()
+    matched, missing, mismatched, fresh = [], [], [], []
+    used: set[str] = set()
     inflated = False
-    for ours, (theirs, shape) in _wanted(encoder, file, source).items():
-        used.add(theirs)
-        if theirs not in file.tensors:
-            missing.append(theirs)
+    wanted = _wanted(encoder, file, source)
+    adapted = any(name in file.tensors for ours, (names, _) in wanted.items() if ".adapter." in ours for name in names)
+    for ours, (names, shape) in wanted.items():
+        used.update(names)
+        theirs = " + ".join(names)
+        if not all(name in file.tensors for name in names):
+            if source.layout.transformer and may_lack(ours) and not (adapted and ".adapter." in ours):
+                fresh.append(ours)
+            else:
+                missing += [name for name in names if name not in file.tensors]
             continue
-        tensor = file.tensors[theirs]
+        parts = [file.tensors[name] for name in names]
+        tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
         fitted = _reshape(tensor, shape)
         if fitted is None:
             mismatched.append(f"{theirs} ({list(tensor.shape)}, wanted for {list(shape)})")
@@ -198,24 +214,38 @@ def _match(
         heads=tuple(heads),
         unexpected=tuple(key for key in rest if key not in set(heads)),
         inflated=inflated,
+        fresh=tuple(fresh),
     )
     return found, report
 
 
-def _wanted(encoder: Encoder, file: WeightsFile, source: RecognisedWeights) -> dict[str, tuple[str, torch.Size]]:
-    """Map our name of each tensor of an encoder to the file's name of it and the shape it must have here."""
-    wanted = {}
+def _wanted(
+    encoder: Encoder, file: WeightsFile, source: RecognisedWeights
+) -> dict[str, tuple[tuple[str, ...], torch.Size]]:
+    """Map our name of each tensor of an encoder to the file's names of its parts and the shape it must have here."""
+    wanted: dict[str, tuple[tuple[str, ...], torch.Size]] = {}
+    group = sum(isinstance(module, AdaptedBlock) for module in encoder.stages[-1].children())
     for path, module in encoder.named_modules():
         if isinstance(module, (ConvNorm, nn.Conv2d)):
             conv = f"{source.prefix}{source.layout.spell(path)[0]}"
             # A shifted convolution stands inside the module that shifts.
             kernel = f"{conv}.net.weight" if f"{conv}.net.weight" in file.tensors else f"{conv}.weight"
-            wanted[f"{path}.weight"] = (kernel, module.weight.shape)
+            wanted[f"{path}.weight"] = ((kernel,), module.weight.shape)
         elif isinstance(module, nn.BatchNorm2d):
             norm = f"{source.prefix}{source.layout.spell(path.removesuffix('.norm'))[1]}"
             for part in NORM_PARTS:
-                wanted[f"{path}.{part}"] = (f"{norm}.{part}", getattr(module, part).shape)
+                wanted[f"{path}.{part}"] = ((f"{norm}.{part}",), getattr(module, part).shape)
+        else:
+            for name, parameter in module.named_parameters(recurse=False):
+                names = _of_file(source.layout.spell_tensor(f"{path}.{name}", group), file, source.prefix)
+                wanted[f"{path}.{name}"] = (names, parameter.shape)
     return wanted
+
+
+def _of_file(names: Names, file: WeightsFile, prefix: str) -> tuple[str, ...]:
+    """The first of the alternatives that the file has, else the first one."""
+    options = [tuple(f"{prefix}{name}" for name in option) for option in names]
+    return next((option for option in options if all(name in file.tensors for name in option)), options[0])
 
 
 def _reshape(tensor: Tensor, shape: torch.Size) -> Tensor | None:

@@ -1,5 +1,7 @@
 """Published video networks, plainly: 3-D kernels, separate norms, read straight off a publisher's state dict."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -211,3 +213,37 @@ def efficientnet(state: State, x: Tensor) -> Tensor:
         x = x + y if y.shape == x.shape and number not in strides else y
         number += 1
     return F.relu6(step("_conv_head", "_bn1", x)).mean((2, 3))
+
+
+def vision_transformer(state: State, x: Tensor, *, heads: int) -> Tensor:
+    """Features of VideoMAE in its authors' spelling, for clips of the size that its codes of places are made for."""
+
+    def linear(name: str, x: Tensor) -> Tensor:
+        return x @ state[f"{name}.weight"].T + state.get(f"{name}.bias", torch.zeros(()))
+
+    def norm(name: str, x: Tensor) -> Tensor:
+        mean, variance = x.mean(-1, keepdim=True), x.var(-1, keepdim=True, unbiased=False)
+        return (x - mean) / (variance + 1e-6).sqrt() * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    kernel = state["patch_embed.proj.weight"]
+    x = F.conv3d(x, kernel, state["patch_embed.proj.bias"], stride=kernel.shape[2:]).flatten(2).transpose(1, 2)
+    count, channels = x.shape[1:]
+    for place in range(count):
+        for channel in range(channels):
+            angle = place / 10000 ** (2 * (channel // 2) / channels)
+            x[:, place, channel] += math.sin(angle) if channel % 2 == 0 else math.cos(angle)
+    number = 0
+    while f"blocks.{number}.norm1.weight" in state:
+        block = f"blocks.{number}"
+        q, k, v = linear(f"{block}.attn.qkv", norm(f"{block}.norm1", x)).chunk(3, dim=-1)
+        q, v = q + state[f"{block}.attn.q_bias"], v + state[f"{block}.attn.v_bias"]
+        seen = []
+        for part in range(heads):
+            of_head = slice(part * channels // heads, (part + 1) * channels // heads)
+            products = q[..., of_head] @ k[..., of_head].transpose(1, 2) / (channels / heads) ** 0.5
+            seen.append(products.softmax(-1) @ v[..., of_head])
+        x = x + linear(f"{block}.attn.proj", torch.cat(seen, dim=-1))
+        wide = linear(f"{block}.mlp.fc1", norm(f"{block}.norm2", x))
+        x = x + linear(f"{block}.mlp.fc2", wide * 0.5 * (1 + torch.erf(wide / 2**0.5)))
+        number += 1
+    return norm("fc_norm", x.mean(1))

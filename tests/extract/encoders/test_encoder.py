@@ -19,15 +19,21 @@ def norms(encoder: Encoder) -> list[nn.BatchNorm2d]:
     return [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
+# Hundreds of millions of weights, or those of another encoder: shapes tell enough.
+OF_SHAPES_ALONE = ("videomae_b", "videomae_l", "videomae_v2_b")
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_gives_features_of_its_channels(name: str) -> None:
-    encoder = build_encoder(name)
+    clips = frames(1)
+    with torch.device("meta" if name in OF_SHAPES_ALONE else "cpu"):
+        encoder = build_encoder(name)
     assert encoder.channels == ENCODERS[name].channels
     assert len(encoder.stages) == 5
     with torch.no_grad():
-        features = encoder(encoder.normalise(frames(1)))
+        features = encoder(encoder.normalise(clips.to(encoder.mean.device)))
     assert features.shape == (1, ENCODERS[name].channels)
-    assert features.isfinite().all()
+    assert features.is_meta or features.isfinite().all()
 
 
 @pytest.mark.parametrize("shape", ["tsm", "r2plus1d"])

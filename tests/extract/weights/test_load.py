@@ -15,7 +15,7 @@ from etad.extract.weights import load as weights
 from etad.extract.weights.layouts import manifest, manifests
 from etad.extract.weights.load import describe, encoder_checkpoint, load_weights
 from reference import encoders as plain
-from reference.published_layouts import FOLDER, all_manifests, text_of
+from reference.published_layouts import FOLDER, all_manifests, text_of, videomae_manifests
 
 FITS = {
     "mmaction2_tsm_r50": ["tsm_r50"],
@@ -76,7 +76,7 @@ def loaded(path: Path, name: str) -> tuple[Encoder, weights.WeightsReport]:
 
 
 def test_manifests_are_what_their_publishers_networks_write() -> None:
-    assert set(manifests()) == set(all_manifests()) == set(FITS) | LARGE
+    assert set(manifests()) == set(all_manifests()) == set(FITS) | LARGE | set(videomae_manifests())
     for kind, content in all_manifests().items():
         assert (FOLDER / f"{kind}.json").read_text() == text_of(content)
 
