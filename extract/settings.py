@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 
 from ..data.settings import Mark, Settings
 
+AdapterKind = Literal["none", "series", "side"]
+
 _Side = Annotated[int, Field(ge=8)]
 
 
@@ -84,7 +86,11 @@ class EncoderSettings(Settings):
     init
         `weights` demands them; `random` is for tests and baselines, and the cache says so.
     frozen_stages
-        0 freezes the stem, 1..4 also that many residual stages (Table 7).
+        0 freezes the stem, 1..4 also that many residual stages, or quarters of a transformer's blocks (Table 7).
+    adapter
+        Small networks beside a transformer's blocks, which alone are trained, in stages that are not frozen:
+        `series`: after each block, what they add goes on into the next one; `side`: it goes around the blocks, so that
+        no backward pass goes through these.
     precision
         `auto` takes bfloat16 or float16 where the device gains by it.
     """
@@ -94,6 +100,7 @@ class EncoderSettings(Settings):
     weights: Annotated[Path | None, Mark.RUNTIME] = None  # what the file holds counts, by its digest
     init: Literal["weights", "random"] = "weights"
     frozen_stages: int = Field(default=2, ge=0, le=4)
+    adapter: AdapterKind = "none"
     precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Mark.INFERENCE] = "auto"
 
 

@@ -30,7 +30,8 @@ _GROUPS = {
 # Settings in those groups that are another stage's.
 _OTHERS = {
     "pretrain": ("encoder.frozen_stages", "clips.layout", "clips.num_snippets", "clips.stride_frames", "clips.still"),
-    "extract": ("encoder.frozen_stages",),
+    # Which adapters there are, the weights tell, by their digest; fresh ones add nothing.
+    "extract": ("encoder.frozen_stages", "encoder.adapter"),
     "detect": (),
     "e2e": tuple(
         f"detect.training.{name}" for name in ("batch", "optimizer", "lr", "weight_decay", "decay_after", "clip_norm")

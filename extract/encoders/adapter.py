@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-AdapterKind = Literal["none", "series", "side"]
+from ..settings import AdapterKind
 
 # Channels of an adapter's bottleneck, as a share of the block's.
 _BOTTLENECK = 0.25

@@ -63,6 +63,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.channels, self.adapter = channels, adapter
+        # Digest and path of the file that its weights are from, and their own digest once somebody has computed it.
+        self.loaded_from = ("", "")
+        self.frozen_digest: tuple[list[tuple[int, int]], str] | None = None
         self.frozen_stages = -1
         self.bn_training = False
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32), persistent=False)

@@ -57,6 +57,8 @@ class WeightsFile:
         Every tensor of its state dict, by the name it has there.
     encoder_name
         What the file says about itself, where etad wrote it.
+    adapter, frozen
+        The same of a file that holds adapters alone: their kind, and what tells the weights that they stand beside.
     """
 
     path: Path
@@ -64,6 +66,8 @@ class WeightsFile:
     sha256: str
     tensors: Mapping[str, Tensor]
     encoder_name: str | None
+    adapter: str | None = None
+    frozen: Mapping[str, Any] | None = None
 
 
 def read_weights(path: Path | str) -> WeightsFile:
@@ -87,8 +91,10 @@ def read_weights(path: Path | str) -> WeightsFile:
             f"{path}: holds no tensors by name, neither at its top nor under {', '.join(_INNER_NAMES)}.{found} "
             "Name a file of weights, or save its state dict alone."
         )
-    name = content.get("encoder_name") if isinstance(content, Mapping) else None
-    return WeightsFile(path, path.stat().st_size, file_sha256(path), tensors, name if isinstance(name, str) else None)
+    told = content if isinstance(content, Mapping) else {}
+    name, adapter = (told.get(key) if isinstance(told.get(key), str) else None for key in ("encoder_name", "adapter"))
+    frozen = None if adapter is None else told.get("frozen")
+    return WeightsFile(path, path.stat().st_size, file_sha256(path), tensors, name, adapter, frozen)
 
 
 def _check_kind(path: Path) -> None:

@@ -14,9 +14,10 @@ from ...data.errors import EtadError, counted, listing
 from ..encoders.adapter import AdaptedBlock
 from ..encoders.convnorm import ConvNorm
 from ..encoders.encoder import ENCODERS, Encoder, build_encoder, encoder_spec
+from .adapters import describe_adapters, encoder_state, frozen_of, where_frozen
 from .file import WeightsFile, read_weights
 from .layouts import NORM_PARTS, RecognisedWeights, detector_in, published_as, recognise
-from .videomae_names import Names, may_lack, wrong_places
+from .videomae_names import Names, is_norm_of_mean, wrong_places
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,15 @@ class WeightsReport:
         return "\n".join(lines)
 
 
-def load_weights(encoder: Encoder, path: Path | str, *, name: str) -> WeightsReport:
+def load_weights(encoder: Encoder, path: Path | str | WeightsFile, *, name: str) -> WeightsReport:
     """Fill an encoder with published or pretrained weights, all of them or none.
 
     Parameters
     ----------
     encoder
         What to fill, as `build_encoder(name)` makes it.
+    path
+        The file, or what was read of it.
     name
         The encoder's name.
 
@@ -100,7 +103,10 @@ def load_weights(encoder: Encoder, path: Path | str, *, name: str) -> WeightsRep
         The file is no checkpoint, nobody knows its names, it does not cover the encoder exactly, or it holds numbers
         that are not finite.
     """
-    file = read_weights(path)
+    file = path if isinstance(path, WeightsFile) else read_weights(path)
+    path = file.path
+    if file.adapter is not None:
+        raise EtadError(f"{path}: these are adapters, not the weights beside them. {where_frozen(frozen_of(file))}")
     source = recognise(file.tensors)
     if source is None:
         raise EtadError(
@@ -121,12 +127,13 @@ def load_weights(encoder: Encoder, path: Path | str, *, name: str) -> WeightsRep
     with torch.no_grad():
         for key, tensor in found.items():
             state[key].copy_(tensor)
+    encoder.loaded_from = (file.sha256, str(path.absolute()))
     return report
 
 
 def encoder_checkpoint(encoder: Encoder, *, name: str) -> dict[str, Any]:
     """What a checkpoint must hold, among anything else, for `load_weights` to take it."""
-    return {"encoder_name": name, "encoder": encoder.state_dict()}
+    return {"encoder_name": name, **encoder_state(encoder)}
 
 
 def describe(path: Path | str) -> str:
@@ -144,6 +151,8 @@ def describe(path: Path | str) -> str:
         f"  {file.num_bytes / 2**20:.1f} MiB, sha256 {file.sha256}",
         f"  {counted(len(file.tensors), 'tensor')}, {millions:.2f} million numbers",
     ]
+    if file.adapter is not None:
+        return "\n".join([*lines, *describe_adapters(file)])
     source, detector = recognise(file.tensors), detector_in(file.tensors)
     if detector is not None:
         lines.append(f"  a detector: {detector}")
@@ -186,7 +195,8 @@ def _match(
         used.update(names)
         theirs = " + ".join(names)
         if not all(name in file.tensors for name in names):
-            if source.layout.transformer and may_lack(ours) and not (adapted and ".adapter." in ours):
+            lacks_adapter = ".adapter." in ours and not adapted
+            if lacks_adapter or (source.layout.transformer and is_norm_of_mean(ours)):
                 fresh.append(ours)
             else:
                 missing += [name for name in names if name not in file.tensors]

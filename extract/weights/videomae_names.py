@@ -77,13 +77,12 @@ def kind_of_hugging_face(tensors: Mapping[str, Tensor]) -> str:
     return f"Hugging Face VideoMAE{_pre_training(tensors)}"
 
 
-def may_lack(path: str) -> bool:
-    """Whether published files may lack a tensor of ours, which then stays as it begins.
+def is_norm_of_mean(path: str) -> bool:
+    """Whether a tensor of ours is of the norm after the mean.
 
-    Pre-training knows no norm of the mean; its publishers begin fine-tuning with a fresh one, too. Adapters add nothing
-    at first.
+    Pre-training knows none: it begins fresh then, as when its publishers begin fine-tuning.
     """
-    return ".adapter." in path or _norm_of_mean(path) != ((path,),)
+    return _norm_of_mean(path) != ((path,),)
 
 
 def wrong_places(tensors: Mapping[str, Tensor], prefix: str) -> str | None:

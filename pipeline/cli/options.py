@@ -215,3 +215,17 @@ def parse_tious(text: str) -> tuple[float, ...]:
     if not values or not all(0 < value <= 1 for value in values):
         raise EtadError(f"--tiou {text}: thresholds lie above 0 and up to 1.")
     return values
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read `i/n`, counted from 0.
+
+    Examples
+    --------
+    >>> parse_shard("0/4")
+    (0, 4)
+    """
+    first, slash, second = text.partition("/")
+    if not (slash and first.isdecimal() and second.isdecimal() and int(first) < int(second)):
+        raise EtadError(f"--shard {text}: expected I/N with I from 0 to N - 1, such as 0/4.")
+    return int(first), int(second)

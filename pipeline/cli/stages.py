@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...data.errors import EtadError
-from .options import Common, StageCommand, common_options, is_first_rank, later_stages, path_sets
+from .options import Common, StageCommand, common_options, is_first_rank, later_stages, parse_shard, path_sets
 from .result import print_result
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def extract(
     """
     from ..device import choose_device
     from ..run_folder import RunFolder
-    from ..stages.extract import describe_missing, find_sources, parse_shard
+    from ..stages.extract import describe_missing, find_sources
     from ..stages.extract import extract as run_extract
     from ..stages.inputs import read_data
 

@@ -82,7 +82,8 @@ def profile(config: Config, device: torch.device) -> Profile:
         parts, phases = _of_detector(detector, detect, detect.in_channels, config.detect.training.batch, device)
         return Profile(parts, phases, None)
     encoder_spec(config.encoder.name)
-    encoder = build_encoder(config.encoder.name, clip_frames=config.clips.clip_frames)
+    settings = config.encoder
+    encoder = build_encoder(settings.name, clip_frames=config.clips.clip_frames, adapter=settings.adapter)
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
     detector = _detector(detect, encoder.channels, device)
     generator = torch.Generator().manual_seed(0)

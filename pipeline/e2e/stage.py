@@ -16,6 +16,7 @@ from ...data.files.atomic import remove_leftovers
 from ...data.ranks import Ranks, current_ranks
 from ...detect.model.build import check_channels
 from ...extract.encoders.encoder import Encoder
+from ...extract.weights.adapters import restore_encoder, same_frozen
 from ...extract.weights.load import encoder_checkpoint
 from ..config import Config
 from ..device import threads_for
@@ -107,7 +108,7 @@ def run_e2e(
         saved = load_checkpoint(chosen)
         require_form(chosen, saved, {"encoder": TENSORS, "version": str})
         with naming_contents(chosen):
-            encoder.load_state_dict(saved["encoder"])
+            restore_encoder(encoder, saved)
         _write_encoder(tuned, saved, encoder, config, ranks)
         evaluation = infer_tuned(
             config,
@@ -137,9 +138,12 @@ def _write_encoder(path: Path, chosen: Mapping[str, Any], encoder: Encoder, conf
 
 def _write_weights(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config) -> None:
     if path.exists():
-        written = load_checkpoint(path).get("encoder", {})
+        content = load_checkpoint(path)
+        written = content.get("encoder", {})
         with contextlib.suppress(KeyError, TypeError):  # other names, or no tensors: it is written anew
-            if all(torch.equal(tensor, written[name]) for name, tensor in chosen["encoder"].items()):
+            if same_frozen(content, chosen) and all(
+                torch.equal(tensor, written[name]) for name, tensor in chosen["encoder"].items()
+            ):
                 return
     content = {"format": ENCODER_FORMAT, "clip_frames": config.clips.clip_frames, "version": chosen["version"]}
     save_checkpoint(path, content | encoder_checkpoint(encoder, name=config.encoder.name))

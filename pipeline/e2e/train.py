@@ -26,6 +26,7 @@ from ...detect.run_state import (
 from ...detect.settings import DetectSettings
 from ...extract.clips import Failure
 from ...extract.encoders.encoder import Encoder
+from ...extract.weights.adapters import restore_encoder
 from ...extract.weights.load import encoder_checkpoint
 from ..settings import E2eSettings
 from .checks import check_failing
@@ -225,6 +226,6 @@ class E2eTrainer(EpochTraining):
         return state | encoder_checkpoint(self.encoder, name=self.origin.source["encoder"])
 
     def _restore(self, saved: Mapping[str, Any]) -> TrainState:
-        self.encoder.load_state_dict(saved["encoder"])
+        restore_encoder(self.encoder, saved)
         self.failed |= {row[0]: Failure.of_row(row) for row in saved["failed"]}
         return restore_training_state(saved, self.detector, self.optimizer)

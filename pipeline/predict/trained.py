@@ -26,13 +26,12 @@ from ...detect.windows import make_windows
 from ...extract.encoders.encoder import ENCODERS, build_encoder
 from ...extract.joined import JOINT, Encoders
 from ...extract.settings import ClipSettings, JoinedSettings
+from ...extract.weights.adapters import FrozenWeights, restore_encoder
 from ..config import Config, settle
 from ..run_folder import RunFolder, StageFolder
 from ..stages.detect import load_any_detector
-from ..stages.extract import load_encoders, noted_weights, packaged_weights
+from ..stages.extract import RANDOM, fill_frozen, load_encoders, noted_weights, packaged_weights
 from ..stages.operating import OperatingThresholds, read_thresholds
-
-_RANDOM = "random-seed-"
 
 
 @dataclass(frozen=True)
@@ -112,13 +111,16 @@ class TrainedRun:
         EtadError
             The weights are not to be found, or those named are others.
         """
-        tuned, name = self.trained.state.get("encoder"), self.config.encoder.name
+        state, name = self.trained.state, self.config.encoder.name
         if name not in ENCODERS:
             raise EtadError(
                 f"{self.checkpoint}: was trained on features of encoder '{name}', which etad does not have, so it "
                 "takes features and no videos. Give them to `etad.load(run).predict`; docs/python.md says how."
             )
-        if tuned is not None:
+        if "adapter" in state:
+            return self._adapted(named)
+        if "encoder" in state:
+            tuned = state["encoder"]
             if named is not None:
                 raise EtadError(
                     f"{self.checkpoint}: was trained end to end and holds its own encoder, so it takes no other "
@@ -132,8 +134,8 @@ class TrainedRun:
         if self.trained.state.get("released"):  # which weights it was trained on, its file does not tell
             return load_encoders(self.config, self.run, named)[0]
         expected, *others = str(self.trained.source.get("weights_sha256", "")).split(JOINT)
-        if named is None and expected.startswith(_RANDOM):
-            seed = int(expected.removeprefix(_RANDOM))
+        if named is None and expected.startswith(RANDOM):
+            seed = int(expected.removeprefix(RANDOM))
             settings = self.config.encoder.model_copy(update={"init": "random", "weights": None})
             config = self.config.model_copy(update={"seed": seed, "encoder": settings})
         else:
@@ -162,6 +164,18 @@ class TrainedRun:
             same = next((path for path in paths if path.is_file() and file_sha256(path) == its), None)
             found.append(settings if same is None else settings.model_copy(update={"weights": same}))
         return tuple(found)
+
+    def _adapted(self, named: Path | None) -> Encoders:
+        """Build the encoder whose adapters the checkpoint holds, with the weights beside them."""
+        state, name = self.trained.state, self.config.encoder.name
+        with naming_contents(self.checkpoint):
+            frozen = FrozenWeights.of(state)
+        encoder = build_encoder(name, clip_frames=self.config.clips.clip_frames, adapter=state["adapter"]).freeze(4)
+        fill_frozen(encoder, frozen, self.config, self.run, where=str(self.checkpoint), named=named)
+        with naming_contents(self.checkpoint):
+            restore_encoder(encoder, state)
+        told = {"adapters": tensors_digest(state["encoder"]), "frozen": frozen.digest}
+        return Encoders(name, encoder, f"tuned-{values_digest(told)}")
 
     def _weights(self, named: Path | None, expected: str) -> Path:
         """Find the file with a digest."""

@@ -26,6 +26,7 @@ from ...detect.train import Trainer
 from ...detect.windows import Window, make_windows, training_classes, windows_digest
 from ...extract.encoders.encoder import build_encoder
 from ...extract.joined import JOINT
+from ...extract.weights.adapters import same_frozen
 from ...extract.weights.load import load_weights
 from ..config import Config
 from ..events import TrainingEvents
@@ -238,7 +239,10 @@ def trained_weights(trained: Trained, checkpoint: Path) -> str | None:
     tuned, file = trained.state["encoder"], StageFolder(checkpoint.parent.parent).encoder
     if not file.is_file():
         return None
-    written = load_checkpoint(file).get("encoder", {})
+    content = load_checkpoint(file)
+    written = content.get("encoder", {})
+    if not same_frozen(content, trained.state):
+        return None
     same = written.keys() == tuned.keys() and all(torch.equal(written[name], tuned[name]) for name in tuned)
     return file_sha256(file) if same else None
 

@@ -10,6 +10,7 @@ import torch
 
 from ...data.annotations import Annotations, match_ids, read_ids
 from ...data.cache.cache import FeatureCache
+from ...data.digest import file_sha256
 from ...data.errors import EtadError, counted, listing
 from ...data.files.atomic import write_json
 from ...data.files.json_file import read_json
@@ -19,13 +20,18 @@ from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
 from ...extract.joined import JOINT, Encoders, FurtherEncoder
 from ...extract.run import ExtractReport
 from ...extract.run import run as run_extraction
-from ...extract.settings import JoinedSettings
+from ...extract.settings import AdapterKind, JoinedSettings
+from ...extract.weights.adapters import FrozenWeights, check_adapters, frozen_of, load_adapters, where_frozen
+from ...extract.weights.file import read_weights
 from ...extract.weights.load import load_weights
 from ...extract.weights.packaged import packaged_weights
 from ..config import Config
 from ..manifest import noting
 from ..run_folder import RunFolder
 from .result import StageResult
+
+# Random weights are told, in place of their file's digest, by this and their seed.
+RANDOM = "random-seed-"
 
 
 @dataclass(frozen=True)
@@ -148,9 +154,9 @@ def load_further(config: Config, settings: JoinedSettings) -> tuple[FurtherEncod
     name = settings.name
     if [config.encoder.name, *(each.name for each in config.encoder.also)].count(name) > 1:
         raise EtadError(f"encoder.also: {name} is joined to itself. Name each encoder once.")
-    encoder = _random_encoder(name, seed=config.seed, clip_frames=config.clips.clip_frames)
+    encoder = random_encoder(name, seed=config.seed, clip_frames=config.clips.clip_frames)
     if config.encoder.init == "random" and settings.weights is None:
-        sha256, text = f"random-seed-{config.seed}", "random weights, as the config asks"
+        sha256, text = encoder.loaded_from[0], "random weights, as the config asks"
     else:
         path = further_weights_file(settings)
         if path is None:
@@ -171,25 +177,76 @@ def further_weights_file(settings: JoinedSettings) -> Path | None:
     return settings.weights or packaged_weights(settings.name)
 
 
-def _random_encoder(name: str, *, seed: int, clip_frames: int | None) -> Encoder:
+def random_encoder(name: str, *, seed: int, clip_frames: int | None, adapter: AdapterKind = "none") -> Encoder:
+    """Build an encoder with the random weights of a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = build_encoder(name, clip_frames=clip_frames)
+        encoder = build_encoder(name, clip_frames=clip_frames, adapter=adapter)
+    encoder.loaded_from = (f"{RANDOM}{seed}", "")
     return encoder.freeze(4)  # weights that need no gradient are folded with their norms once and for all
 
 
 def _load_first(config: Config, run: RunFolder, weights: Path | None) -> tuple[Encoder, str, str]:
     settings = config.encoder
     spec = encoder_spec(settings.name)
-    encoder = _random_encoder(settings.name, seed=config.seed, clip_frames=config.clips.clip_frames)
+    encoder = random_encoder(
+        settings.name, seed=config.seed, clip_frames=config.clips.clip_frames, adapter=settings.adapter
+    )
     # Random weights that a pretraining began with are not what its run goes on with.
     if settings.init == "random" and weights is None and not run.encoder.exists():
-        return encoder, f"random-seed-{config.seed}", "random weights, as the config asks"
+        return encoder, encoder.loaded_from[0], "random weights, as the config asks"
     path = weights_file(config, run, weights)
     if path is None:
         raise EtadError(spec.weights_wanted())
-    report = load_weights(encoder, path, name=settings.name)
-    return encoder, report.sha256, report.text()
+    return encoder, *fill_encoder(encoder, path, config, run)
+
+
+def fill_encoder(encoder: Encoder, path: Path, config: Config, run: RunFolder) -> tuple[str, str]:
+    """Load an encoder from a file: all of it, or its adapters and, from their own file, the weights beside them.
+
+    Returns the digest of the file named, and how much of the encoder the files cover, in words.
+
+    Raises
+    ------
+    EtadError
+        A file does not fit the encoder, or the weights beside the adapters are not to be found.
+    """
+    name, file = config.encoder.name, read_weights(path)
+    if file.adapter is None:
+        report = load_weights(encoder, file, name=name)
+        return report.sha256, report.text()
+    check_adapters(encoder, file, name=name)
+    told = fill_frozen(encoder, frozen_of(file), config, run, where=str(path))
+    return file.sha256, f"{told}; {load_adapters(encoder, file, name=name)}"
+
+
+def fill_frozen(
+    encoder: Encoder, frozen: FrozenWeights, config: Config, run: RunFolder, *, where: str, named: Path | None = None
+) -> str:
+    """Load the weights beside the adapters that `where` holds, from the file named or where they lay; say from where.
+
+    Raises
+    ------
+    EtadError
+        No file with that digest lies where one was noted.
+    """
+    name = config.encoder.name
+    if frozen.sha256.startswith(RANDOM):
+        seed = int(frozen.sha256.removeprefix(RANDOM))
+        made = random_encoder(name, seed=seed, clip_frames=config.clips.clip_frames, adapter=encoder.adapter)
+        encoder.load_state_dict(made.state_dict())
+        encoder.loaded_from = made.loaded_from
+        return f"random weights of seed {seed}"
+    noted = [noted_weights(run).get(frozen.sha256), Path(frozen.path), run.encoder]
+    places = [config.encoder.weights, *noted] if named is None else [named]
+    tried = list(dict.fromkeys(place for place in places if place is not None))
+    for path in tried:
+        if path.is_file() and file_sha256(path) == frozen.sha256:
+            return load_weights(encoder, path, name=name).text()
+    raise EtadError(
+        f"{where}: its adapters stand beside weights that are not found (looked for in "
+        f"{', '.join(map(str, tried))}). {where_frozen(frozen)}"
+    )
 
 
 def weights_file(config: Config, run: RunFolder, named: Path | None) -> Path | None:
@@ -333,20 +390,6 @@ def extract_with_all(
         stated_seconds=stated_seconds,
         ranks=ranks,
     )
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """Read `i/n`, counted from 0.
-
-    Examples
-    --------
-    >>> parse_shard("0/4")
-    (0, 4)
-    """
-    first, slash, second = text.partition("/")
-    if not (slash and first.isdecimal() and second.isdecimal() and int(first) < int(second)):
-        raise EtadError(f"--shard {text}: expected I/N with I from 0 to N - 1, such as 0/4.")
-    return int(first), int(second)
 
 
 def describe_missing(sources: Sources) -> str:

@@ -24,16 +24,17 @@ from ...data.video.transforms import crop_size
 from ...detect.loop import build_optimizer, check_finite, run_training, update
 from ...detect.run_state import restore_optimizer
 from ...extract.clips import ClipPlan, Failure
-from ...extract.encoders.encoder import Encoder, build_encoder, encoder_spec
+from ...extract.encoders.encoder import Encoder, encoder_spec
 from ...extract.prefetch import in_order
 from ...extract.settings import PretrainSettings
-from ...extract.weights.load import encoder_checkpoint, load_weights
+from ...extract.weights.adapters import encoder_state, restore_encoder
+from ...extract.weights.load import encoder_checkpoint
 from ...extract.weights.packaged import packaged_weights
 from ..config import Config
 from ..device import threads_for
 from ..manifest import noting
 from ..run_folder import RunFolder
-from .extract import find_sources, require_single_encoder
+from .extract import fill_encoder, find_sources, random_encoder, require_single_encoder
 from .inputs import read_data
 from .pretrain_clips import AnnotatedClips, ClipSource, DrawnClips
 from .result import StageResult
@@ -94,13 +95,16 @@ def pretrain(config: Config, run: RunFolder, *, device: torch.device, weights: P
     """
     require_single_encoder(config)
     source, origin = _drawn(config) if config.pretrain.source == "synthetic" else _annotated(config)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        encoder = build_encoder(config.encoder.name, clip_frames=config.clips.clip_frames)
-    start = weights or config.encoder.weights or packaged_weights(config.encoder.name)
+    settings = config.encoder
+    encoder = random_encoder(
+        settings.name, seed=config.seed, clip_frames=config.clips.clip_frames, adapter=settings.adapter
+    )
+    start = weights or settings.weights or packaged_weights(settings.name)
+    if settings.adapter != "none":
+        origin["adapter"] = settings.adapter
     if start is not None:
-        origin["weights"] = load_weights(encoder, start, name=config.encoder.name).sha256
-    elif config.pretrain.source == "videos" and config.encoder.init == "weights":
+        origin["weights"], _ = fill_encoder(encoder, start, config, run)
+    elif settings.init == "weights" and (config.pretrain.source == "videos" or settings.adapter != "none"):
         raise EtadError(
             f"{encoder_spec(config.encoder.name).weights_wanted()} "
             "To pretrain from scratch all the same, set encoder.init=random."
@@ -173,7 +177,7 @@ def train(
         saved = _load(final, provenance)
         require_form(final, saved, {"encoder": TENSORS})
         with naming_contents(final):
-            encoder.load_state_dict(saved["encoder"])
+            restore_encoder(encoder, saved)
             accuracy, chance = (None if saved[name] is None else float(saved[name]) for name in ("accuracy", "chance"))
         return PretrainReport(final, source.labels, accuracy, chance, steps=0, failed=())
     if last.exists():
@@ -332,14 +336,14 @@ class _Trainer:
     def state(self) -> dict[str, Any]:
         """Everything that going on needs."""
         return {
-            "encoder": self.encoder.state_dict(),
+            **encoder_state(self.encoder),
             "head": self.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "position": {"step": self.position, "loss": self.loss, "accuracy": self.accuracy},
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        self.encoder.load_state_dict(state["encoder"])
+        restore_encoder(self.encoder, state)
         self.head.load_state_dict(state["head"])
         restore_optimizer(self.optimizer, state["optimizer"])
         position = state["position"]

@@ -18,8 +18,8 @@ from etad.data.synthetic.dataset import SyntheticSpec, make_dataset
 from etad.extract.encoders.encoder import build_encoder
 from etad.extract.weights.load import encoder_checkpoint
 from etad.pipeline.cli.main import cli, run
+from etad.pipeline.cli.options import parse_shard
 from etad.pipeline.config import preset_names
-from etad.pipeline.stages.extract import parse_shard
 
 # What shrinks the README's commands: defaults on the group, so that the commands' own options stand.
 SMALL = [

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from etad.extract.encoders.adapter import TemporalAdapter
 from etad.extract.encoders.convnorm import ConvNorm
 from etad.extract.encoders.efficientnet import Row, efficientnet_stages
 from etad.extract.encoders.encoder import Encoder
@@ -11,6 +12,7 @@ from etad.extract.encoders.i3d import i3d_stages
 from etad.extract.encoders.r2plus1d import r2plus1d_stages
 from etad.extract.encoders.resnet import resnet_stages
 from etad.extract.encoders.slowfast import slowfast_stages
+from etad.extract.encoders.videomae import TransformerBlock, videomae_stages
 from etad.pipeline.e2e.sgs import FirstPassCache, SgsStep, kept_map_bytes, sgs_step
 
 TINY_ROWS = ((Row(1, 3, 1, 4), Row(1, 3, 2, 6)), (Row(1, 5, 2, 8),), (Row(2, 3, 2, 8),), (Row(1, 5, 2, 10),))
@@ -29,13 +31,19 @@ BUILDERS: dict[str, tuple[Callable[[], list[nn.Module]], int]] = {
     ),
     "i3d": (lambda: i3d_stages(num_blocks=(1, 1, 1, 2), width=8), 256),
     "efficientnet": (lambda: efficientnet_stages(rows=TINY_ROWS, stem_channels=4, head_channels=12), 12),
+    **{
+        name: (lambda kind=kind: videomae_stages(channels=8, depth=4, heads=2, patch=8, grid=4, adapter=kind), 8)
+        for name, kind in {"videomae": "none", "videomae-series": "series", "videomae-side": "side"}.items()
+    },
 }
 
 
 def build(kind: str, frozen: int, dtype: torch.dtype = torch.float64) -> tuple[Encoder, nn.Module]:
     """A tiny encoder, and a detector whose loss looks at every snippet beside its neighbours."""
     stages, channels = BUILDERS[kind]
-    encoder = Encoder(stages(), channels=channels, mean=(120, 110, 100), std=(60, 60, 60)).to(dtype)
+    torch.manual_seed(0)
+    adapter = kind.partition("videomae-")[2] or "none"
+    encoder = Encoder(stages(), channels=channels, mean=(120, 110, 100), std=(60, 60, 60), adapter=adapter).to(dtype)
     detector = nn.Conv1d(channels, 3, 3, padding=1).to(dtype)
     generator = torch.Generator().manual_seed(0)
     for module in encoder.modules():
@@ -44,6 +52,9 @@ def build(kind: str, frozen: int, dtype: torch.dtype = torch.float64) -> tuple[E
             module.norm.running_var.uniform_(0.5, 2, generator=generator)
             weight = torch.randn(module.weight.shape, dtype=dtype, generator=generator)
             module.weight.data.copy_(weight * (2 / module.weight[0].numel()) ** 0.5)
+        elif isinstance(module, (TransformerBlock, TemporalAdapter)):  # whose last layers are zero, or small, at first
+            for parameter in module.parameters():
+                parameter.data.normal_(0, 0.3, generator=generator)
     for parameter in detector.parameters():
         parameter.data.normal_(0, 0.3, generator=generator)
     return encoder.freeze(frozen).train(), detector
