@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
+from ...data.errors import EtadError
 from .options import Common, LastCommand, common_options, parse_tious
+
+if TYPE_CHECKING:
+    from ...data.annotations import Annotations
+    from ...data.detections import Detections
+    from ..config import Config
+    from ..run_folder import RunFolder
 
 _FILE = click.Path(path_type=Path)
 _FORMATS = click.option(
@@ -91,8 +99,21 @@ def evaluate(
     return 0
 
 
+# Share of the snippets that is sampled where a run's own is all of them, or none.
+_USUAL_RATIO = 0.3
+# Kinds of pictures, and the options that apply to them beside the common ones.
+_KINDS = {
+    "qualitative": {"RUN", "--results", "--annotations", "--video", "--colour", "--stage", "--to", "--format"},
+    "curves": {"--stage", "--to", "--format"},
+    "page": {"--results", "--annotations", "--video", "--stage"},
+    "sampling": {"--annotations", "--video", "--features", "--ratio", "--to", "--format"},
+    "architecture": {"--stage", "--to", "--format"},
+}
+
+
 @click.command(cls=LastCommand)
-@click.argument("kind", type=click.Choice(["qualitative", "curves", "page"]))
+@click.argument("kind", type=click.Choice(list(_KINDS)))
+@click.argument("runs", nargs=-1, type=_FILE, metavar="[RUN|RESULTS]...")
 @click.option("--results", type=_FILE, help="Detections; the run's own by default.")
 @click.option("--annotations", type=_FILE, help="Ground truth; the config's by default.")
 @click.option(
@@ -101,78 +122,220 @@ def evaluate(
 @click.option(
     "--colour",
     type=click.Choice(["class", "tiou"]),
-    help="In `qualitative`: by class, or tiou as in Fig. 3.",
+    help="In `qualitative`: by class, or tiou as in Fig. 3, which several runs always are.",
 )
 @click.option("--stage", type=click.Choice(["detect", "e2e"]), help="Whose; by default detect's, if there is one.")
+@click.option("--features", type=_FILE, help="In `sampling`: feature cache; the run's own by default.")
+@click.option(
+    "--ratio",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="In `sampling`: share of the snippets; e2e.ratio by default, or 0.3 where that is all or nothing.",
+)
+@click.option(
+    "--to", type=_FILE, metavar="FILE", help="Picture to write: .png, .pdf or .svg; by default below the run."
+)
+@_FORMATS
 @common_options
 def plot(
     common: Common,
     kind: str,
+    runs: tuple[Path, ...],
     results: Path | None,
     annotations: Path | None,
     videos: tuple[str, ...],
     colour: Literal["class", "tiou"] | None,
     stage: str | None,
+    features: Path | None,
+    ratio: float | None,
+    to: Path | None,
+    formats: tuple[str, ...],
 ) -> int:
-    """Draw pictures of a run: detections beside the ground truth (Fig. 3), training curves, or a page to review them.
+    """Draw pictures of a run: training curves, detections, a page to review them, and the paper's figures.
 
-    `page` writes plots/review.html for a browser: it plays the videos beside a timeline, where detections are
-    accepted and corrected, and saves them as annotations.
+    `qualitative` draws detections beside the ground truth; of several runs, or results files, their best proposals
+    under each other (Fig. 3). `page` writes plots/review.html for a browser: it plays the videos beside a timeline,
+    where detections are accepted and corrected, and saves them as annotations. `sampling` maps the snippets of a video
+    by t-SNE and marks what FPS and DPP pick (Fig. 2). `architecture` draws feature enhancement from the live model
+    (Fig. 1).
 
     \b
     Example:
       etad plot qualitative -o runs/demo --video target_0041
+      etad plot qualitative runs/demo runs/other --format pdf
       etad plot page -o runs/demo
+      etad plot sampling -o runs/demo --ratio 0.3
+      etad plot architecture -c thumos14 --set detect.in_channels=2048 --to enhancement.svg
     """
     from ...data.detections import read_detections
     from ...data.digest import values_digest
     from ..run_folder import RunFolder
-    from ..show.page.run_page import UNLABELLED, write_run_page
     from ..show.plots import plot_curves, plot_qualitative, qualitative_strips
     from ..stages.inputs import read_data
-    from ..stages.operating import read_thresholds
 
-    run = RunFolder(common.run_folder())
-    chosen = stage or ("e2e" if run.e2e.exists() and not run.detect.exists() else "detect")
+    if common.out is None and runs and not runs[0].is_file():
+        # The one run is the run; of several, the first one's config says what is annotated.
+        common, runs = replace(common, out=runs[0]), runs if len(runs) > 1 else ()
+    named: dict[str, object] = {
+        "RUN": runs,
+        "--results": results,
+        "--annotations": annotations,
+        "--video": videos,
+        "--colour": colour,
+    }
+    named |= {"--stage": stage, "--features": features, "--ratio": ratio, "--to": to, "--format": formats}
+    if wrong := [option for option, value in named.items() if value and option not in _KINDS[kind]]:
+        raise click.UsageError(
+            f"{' and '.join(wrong)} {'does' if len(wrong) == 1 else 'do'} not apply to `plot {kind}`."
+        )
+    if to is not None and formats:
+        raise click.UsageError("--to names one file, whose ending is its format: leave --format out.")
+    run = RunFolder(common.run_folder("." if to is not None else None))
+    chosen = stage or _stage_of(run)
+
+    def paths(default: Path) -> list[Path]:
+        return [to] if to is not None else [default.with_suffix(f".{each}") for each in formats or ("png",)]
+
     if kind == "curves":
-        named = {"--results": results, "--annotations": annotations, "--video": videos, "--colour": colour}
-        if wrong := [option for option, value in named.items() if value]:
-            raise click.UsageError(
-                f"{' and '.join(wrong)} do not apply to `plot curves`, which reads the run's own log."
-            )
-        path = plot_curves(run.files(chosen).log, run.curves(chosen))
-    else:
+        written = [plot_curves(run.files(chosen).log, path) for path in paths(run.curves(chosen))]
+    elif kind == "architecture":
+        written = _draw_architecture(common, run, chosen, paths(run.plots / "architecture.png"))
+    elif kind == "sampling":
         config = common.load()
         read = read_data(config, annotations)
-        found = read_detections(results or run.files(chosen).detections)
-        if kind == "page":
-            if colour is not None:
-                raise click.UsageError("--colour does not apply to `plot page`, where each class has a lane.")
-            # Thresholds were chosen for the run's own detections; others may be scored otherwise.
-            known = None if results else read_thresholds(run.files(chosen).thresholds)
-            names = {*read.labels, *found.labels, UNLABELLED}
-            page = run.review_page(chosen)
-            path = write_run_page(
-                page.with_stem(f"{page.stem}_{results.stem}") if results else page,
-                read,
-                found,
-                folder=config.data.videos,
-                cache=run.cache,
-                title=f"{run.path.resolve().name}: {'end-to-end ' if chosen == 'e2e' else ''}detections",
-                videos=videos,
-                thresholds={name: known.of(name) for name in names} if known else None,
-                notes=[known.text()] if known else [],
-            )
-            click.echo(f"wrote {path}")
-            return 0
+        written = _draw_sampling(config, read, features or run.cache, videos, ratio, paths(run.plots / "sampling.png"))
+    elif kind == "page":
+        written = [_write_page(common, run, chosen, results, annotations, videos)]
+    elif runs:
+        read = read_data(common.load(), annotations)
+        stem = "_".join(["qualitative", *(each.resolve().with_suffix("").name for each in runs)])
+        models = [_model(each, stage) for each in runs]
+        written = _draw_comparison(read, models, videos, paths(run.plots / f"{stem}.png"))
+    else:
+        read = read_data(common.load(), annotations)
+        file = results or run.files(chosen).detections
         picture = run.qualitative(chosen)
         if results is not None and results.resolve() != run.files(chosen).detections.resolve():
             # Detections from elsewhere get a picture of their own, beside the run's.
             mark = values_digest({"results": str(results.resolve())})[:6]
             picture = picture.with_name(f"{picture.stem}_{results.stem}_{mark}.png")
-        path = plot_qualitative(qualitative_strips(read, found, videos=videos), picture, colour=colour or "class")
-    click.echo(f"wrote {path}")
+        if colour == "tiou":
+            name = results.stem if results else run.path.resolve().name
+            written = _draw_comparison(read, [(name, read_detections(file))], videos, paths(picture))
+        else:
+            strips = qualitative_strips(read, read_detections(file), videos=videos)
+            written = [plot_qualitative(strips, path) for path in paths(picture)]
+    click.echo("\n".join(f"wrote {path}" for path in written))
     return 0
+
+
+def _stage_of(run: RunFolder) -> str:
+    """Whose results are shown where nobody says: the detector's, or those of end-to-end training alone."""
+    return "e2e" if run.e2e.exists() and not run.detect.exists() else "detect"
+
+
+def _write_page(
+    common: Common,
+    run: RunFolder,
+    stage: str,
+    results: Path | None,
+    annotations: Path | None,
+    videos: tuple[str, ...],
+) -> Path:
+    from ...data.detections import read_detections
+    from ..show.page.run_page import UNLABELLED, write_run_page
+    from ..stages.inputs import read_data
+    from ..stages.operating import read_thresholds
+
+    config = common.load()
+    read = read_data(config, annotations)
+    found = read_detections(results or run.files(stage).detections)
+    # Thresholds were chosen for the run's own detections; others may be scored otherwise.
+    known = None if results else read_thresholds(run.files(stage).thresholds)
+    names = {*read.labels, *found.labels, UNLABELLED}
+    page = run.review_page(stage)
+    return write_run_page(
+        page.with_stem(f"{page.stem}_{results.stem}") if results else page,
+        read,
+        found,
+        folder=config.data.videos,
+        cache=run.cache,
+        title=f"{run.path.resolve().name}: {'end-to-end ' if stage == 'e2e' else ''}detections",
+        videos=videos,
+        thresholds={name: known.of(name) for name in names} if known else None,
+        notes=[known.text()] if known else [],
+    )
+
+
+def _model(place: Path, stage: str | None) -> tuple[str, Detections]:
+    """The name and detections of a run folder, or of a results file."""
+    from ...data.detections import read_detections
+    from ..run_folder import RunFolder
+
+    if not place.is_dir():
+        return str(place), read_detections(place)
+    run = RunFolder(place)
+    chosen = stage or _stage_of(run)
+    name = f"{place} (end to end)" if chosen == "e2e" else str(place)
+    return name, read_detections(run.files(chosen).detections)
+
+
+def _draw_comparison(
+    annotations: Annotations, models: list[tuple[str, Detections]], videos: tuple[str, ...], paths: list[Path]
+) -> list[Path]:
+    from ..show.figures.comparison import compare, plot_comparison
+
+    return plot_comparison(compare(annotations, models, videos=videos), paths)
+
+
+def _draw_sampling(
+    config: Config,
+    annotations: Annotations,
+    cache: Path,
+    videos: tuple[str, ...],
+    ratio: float | None,
+    paths: list[Path],
+) -> list[Path]:
+    from ...data.cache.cache import FeatureCache
+    from ..show.figures.sampling import map_snippets, plot_sampling
+
+    with FeatureCache(cache) as features:
+        maps = map_snippets(
+            annotations,
+            features,
+            subset=config.data.train_subset,
+            videos=videos,
+            # What trains on all snippets or on none samples nothing.
+            ratio=ratio or (config.e2e.ratio if 0 < config.e2e.ratio < 1 else _USUAL_RATIO),
+            seed=config.seed,
+        )
+    return plot_sampling(maps, paths)
+
+
+def _draw_architecture(common: Common, run: RunFolder, stage: str, paths: list[Path]) -> list[Path]:
+    """Draw the enhancement of the run's trained detector, or of a fresh one where there is none."""
+    from ...data.cache.cache import FeatureCache
+    from ...detect.model.build import build_detector, load_detector
+    from ..show.figures.architecture import enhancement_of, plot_enhancement, read_enhancement
+
+    checkpoint = run.files(stage).last
+    if common.out is not None and checkpoint.exists():
+        trained = load_detector(checkpoint)
+        detector, settings, channels = trained.detector, trained.settings, int(trained.state["in_channels"])
+    else:
+        settings = common.load().detect
+        known = settings.in_channels
+        if known is None and common.out is not None and run.cache.exists():
+            with FeatureCache(run.cache) as features:
+                known = features.channels
+        if known is None:
+            raise EtadError(
+                "how many channels the features have is not known: name a run with -o that has features, or set "
+                "detect.in_channels, as in --set detect.in_channels=2048."
+            )
+        channels = known
+        detector = build_detector(settings, in_channels=channels, num_classes=0, seed=0)
+    found = read_enhancement(enhancement_of(detector), in_channels=channels, num_snippets=settings.num_snippets)
+    return plot_enhancement(found, paths, title=f"Feature enhancement ({settings.enhancement})")
 
 
 @click.command(cls=LastCommand)

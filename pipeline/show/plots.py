@@ -1,11 +1,12 @@
-"""Pictures: training curves, detections beside the ground truth (Fig. 3), baselines."""
+"""Pictures to look at a run: training curves, detections beside the ground truth, baselines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,19 +19,21 @@ from matplotlib.patches import Patch
 from ...data.annotations import Annotations, match_ids
 from ...data.detections import Detections
 from ...data.errors import EtadError
-from ...data.files.atomic import replacing
 from ...detect.run_state import read_log
+from .figures.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, save
 
 TOP = 20
-_COLOURS = matplotlib.colormaps["viridis"]
-_CLASS_COLOURS = {10: matplotlib.colormaps["tab10"], 20: matplotlib.colormaps["tab20"]}
+_DPI = 130
+# Up to seven classes get colours that colour-blind readers tell apart, too.
+_FEW_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW)
+_MANY_COLOURS = tuple(matplotlib.colormaps["tab20"](number) for number in range(20))
 # From this tIoU on a detection has found an action, whose class it should have.
 _FOUND = 0.5
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One video of Fig. 3.
+    """One video with its actions and its best proposals (Fig. 3).
 
     Parameters
     ----------
@@ -71,7 +74,7 @@ def plot_curves(log: Path, path: Path) -> Path:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
-    return _save(figure, path)
+    return save(figure, path, dpi=_DPI)
 
 
 def qualitative_strips(
@@ -113,32 +116,23 @@ def qualitative_strips(
     return strips
 
 
-def plot_qualitative(strips: Sequence[Strip], path: Path, *, colour: Literal["class", "tiou"] = "class") -> Path:
-    """Draw actions above the line and the top 20 proposals below it, each with class and score.
-
-    Parameters
-    ----------
-    colour
-        By class; or, as Fig. 3 does, the actions black and proposals by their largest tIoU.
-    """
+def plot_qualitative(strips: Sequence[Strip], path: Path) -> Path:
+    """Draw actions above the line and the top 20 proposals below it, each in its class's colour and with its score."""
     figure = Figure(figsize=(10, 3.1 * len(strips) + 1), layout="constrained")
     rows = np.atleast_1d(figure.subplots(len(strips), 1))
     names = sorted({name for strip in strips for name in (*strip.labels, *strip.classes) if name})
-    most = 10 if len(names) <= 10 else 20
-    colours = {name: _CLASS_COLOURS[most](number % most) for number, name in enumerate(names)}
+    palette: tuple[Any, ...] = _FEW_COLOURS if len(names) <= len(_FEW_COLOURS) else _MANY_COLOURS
+    colours = dict(zip(names, cycle(palette)))
     for axes, strip in zip(rows, strips):
-        _draw_strip(axes, strip, colours if colour == "class" else {})
+        _draw_strip(axes, strip, colours)
     rows[-1].set_xlabel(f"seconds; above the line: annotated actions, below it: the best {TOP} detections, best on top")
-    keys: list[Artist] = [Patch(color=colours[name], label=name) for name in names] if colour == "class" else []
+    keys: list[Artist] = [Patch(color=colours[name], label=name) for name in names]
     wrong = f"another class than the action that it overlaps by {_FOUND:g} or more"
     keys.append(Line2D([], [], linestyle="none", marker="x", color="black", label=wrong))
     legend = figure.legend(handles=keys, loc="outside upper left", ncols=5, fontsize=7, frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
-    if colour == "tiou":
-        scale = matplotlib.cm.ScalarMappable(cmap=_COLOURS)
-        figure.colorbar(scale, ax=list(rows), label="largest tIoU with an action", fraction=0.03)
-    return _save(figure, path)
+    return save(figure, path, dpi=_DPI)
 
 
 def plot_baselines(values: Mapping[str, float], path: Path, *, title: str) -> Path:
@@ -150,7 +144,7 @@ def plot_baselines(values: Mapping[str, float], path: Path, *, title: str) -> Pa
     bars = axes.barh(names, [100 * values[name] for name in names], color=["C0"] + ["0.7"] * (len(names) - 1))
     axes.bar_label(bars, fmt="%.1f", padding=3)
     axes.set(title=title, xlabel="average mAP, %", xlim=(0, 115 * max([*values.values(), 0.1])))
-    return _save(figure, path)
+    return save(figure, path, dpi=_DPI)
 
 
 def plot_seeds(values: Mapping[str, Sequence[float]], path: Path, *, title: str) -> Path:
@@ -166,7 +160,7 @@ def plot_seeds(values: Mapping[str, Sequence[float]], path: Path, *, title: str)
     axes.margins(x=0.15)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize="small", markerscale=0.4)
-    return _save(figure, path)
+    return save(figure, path, dpi=_DPI)
 
 
 def largest_tiou(proposals: np.ndarray, actions: np.ndarray) -> np.ndarray:
@@ -199,9 +193,9 @@ def _tious(proposals: np.ndarray, actions: np.ndarray) -> np.ndarray:
 
 
 def _draw_strip(axes: Axes, strip: Strip, colours: Mapping[str, Any]) -> None:
-    """Draw one video; in the colours of classes, where there are any."""
+    """Draw one video in the colours of classes; what has none is grey."""
     for (start, end), label in zip(strip.actions, strip.labels):
-        axes.barh(2, end - start, left=start, height=2, color=colours.get(label, "black"), edgecolor="black")
+        axes.barh(2, end - start, left=start, height=2, color=colours[label], edgecolor="black")
         axes.annotate(
             label,
             ((start + end) / 2, 3.2),
@@ -212,10 +206,10 @@ def _draw_strip(axes: Axes, strip: Strip, colours: Mapping[str, Any]) -> None:
             parse_math=False,
         )
     axes.axhline(0, color="black", linewidth=0.8)
-    tious, mistaken = largest_tiou(strip.proposals, strip.actions), is_mistaken(strip)
+    mistaken = is_mistaken(strip)
     for number, (start, end) in enumerate(strip.proposals):
         name, height = strip.classes[number], -1 - number * 0.5
-        axes.barh(height, end - start, left=start, height=0.42, color=colours.get(name, _COLOURS(tious[number])))
+        axes.barh(height, end - start, left=start, height=0.42, color=colours.get(name, "0.6"))
         if mistaken[number]:
             axes.plot([(start + end) / 2], [height], marker="x", color="black", markersize=4)
         # Beside the bar, on the side where there is room.
@@ -231,13 +225,7 @@ def _draw_strip(axes: Axes, strip: Strip, colours: Mapping[str, Any]) -> None:
             annotation_clip=True,
             parse_math=False,
         )
-    axes.set(xlim=(0, strip.duration_seconds), ylim=(-1.5 - 0.5 * TOP, 6), yticks=[])
+    axes.set(xlim=(0, strip.duration_seconds), ylim=(-1.5 - 0.5 * TOP, 4.6), yticks=[])
     axes.set_title(strip.video_id, loc="left", fontsize=8, pad=2, parse_math=False)
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png", dpi=130)
-    return path

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ....detect.results.characteristics import SIZES
 from ....detect.results.diagnosis import PROFILE, Diagnosis, Estimate, Sensitivity
 from ....detect.results.errors import KINDS
 from ..diagnosis import NAMES
@@ -24,6 +25,8 @@ _COLOURS = {
     "missed": PURPLE,
 }
 _MARKERS = {"double": "o", "wrong_label": "s", "localisation": "^", "confusion": "v", "background": "D", "missed": "X"}
+# More do not fit under a bar.
+_MOST_LETTERS = 7
 
 
 def plot_diagnosis(found: Diagnosis, paths: Sequence[Path], *, title: str) -> list[Path]:
@@ -42,6 +45,7 @@ def plot_diagnosis(found: Diagnosis, paths: Sequence[Path], *, title: str) -> li
             grid = parts[1].subplots(2, len(shown), squeeze=False, sharey="row", sharex="col", height_ratios=[1.4, 1])
             for number, one in enumerate(shown):
                 _draw_sensitivity(grid[0, number], grid[1, number], one, found.average_normalised_mAP, number == 0)
+            grid[0, 0].set_ylim(bottom=0)  # of all, once they are drawn
         return [save(figure, path) for path in paths]
 
 
@@ -75,8 +79,8 @@ def _draw_costs(axes: Axes, found: Diagnosis) -> None:
     axes.set_yticks(place, [NAMES[kind].replace(" and ", "\nand ") for kind in found.errors])
     axes.invert_yaxis()
     many = len(found.tious) > 1
-    axes.set(title="Cost of each kind", xlabel=f"points of {'average ' if many else ''}mAP gained")
-    axes.text(0.98, 0.02, "light: removed\nfull: corrected", transform=axes.transAxes, ha="right", va="bottom")
+    gained = f"points of {'average ' if many else ''}mAP gained"
+    axes.set(title="Cost of each kind", xlabel=f"{gained}\n(light: removed, full: corrected)")
 
 
 def _draw_costs_by_tiou(axes: Axes, found: Diagnosis) -> None:
@@ -97,10 +101,14 @@ def _draw_sensitivity(upper: Axes, lower: Axes, one: Sensitivity, whole: Estimat
     upper.axhline(100 * whole.value, color="black", linestyle="--", linewidth=0.8)
     upper.set_title(f"By {one.name}")
     lower.bar(place, [100 * group.missed for group in one.groups], width=0.7, color=PURPLE)
-    lower.set_xticks(place, [f"{group.name}\n{group.holds}\nn={group.num_actions}" for group in one.groups])
+    holds = [group.holds for group in one.groups]
+    if max(map(len, holds)) > _MOST_LETTERS:
+        holds = [which.replace("-", "-\n").replace(" ", "\n") for which in holds]
+    names = [f"{group.name}\n{which}\nn={group.num_actions}" for group, which in zip(one.groups, holds)]
+    lower.set_xticks(place, names)
+    lower.set_xlim(-0.6, max(len(one.groups), len(SIZES)) - 0.4)
     lower.set_xlabel(f"{one.name}, {one.unit}")
     lower.set_ylim(0, 100)
-    upper.set_ylim(bottom=0)
     if is_first:
         upper.set_ylabel("mAP_N, % (dashed: all)")
         lower.set_ylabel("missed, %")

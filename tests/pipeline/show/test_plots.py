@@ -53,8 +53,7 @@ def test_detections_of_a_class_that_no_overlapped_action_has_are_marked(
     (strip,) = qualitative_strips(annotations, found)
     assert strip.classes == ("Jump", "Jump", "Run", "Run") and strip.scores.tolist() == [0.9, 0.8, 0.7, 0.6]
     assert is_mistaken(strip).tolist() == [True, False, True, False]
-    pictures = [plot_qualitative([strip], tmp_path / f"{by}.png", colour=by) for by in ("class", "tiou")]
-    assert all(map(is_picture, pictures)) and pictures[0].read_bytes() != pictures[1].read_bytes()
+    assert is_picture(plot_qualitative([strip], tmp_path / "marked.png"))
 
 
 def test_asking_for_a_video_that_cannot_be_shown_is_an_error(annotations: Annotations, detections: Detections) -> None:
