@@ -51,6 +51,10 @@ class UnwritableError(DiskError):
     """A place that nothing can be written to, such as a full disk: no fault of what was to be written there."""
 
 
+class OthersEndedError(EtadError):
+    """Another process of this job has ended first: its mistake is the one to be told."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Word a hint at the known name that `name` was probably meant to be.
 

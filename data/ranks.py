@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .errors import EtadError
+from .errors import EtadError, OthersEndedError
 
 # Ranks wait for the slowest one, be it for the longest video. One that dies is noticed by torchrun, not by its silence.
 _PATIENCE = timedelta(days=7)
@@ -189,14 +189,14 @@ def _peers_alive() -> Iterator[None]:
 
     Raises
     ------
-    EtadError
+    OthersEndedError
         Another process cannot be reached any more.
     """
     try:
         yield
     except RuntimeError as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise EtadError(
+        raise OthersEndedError(
             f"another process of this job has ended, or cannot be reached ({reason}). See what it said; the same "
             "command goes on from here."
         ) from error

@@ -20,9 +20,10 @@ from typing import Any
 import click
 
 from ... import __version__
-from ...data.errors import EtadError, nearest, printable
+from ...data.errors import EtadError, OthersEndedError, nearest, printable
 from ...data.interrupts import received_signal, watching_signals
 from .options import Common, common_options, is_first_rank
+from .torchrun import tell_torchrun
 
 # Threads that wait for each other sleep, and do not spin: on a machine with anything else to do, spinning makes small
 # products ten times slower. torch's OpenMP reads this when it is loaded, which is later than here.
@@ -132,6 +133,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         with watching_signals(), contextlib.nullcontext() if is_first_rank() else _silence():
             status = cli.main(args=_readable(arguments), prog_name="etad", standalone_mode=False)
             sys.stdout.flush()
+        if status == WITH_FAILURES:
+            tell_torchrun("etad: done, but not with everything; what failed stands above, where the command ends.")
         return status if isinstance(status, int) else DONE
     except (KeyboardInterrupt, click.Abort):
         return _interrupted()
@@ -154,15 +157,17 @@ def _readable(arguments: Sequence[str] | None) -> list[str]:
 def _interrupted() -> int:
     """Say how to go on; SIGTERM, a batch system's warning, leaves as SIGINT does."""
     is_terminated = received_signal() == signal.SIGTERM
-    _say(f"etad: {'terminated' if is_terminated else 'interrupted'}; the same command goes on from here.")
+    said = f"etad: {'terminated' if is_terminated else 'interrupted'}; the same command goes on from here."
+    _say(said, is_cause=False)
     return TERMINATED if is_terminated else INTERRUPTED
 
 
 def _failed(error: Exception) -> int:
     """Say what was wrong, and whose mistake it was."""
     if isinstance(error, EtadError):
-        _say(f"etad: {error}")
+        _say(f"etad: {error}", is_cause=not isinstance(error, OthersEndedError))
     elif isinstance(error, click.ClickException):
+        tell_torchrun(f"etad: {error.format_message()}")
         with contextlib.suppress(OSError):
             error.show()
     elif received_signal() is None and _is_of_output(error):
@@ -204,8 +209,9 @@ def _systems_fault(error: Exception) -> str | None:
     return None
 
 
-def _say(text: str) -> None:
+def _say(text: str, *, is_cause: bool = True) -> None:
     """Print to stderr, where that is possible; what is quoted from files is not obeyed by the terminal."""
+    tell_torchrun(printable(text), is_cause=is_cause)
     with contextlib.suppress(OSError):
         click.echo(printable(text), err=True)
 
