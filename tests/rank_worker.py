@@ -21,7 +21,7 @@ from etad.data.cache.cache import FeatureCache
 from etad.data.ranks import Ranks, current_ranks
 from etad.detect.loading import Batches
 from etad.detect.model.build import build_detector
-from etad.detect.objective import Objective, mean_loss
+from etad.detect.objective import BatchLoss, Objective, build_objective, mean_loss
 from etad.detect.run_state import step_generator
 from etad.detect.windows import make_windows
 from etad.pipeline.config import load_config
@@ -31,6 +31,13 @@ from etad.pipeline.stages.extract import find_sources, load_encoder
 from etad.pipeline.stages.result import StageNotes
 
 CPU = torch.device("cpu")
+
+
+def in_float64(objective: BatchLoss) -> BatchLoss:
+    """ETAD's proposals in the dtype of its detector; baselines take care of theirs."""
+    if isinstance(objective, Objective):
+        objective.draw.all = objective.draw.all.double()
+    return objective
 
 
 def cached(folder: Path, sets: list[str], ranks: Ranks) -> dict[str, torch.Tensor]:
@@ -43,8 +50,7 @@ def cached(folder: Path, sets: list[str], ranks: Ranks) -> dict[str, torch.Tenso
         annotations.subset("training"), cache, settings=settings, classes=miniature.LABELS, training=True
     )
     detector = build_detector(settings, in_channels=cache.channels, num_classes=len(miniature.LABELS), seed=1).double()
-    objective = Objective(settings, ranks)
-    objective.draw.all = objective.draw.all.double()
+    objective = in_float64(build_objective(settings, ranks))
     batches = Batches(windows, cache, settings=settings, workers=0, memory_gib=1.0)
     numbers = list(range(batch))
     ((features, mask),) = batches.of([ranks.share(numbers)])
@@ -63,7 +69,7 @@ def cached(folder: Path, sets: list[str], ranks: Ranks) -> dict[str, torch.Tenso
     found = {name: each.grad.clone() for name, each in detector.named_parameters() if each.grad is not None}
     found |= {f"part {name}": value.detach() for name, value in parts.items()}
     of_all = mean_loss(
-        Objective(settings, ranks),
+        build_objective(settings, ranks),
         detector.float(),
         windows,
         batches.of,
@@ -86,7 +92,7 @@ def end_to_end(folder: Path, sets: list[str], ranks: Ranks) -> dict[str, torch.T
     trainer = setup.trainer(encoder, sha256, None)
     trainer.encoder.double()
     trainer.detector.double()
-    trainer.objective.draw.all = trainer.objective.draw.all.double()
+    in_float64(trainer.objective)
     before = {name: each.detach().clone() for name, each in trainer.encoder.named_parameters()}
     numbers = [0, 1, 2]
     frames = next(iter(trainer.clips.of([ranks.share(numbers)], 0)))

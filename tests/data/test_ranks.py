@@ -20,6 +20,11 @@ from etad.data.checkpoint import load_checkpoint
 from etad.data.ranks import ALONE, Ranks
 
 WORKER = Path(rank_worker.__file__)
+BASELINE = (
+    "detect.bmn.num_samples=4 detect.bmn.width_1d=16 detect.bmn.width_2d=8 detect.bmn.width_3d=16 "
+    "detect.tcanet.width=16 detect.tcanet.boundary_samples=4 detect.tcanet.action_samples=8 "
+    "detect.tcanet.training_proposals=12 detect.tcanet.dropout=0.3"
+)
 
 
 def torchrun(processes: int, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -58,6 +63,8 @@ def test_three_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
         "detect.sampling.strategy=random",
         "detect.sampling.strategy=fps batch=4 detect.preset=release",
         "detect.sampling.strategy=dpp detect.labels.source=classifier batch=2",  # the third process has none
+        f"{BASELINE} detect.model=bmn+tcanet batch=2",
+        f"{BASELINE} detect.model=bmn batch=4",
     ]
     torchrun(3, str(WORKER), "cached", str(tmp_path), *runs)
     for number, sets in enumerate(runs):
@@ -72,6 +79,7 @@ def test_three_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
 def test_an_end_to_end_step_of_two_processes_has_the_gradient_of_one(tmp_path: Path) -> None:
     miniature_e2e.make(tmp_path)
     runs = [f"e2e.strategy={strategy}" for strategy in ("random", "fps", "gradnorm")]
+    runs.append(f"{BASELINE} detect.model=bmn")
     torchrun(2, str(WORKER), "e2e", str(tmp_path), *runs)
     for number, sets in enumerate(runs):
         one, two = rank_worker.end_to_end(tmp_path, sets.split(), ALONE), _saved(tmp_path, number)
