@@ -64,6 +64,9 @@ class E2eSettings(Settings):
     first_pass_cache
         What the first pass over the sampled snippets leaves for the second one: `nothing`; `maps`: the outputs of the
         frozen stages; `graphs`: everything.
+    recompute
+        Keep, of a micro-batch of `sgs`, what goes into each block of the encoder alone, and compute the rest again: a
+        fraction of its memory, for a third more time of its backward pass; results are the same.
     memory_budget_gib
         Memory that a step may take: the micro-batch shrinks, and `first_pass_cache` becomes `nothing`, to fit it.
     precision
@@ -104,6 +107,7 @@ class E2eSettings(Settings):
     chunk: int = Field(default=1, ge=1)
     micro_batch: Annotated[int, Mark.RUNTIME] = Field(default=4, ge=1)
     first_pass_cache: Annotated[Literal["nothing", "maps", "graphs"], Mark.RUNTIME] = "maps"
+    recompute: Annotated[bool, Mark.RUNTIME] = False
     memory_budget_gib: Annotated[float | None, Mark.RUNTIME] = Field(default=None, gt=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     encoder_lr: float = Field(default=5e-7, gt=0)

@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ...data.errors import EtadError, nearest
 from .adapter import AdapterKind, TemporalAdapter
@@ -79,10 +80,20 @@ class Encoder(nn.Module):
         """
         return clips.to(self.mean.dtype).sub_(self.mean).div_(self.std).permute(0, 4, 1, 2, 3)
 
-    def run_stages(self, x: Tensor, start: int, stop: int) -> Tensor:
-        """Send maps through stages[start:stop]."""
+    def run_stages(self, x: Tensor, start: int, stop: int, *, recompute: bool = False) -> Tensor:
+        """Send maps through stages[start:stop].
+
+        Parameters
+        ----------
+        recompute
+            Keep for the backward pass what goes into each block alone, and compute the rest again there.
+        """
         for stage in self.stages[start:stop]:
-            x = stage(x)
+            if not (recompute and torch.is_grad_enabled()):
+                x = stage(x)
+                continue
+            for block in stage if isinstance(stage, nn.Sequential) else [stage]:
+                x = checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
         return x
 
     def pool(self, x: Tensor) -> Tensor:

@@ -96,7 +96,8 @@ def plan_step(
     trained = [each for each in (*encoder.parameters(), *detector.parameters()) if each.requires_grad]
     for each in trained:
         each.grad = torch.zeros_like(each)
-    one, two = (snippets_bytes(encoder, clip, count, device=device, autocast=autocast) for count in (1, 2))
+    again = settings.recompute
+    one, two = (snippets_bytes(encoder, clip, n, device=device, autocast=autocast, recompute=again) for n in (1, 2))
     per_snippet = max(two - one, 1)
     detector_peak = peak_bytes(
         lambda: detector_step(detector, detect, channels=encoder.channels, batch=settings.batch, device=device), device
@@ -139,19 +140,26 @@ def _advice(plan: StepPlan, settings: E2eSettings) -> str:
         "weights": "freeze more of the encoder (encoder.frozen_stages), or take a smaller one",
         "frames": f"lower e2e.batch={settings.batch}, clips.crop or --workers",
         "detector": f"lower e2e.batch={settings.batch}",
-        "snippets": "lower clips.crop or clips.clip_frames",
+        "snippets": "set e2e.recompute=true, lower clips.crop or clips.clip_frames",
     }[largest]
 
 
 def snippets_bytes(
-    encoder: Encoder, clip: Tensor, count: int, *, device: torch.device, autocast: torch.dtype | None
+    encoder: Encoder,
+    clip: Tensor,
+    count: int,
+    *,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    recompute: bool = False,
 ) -> int:
     """Peak of encoding some snippets with gradient and going back."""
     video = clip.expand(count, *clip.shape)
 
     def step() -> None:
         everything = [torch.arange(count)]
-        sgs_step(encoder, [video], _total, samples=everything, micro_batch=count, autocast=autocast)
+        how = {"samples": everything, "micro_batch": count, "recompute": recompute, "autocast": autocast}
+        sgs_step(encoder, [video], _total, **how)  # type: ignore[arg-type]
 
     return peak_bytes(step, device)
 

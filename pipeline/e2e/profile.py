@@ -125,6 +125,7 @@ def _of_encoder(
     def backward() -> None:
         everything = [torch.arange(micro_batch)]
         how = {"samples": everything, "micro_batch": micro_batch, "autocast": autocast}
+        how |= {"recompute": settings.recompute}
         sgs_step(encoder, [clips], lambda features: features[0].sum(), **how)  # type: ignore[arg-type]
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():

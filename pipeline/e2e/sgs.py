@@ -62,6 +62,7 @@ def sgs_step(
     samples: Samples,
     micro_batch: int,
     first_pass_cache: FirstPassCache = "nothing",
+    recompute: bool = False,
     autocast: torch.dtype | None = None,
 ) -> SgsStep:
     """Add to the gradients of detector and encoder what one batch of videos gives.
@@ -89,13 +90,15 @@ def sgs_step(
         behind the frozen stages, for one map of memory per sampled snippet (per snippet at all, where samples are
         chosen by features). `graphs`: it only goes back, for the activations of every sampled snippet at a time;
         needs samples drawn beforehand.
+    recompute
+        Keep what goes into each block alone, for the activations of one block at a time in the backward pass.
     autocast
         dtype in which the encoder computes; features and gradients between it and the detector stay float32.
     """
     assert not any(module.training for module in encoder.modules() if isinstance(module, nn.BatchNorm2d))
     beforehand = not callable(samples) and not isinstance(samples, ByGradient)
     assert beforehand or first_pass_cache != "graphs", "graphs can be kept of samples drawn beforehand only"
-    snippets = _Snippets(encoder, videos, autocast)
+    snippets = _Snippets(encoder, videos, autocast, recompute)
     drawn = None if callable(samples) or isinstance(samples, ByGradient) else snippets.rows_of(samples)
     split = encoder.frozen_stages + 1
     last = len(encoder.stages)
@@ -165,8 +168,10 @@ def kept_map_bytes(encoder: Encoder, clip: Tensor, *, autocast: torch.dtype | No
 class _Snippets:
     """The snippets of all videos in one row, and an encoder to send some of them through."""
 
-    def __init__(self, encoder: Encoder, videos: Sequence[Tensor], autocast: torch.dtype | None) -> None:
-        self.encoder, self.videos, self.autocast = encoder, videos, autocast
+    def __init__(
+        self, encoder: Encoder, videos: Sequence[Tensor], autocast: torch.dtype | None, recompute: bool = False
+    ) -> None:
+        self.encoder, self.videos, self.autocast, self.recompute = encoder, videos, autocast, recompute
         self.lengths = [len(video) for video in videos]
         self.places = [(video, index) for video, length in enumerate(self.lengths) for index in range(length)]
         self.count = len(self.places)
@@ -190,7 +195,7 @@ class _Snippets:
 
     def run(self, x: Tensor, start: int, stop: int) -> Tensor:
         with torch.autocast(x.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            return self.encoder.run_stages(x, start, stop)
+            return self.encoder.run_stages(x, start, stop, recompute=self.recompute)
 
     def pooled(self, x: Tensor) -> Tensor:
         """Features in the detector's dtype."""

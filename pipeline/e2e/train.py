@@ -208,6 +208,7 @@ class E2eTrainer(EpochTraining):
             samples=samples,
             micro_batch=settings.micro_batch,
             first_pass_cache=settings.first_pass_cache,
+            recompute=settings.recompute,
             autocast=self.autocast,
         )
 

@@ -8,7 +8,8 @@ import torch
 from etad.data.errors import EtadError
 from etad.detect.model.build import build_detector
 from etad.detect.strategies import STRATEGIES
-from etad.extract.encoders.encoder import build_encoder
+from etad.extract.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, build_encoder
+from etad.extract.encoders.videomae import videomae_stages
 from etad.pipeline.config import load_config
 from etad.pipeline.e2e.memory import GIB, peak_bytes
 from etad.pipeline.e2e.plan import StepPlan, plan_step, snippets_bytes
@@ -91,6 +92,24 @@ def test_a_micro_batch_is_as_large_as_planned_and_does_not_grow_with_the_video()
 
     assert taken(32) == pytest.approx(four, rel=0.05)
     assert taken(128) <= 1.15 * taken(32)
+
+
+def test_adapters_at_the_side_and_recomputing_take_a_fraction_of_the_memory_of_a_micro_batch() -> None:
+    clip = torch.zeros(16, 64, 64, 3, dtype=torch.uint8)
+
+    def taken(adapter: str, recompute: bool) -> int:
+        encoder = Encoder(
+            videomae_stages(channels=64, depth=12, heads=2, patch=8, grid=8, adapter=adapter),
+            channels=64,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            adapter=adapter,
+        ).freeze(0)
+        return snippets_bytes(encoder, clip, 1, device=CPU, autocast=None, recompute=recompute)
+
+    whole, series, side = (taken(adapter, False) for adapter in ("none", "series", "side"))
+    again = taken("series", True)
+    assert series < 0.8 * whole and side < 0.4 * series and again < 0.35 * series
 
 
 def test_the_advice_names_what_takes_most() -> None:

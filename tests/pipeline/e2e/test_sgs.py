@@ -123,6 +123,21 @@ def test_sampling_everything_is_ordinary_back_propagation(kind: str, frozen: int
             encoder.zero_grad(), detector.zero_grad()
 
 
+@pytest.mark.parametrize("kind", ["tsm-basic", "videomae", "videomae-series", "videomae-side"])
+@pytest.mark.parametrize("keep", ["nothing", "maps", "graphs"])
+def test_recomputing_blocks_changes_no_gradient(kind: str, keep: FirstPassCache) -> None:
+    encoder, detector = build(kind, 1)
+    videos, samples = make_videos(4, 3), [torch.tensor([3, 0]), torch.tensor([1])]
+    how = dict(micro_batch=2, first_pass_cache=keep)
+    run(encoder, detector, videos, samples, **how)
+    expected = gradients(encoder, detector)
+    encoder.zero_grad(), detector.zero_grad()
+    run(encoder, detector, videos, samples, recompute=True, **how)
+    for name, gradient in gradients(encoder, detector).items():
+        assert (gradient is None) == (expected[name] is None), name
+        assert gradient is None or torch.equal(gradient, expected[name]), name
+
+
 @pytest.mark.parametrize("kind", BUILDERS)
 def test_in_float32_sampling_everything_is_as_close_as_rounding_lets_it(kind: str) -> None:
     encoder, detector = build(kind, 0, torch.float32)
