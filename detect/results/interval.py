@@ -31,8 +31,34 @@ def bootstrap_interval(
 ) -> Interval | None:
     """Interval of the average mAP that holds 90 % of its values on videos drawn anew from the measured ones.
 
+    None where there are fewer than two videos with actions. See `bootstrap_values`.
+    """
+    if num_videos < 2 or len(np.unique(ground_truth.video)) < 2:
+        return None
+    values = bootstrap_values(ground_truth, predictions, num_videos=num_videos, tious=tious, samples=samples, seed=seed)
+    return Interval(*bounds(values), num_videos)
+
+
+def bounds(values: np.ndarray) -> tuple[float, float]:
+    """Lower and upper bound of the middle 90 % of some values."""
+    low, high = np.quantile(values, [(1 - SHARE) / 2, (1 + SHARE) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_values(
+    ground_truth: GroundTruth,
+    predictions: Predictions,
+    *,
+    num_videos: int,
+    tious: Sequence[float],
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> np.ndarray:
+    """Average mAP on videos drawn anew from the measured ones, (samples,) less the draws without any action.
+
     Videos are drawn with replacement, as many as there are, each with its actions and detections; what comes twice
-    counts as two videos. None where there are fewer than two videos with actions.
+    counts as two videos. Draws depend on seed and number of videos alone: values of several detectors on the same
+    videos, in the same codes, are paired.
 
     Parameters
     ----------
@@ -41,8 +67,6 @@ def bootstrap_interval(
     samples
         How often they are drawn.
     """
-    if num_videos < 2 or len(np.unique(ground_truth.video)) < 2:
-        return None
     actions = _rows_of_videos(ground_truth.video, num_videos)
     found = _rows_of_videos(predictions.video, num_videos)
     rng = np.random.default_rng([seed, num_videos])
@@ -67,8 +91,7 @@ def bootstrap_interval(
             score=predictions.score[hits],
         )
         values.append(mean_average_precision(truth, guesses, tious=tious).average)
-    low, high = np.quantile(values, [(1 - SHARE) / 2, (1 + SHARE) / 2])
-    return Interval(float(low), float(high), num_videos)
+    return np.array(values)
 
 
 def _rows_of_videos(video: np.ndarray, num_videos: int) -> list[np.ndarray]:

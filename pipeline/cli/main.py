@@ -57,6 +57,7 @@ _COMMANDS = {
     "e2e": "e2e",
     "predict": "predict",
     "evaluate": "tools",
+    "compare": "compare",
     "plot": "tools",
     "profile": "e2e",
     "reproduce": "reproduce",

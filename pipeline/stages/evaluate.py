@@ -160,7 +160,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class _Compared:
+class Aligned:
     """Annotations and detections of one subset as columns, in the same codes.
 
     Parameters
@@ -181,9 +181,9 @@ class _Compared:
     num_duplicates: int
 
 
-def _compare(
+def align(
     annotations: Annotations, subset: str, detections: Detections, source: str, duplicates: Duplicates
-) -> _Compared:
+) -> Aligned:
     """Bring annotations and detections together; see `evaluate` for what is refused."""
     videos = annotations.subset(subset)
     if not any(video.actions for video in videos):
@@ -202,7 +202,7 @@ def _compare(
     codes = {label: number for number, label in enumerate(annotations.labels)}
     truth = _ground_truth([video for video in ordered if video.actions], codes)
     predictions = _predictions(detections, ordered, matches, codes)
-    return _Compared(ordered, matches, annotations.labels, truth, predictions, num_duplicates)
+    return Aligned(ordered, matches, annotations.labels, truth, predictions, num_duplicates)
 
 
 def evaluate(
@@ -227,7 +227,7 @@ def evaluate(
         The subset is empty, no video of it has results, a label of the results is none of the annotations', ids carry a
         file's ending, or most segments cannot be seconds of these videos.
     """
-    both = _compare(annotations, subset, detections, source, duplicates)
+    both = align(annotations, subset, detections, source, duplicates)
     truth, predictions, ordered = both.truth, both.predictions, both.videos
     backward, late = _misplaced(predictions, ordered, source)
     precision = mean_average_precision(truth, predictions, tious=tious)
@@ -268,7 +268,7 @@ def diagnose(
     duplicates: Duplicates = "kept",
 ) -> Diagnosis:
     """Find what the mAP that `evaluate` measures is lost by; see there for what is refused."""
-    both = _compare(annotations, subset, detections, source, duplicates)
+    both = align(annotations, subset, detections, source, duplicates)
     _misplaced(both.predictions, both.videos, source)
     durations = np.array([video.duration_seconds or np.nan for video in both.videos])
     return diagnose_columns(

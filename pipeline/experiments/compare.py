@@ -1,0 +1,223 @@
+"""Runs side by side on the same test videos, and whether they differ by more than these videos' chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...data.annotations import Annotations
+from ...data.detections import read_detections
+from ...data.errors import EtadError, counted, listing
+from ...detect.results.interval import SHARE, bootstrap_values, bounds
+from ...detect.results.metrics import mean_average_precision
+from ..config import Config, settle
+from ..run_folder import RunFolder
+from ..stages.evaluate import Aligned, Duplicates, align
+from ..stages.inputs import read_data
+
+SAMPLES = 300
+_STAGES = ("detect", "e2e")
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """Detections of one stage of a run, or of a file, on its test videos.
+
+    Parameters
+    ----------
+    name
+        As it was asked for, with the stage where the run has several.
+    source
+        The file of detections.
+    subset
+        What it was tested on.
+    """
+
+    name: str
+    source: Path
+    annotations: Annotations
+    subset: str
+    tious: tuple[float, ...]
+    duplicates: Duplicates
+    aligned: Aligned
+
+    @cached_property
+    def mAP(self) -> np.ndarray:
+        """(I,) at each threshold."""
+        return mean_average_precision(self.aligned.truth, self.aligned.predictions, tious=self.tious).mAP
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """(samples,) average mAP on videos drawn anew, the same ones for runs on the same videos."""
+        return bootstrap_values(
+            self.aligned.truth,
+            self.aligned.predictions,
+            num_videos=len(self.aligned.videos),
+            tious=self.tious,
+            samples=SAMPLES,
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs, the first of which the others are compared with."""
+
+    runs: tuple[ComparedRun, ...]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Cells of the table, in per cent and points."""
+        first, rows = self.runs[0], []
+        for run in self.runs:
+            low, high = bounds(run.values)
+            cells = [run.name, *(f"{100 * value:.1f}" for value in run.mAP), f"{100 * run.mAP.mean():.1f}"]
+            cells.append(f"{100 * low:.1f} to {100 * high:.1f}")
+            if run is first:
+                rows.append((*cells, "-", "-", "-"))
+                continue
+            difference, (low, high) = self.difference(run)
+            sure = "yes" if low > 0 or high < 0 else "no"
+            rows.append((*cells, f"{100 * difference:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}", sure))
+        return rows
+
+    def heads(self) -> tuple[str, ...]:
+        tious = (f"{tiou:g}" for tiou in self.runs[0].tious)
+        share = f"{100 * SHARE:.0f} %"
+        return ("mAP, %, at tIoU", *tious, "average", f"its {share}", "difference", f"its {share}", "differs")
+
+    def difference(self, run: ComparedRun) -> tuple[float, tuple[float, float]]:
+        """Average mAP of a run less the first one's, and the interval of that, draw by draw."""
+        first = self.runs[0]
+        return float(run.mAP.mean() - first.mAP.mean()), bounds(run.values - first.values)
+
+    def text(self) -> str:
+        """What the columns mean."""
+        count = counted(len(self.runs[0].aligned.videos), "video")
+        return (
+            f"Measured on the same {count}. Intervals: {100 * SHARE:.0f} % of {SAMPLES} draws of as many of these; "
+            "differences are taken draw by draw, and differ where their interval leaves out 0. They tell what other "
+            "videos would change; what another seed of the training would, they do not."
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        found = []
+        for run in self.runs:
+            entry: dict[str, Any] = {
+                "run": run.name,
+                "detections": str(run.source),
+                "mAP": {f"{tiou:g}": float(value) for tiou, value in zip(run.tious, run.mAP)},
+                "average_mAP": float(run.mAP.mean()),
+                "interval": list(bounds(run.values)),
+            }
+            if run is not self.runs[0]:
+                difference, interval = self.difference(run)
+                entry |= {"difference": difference, "difference_interval": list(interval)}
+            found.append(entry)
+        return {"videos": len(self.runs[0].aligned.videos), "share": SHARE, "runs": found}
+
+
+def compare_runs(
+    places: Sequence[Path],
+    config: Config,
+    *,
+    annotations: Path | None = None,
+    subset: str | None = None,
+    stage: str | None = None,
+    tious: tuple[float, ...] | None = None,
+) -> Comparison:
+    """Put the detections of run folders, or results files, side by side.
+
+    Parameters
+    ----------
+    config
+        For results files, which know none.
+    annotations, subset, tious
+        In place of what each run's own config says.
+    stage
+        Whose detections: `detect` or `e2e`; none: of both, where a run has both.
+
+    Raises
+    ------
+    EtadError
+        A place has no detections, there is one result alone, or the runs were not tested on the same videos with the
+        same actions, at the same thresholds.
+    """
+    runs = [
+        _compared(name, source, own, annotations=annotations, subset=subset, tious=tious)
+        for place in places
+        for name, source, own in _results(place, config, stage)
+    ]
+    if len(runs) < 2:
+        raise EtadError(f"{runs[0].name}: is one result alone. Name another run to compare it with.")
+    for run in runs[1:]:
+        _require_same(runs[0], run)
+    return Comparison((runs[0], *(_in_order_of(runs[0], run) for run in runs[1:])))
+
+
+def _results(place: Path, config: Config, stage: str | None) -> list[tuple[str, Path, Config]]:
+    """Name, file and config of each result at a place."""
+    if place.is_file():
+        return [(str(place), place, config)]
+    run = RunFolder(place)
+    known = run.known_config() if place.is_dir() else None
+    if known is None:
+        raise EtadError(f"{place}: is neither a run folder nor a file of detections.")
+    stages = [each for each in _STAGES if stage in (None, each) and run.files(each).detections.exists()]
+    if not stages:
+        wanted = stage or "detect"
+        raise EtadError(f"{place}: holds no detections of `{wanted}`. Run `etad {wanted} -o {place}` first.")
+    own = settle(known, where=str(place))
+    return [(f"{place}, {each}" if len(stages) > 1 else str(place), run.files(each).detections, own) for each in stages]
+
+
+def _compared(
+    name: str,
+    source: Path,
+    config: Config,
+    *,
+    annotations: Path | None,
+    subset: str | None,
+    tious: tuple[float, ...] | None,
+) -> ComparedRun:
+    read = read_data(config, annotations, subsets=[subset] if subset else [])
+    tested = subset or config.data.test_subset
+    rule = config.data.duplicates
+    aligned = align(read, tested, read_detections(source), str(source), rule)
+    return ComparedRun(name, source, read, tested, tious or config.detect.tious, rule, aligned)
+
+
+def _in_order_of(first: ComparedRun, run: ComparedRun) -> ComparedRun:
+    """A run with its videos in the order of another's, so that the same draws are the same videos."""
+    if [video.id for video in run.aligned.videos] == [video.id for video in first.aligned.videos]:
+        return run
+    found = read_detections(run.source)
+    aligned = align(first.annotations, first.subset, found, str(run.source), first.duplicates)
+    return replace(run, aligned=aligned)
+
+
+def _require_same(first: ComparedRun, other: ComparedRun) -> None:
+    """Refuse runs that were not measured on the same."""
+    advice = "Only runs on one test set compare: name it for all of them with --annotations and --subset."
+    videos = [{video.id: video for video in run.aligned.videos} for run in (first, other)]
+    for run, ours, theirs in ((first, videos[0], videos[1]), (other, videos[1], videos[0])):
+        if alone := sorted(ours.keys() - theirs.keys()):
+            raise EtadError(
+                f"{first.name} was tested on {counted(len(videos[0]), 'video')}, {other.name} on {len(videos[1])}: "
+                f"{run.name} alone has {listing(alone, most=3)}. {advice}"
+            )
+    differing = [id for id in videos[0] if videos[0][id].actions != videos[1][id].actions]
+    if differing:
+        raise EtadError(
+            f"{first.name} and {other.name} were tested on other actions of {counted(len(differing), 'video')}: "
+            f"{listing(differing, most=3)}. {advice}"
+        )
+    if first.tious != other.tious:
+        shown = [", ".join(f"{tiou:g}" for tiou in run.tious) for run in (first, other)]
+        raise EtadError(
+            f"{first.name} is measured at tIoU {shown[0]}, {other.name} at {shown[1]}. Name thresholds for both with "
+            "--tiou."
+        )

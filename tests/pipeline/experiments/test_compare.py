@@ -1,0 +1,106 @@
+"""`etad compare`: runs side by side on the same videos, paired draw by draw."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from miniature import complaint
+
+from etad.pipeline.cli.main import run
+from etad.pipeline.config import load_config
+from etad.pipeline.experiments.compare import compare_runs
+
+LABELS = ("jump", "run")
+NUM_VIDEOS = 12
+
+
+def write_annotations(path: Path, *, reverse: bool = False, num_videos: int = NUM_VIDEOS, shift: float = 0.0) -> Path:
+    numbers = range(num_videos)[::-1] if reverse else range(num_videos)
+    database = {}
+    for number in numbers:
+        actions = [
+            {"segment": [start + shift, start + 5.0], "label": LABELS[(number + i) % 2]}
+            for i, start in enumerate((2.0, 20.0))
+        ]
+        database[f"v{number:02d}"] = {"subset": "validation", "duration": 40.0, "annotations": actions}
+    path.write_text(json.dumps({"database": database}))
+    return path
+
+
+def write_run(folder: Path, annotations: Path, *, wrong: int, stage: str = "detect") -> Path:
+    """A run whose detections are perfect but for the first `wrong` videos, where they are far off."""
+    (folder / stage).mkdir(parents=True)
+    config = load_config(None, [f"data.annotations={annotations}"])
+    (folder / "config.toml").write_text(config.to_toml())
+    results = {}
+    for id, entry in json.loads(annotations.read_text())["database"].items():
+        shift, score = 8.0 if int(id[1:]) < wrong else 0.0, 0.9 - int(id[1:]) / 100
+        results[id] = [
+            {
+                "segment": [each["segment"][0] + shift, each["segment"][1] + shift],
+                "label": each["label"],
+                "score": score,
+            }
+            for each in entry["annotations"]
+        ]
+    (folder / stage / "detections.json").write_text(json.dumps({"results": results}))
+    return folder
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    return write_annotations(tmp_path / "annotations.json")
+
+
+def test_runs_are_paired_and_a_difference_is_told_from_chance(
+    tmp_path: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad, near = (
+        write_run(tmp_path / name, annotations, wrong=wrong) for name, wrong in (("good", 0), ("bad", 8), ("near", 1))
+    )
+    assert run(["compare", str(good), str(bad), str(near), "--tiou", "0.5,0.9", "--json"]) == 0
+    found = {Path(each["run"]).name: each for each in json.loads(capsys.readouterr().out)["runs"]}
+    assert found["good"]["average_mAP"] == pytest.approx(1.0)
+    low, high = found["bad"]["difference_interval"]
+    assert low < found["bad"]["difference"] < high < 0
+    assert found["near"]["difference"] < 0 and found["near"]["difference_interval"][1] == 0.0
+    assert run(["compare", str(good), str(bad), str(near), "--tiou", "0.5,0.9"]) == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if str(tmp_path) in line}
+    assert [rows[str(place)][-1] for place in (good, bad, near)] == ["-", "yes", "no"]
+
+
+def test_the_same_detections_do_not_differ_in_whatever_order_their_videos_are_annotated(
+    tmp_path: Path, annotations: Path
+) -> None:
+    first = write_run(tmp_path / "first", annotations, wrong=5)
+    other = write_run(tmp_path / "other", write_annotations(tmp_path / "back.json", reverse=True), wrong=5)
+    found = compare_runs([first, other], load_config())
+    assert np.array_equal(found.runs[0].values, found.runs[1].values)
+    assert found.difference(found.runs[1]) == (0.0, (0.0, 0.0))
+
+
+def test_both_stages_of_a_run_are_compared_with_each_other(
+    tmp_path: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = write_run(tmp_path / "both", annotations, wrong=3)
+    write_run(tmp_path / "tuned", annotations, wrong=0, stage="e2e")
+    (tmp_path / "tuned" / "e2e").rename(place / "e2e")
+    assert run(["compare", str(place)]) == 0
+    assert f"{place}, e2e" in capsys.readouterr().out
+    assert "is one result alone" in complaint(["compare", str(place), "--stage", "e2e"], capsys)
+
+
+def test_runs_on_other_videos_or_actions_are_refused(
+    tmp_path: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = write_run(tmp_path / "first", annotations, wrong=0)
+    fewer = write_run(tmp_path / "fewer", write_annotations(tmp_path / "fewer.json", num_videos=10), wrong=0)
+    said = complaint(["compare", str(first), str(fewer)], capsys)
+    assert "was tested on 12 videos" in said and "on 10" in said and "first alone has v10, v11" in said
+    moved = write_run(tmp_path / "moved", write_annotations(tmp_path / "moved.json", shift=0.5), wrong=0)
+    assert "were tested on other actions of 12 videos: v00" in complaint(["compare", str(first), str(moved)], capsys)
+    nothing = tmp_path / "nothing"
+    assert "neither a run folder nor a file" in complaint(["compare", str(first), str(nothing)], capsys)
+    (first / "detect" / "detections.json").unlink()
+    assert "holds no detections of `detect`" in complaint(["compare", str(first), str(fewer)], capsys)
