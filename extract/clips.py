@@ -116,6 +116,8 @@ class ClipBatch:
         Where all of the video's snippets stand.
     reading
         What was noticed up to here, from the beginning of a stretch of the video.
+    further
+        The same clips in the sizes of other plans.
     """
 
     video_id: str
@@ -124,6 +126,7 @@ class ClipBatch:
     first_snippet: int
     timeline: Timeline
     reading: Reading
+    further: tuple[np.ndarray, ...] = ()
 
     @property
     def is_last(self) -> bool:
@@ -157,7 +160,12 @@ class Failure:
 
 
 def clip_batches(
-    sources: Mapping[str, Path], plan: ClipPlan, *, batch_clips: int, workers: int
+    sources: Mapping[str, Path],
+    plan: ClipPlan,
+    *,
+    batch_clips: int,
+    workers: int,
+    further: Sequence[ClipPlan] = (),
 ) -> Generator[ClipBatch | Failure, None, None]:
     """Decode videos ahead of their use, in batches that never mix videos.
 
@@ -169,6 +177,8 @@ def clip_batches(
         Clips in a batch; a video's last batch may have fewer.
     workers
         Threads that decode ahead; 0 decodes when asked.
+    further
+        Other plans of the same snippets, with a resize and a crop of their own: videos are decoded once for all.
 
     Yields
     ------
@@ -176,13 +186,15 @@ def clip_batches(
     of the batches that are missing.
     """
 
+    plans = [plan, *further]
+
     def stretches(video_id: str, path: Path) -> list[Iterator[ClipBatch | Failure]]:
         """Open a video and say how it is to be read: in one go, or in stretches where several workers gain by it."""
         stamp = file_stamp(path)
         try:
             with open_video(path) as video:
                 timeline = plan.timeline(video.info)
-                corners = _corners(video, timeline, plan)
+                corners = [_corners(video, timeline, each) for each in plans]
         except EtadError as error:
             return [iter([Failure(video_id, path, str(error), stamp)])]
         step = _STRETCH_BATCHES * batch_clips if workers > 1 and video.can_seek else timeline.num_snippets
@@ -195,7 +207,7 @@ def clip_batches(
         readers: Readers,
         stamp: FileStamp | None,
         timeline: Timeline,
-        corners: np.ndarray,
+        corners: Sequence[np.ndarray],
         start: int,
         stop: int,
     ) -> Iterator[ClipBatch | Failure]:
@@ -205,10 +217,10 @@ def clip_batches(
             some = replace(part, start_frames=part.start_frames[first:last])
             return some.clip_frame_indices(plan.edge, still=plan.still)
 
-        first = start
+        first, places = start, [each[start:stop] for each in corners]
         try:
             with readers.one() as video:
-                for clips in _read(video, indices_of, timeline.fps, corners[start:stop], plan, batch_clips):
+                for clips, *others in _read(video, indices_of, timeline.fps, places, plans, batch_clips):
                     reading = Reading(
                         stamp=stamp,
                         lost_ticks=video.lost_ticks,
@@ -222,6 +234,7 @@ def clip_batches(
                         first_snippet=first,
                         timeline=timeline,
                         reading=reading,
+                        further=tuple(others),
                     )
                     first += len(clips)
         except EtadError as error:
@@ -282,8 +295,8 @@ def read_clips(
                     generator=generator,
                 )
         indices = timeline.clip_frame_indices(plan.edge, shifts, still=plan.still)
-        read = _read(video, lambda start, stop: indices[start:stop], timeline.fps, corners, plan, timeline.num_snippets)
-        (clips,) = read
+        places, all_clips = [corners], timeline.num_snippets
+        ((clips,),) = _read(video, lambda start, stop: indices[start:stop], timeline.fps, places, [plan], all_clips)
         if video.lost_ticks:
             _note_once(f"{path}: {lost_frames_text(len(video.lost_ticks))}")
     clips[mirrored] = transforms.flip(clips[mirrored])
@@ -321,43 +334,50 @@ def _read(
     video: VideoReader,
     indices_of: Callable[[int, int], np.ndarray],
     fps: float,
-    corners: np.ndarray,
-    plan: ClipPlan,
+    corners: Sequence[np.ndarray],
+    plans: Sequence[ClipPlan],
     batch_clips: int,
-) -> Iterator[np.ndarray]:
-    """Read clips, uint8 (batch_clips or fewer, L, H, W, 3), keeping a frame only while a later clip needs it.
+) -> Iterator[list[np.ndarray]]:
+    """Read clips, keeping a frame only while a later clip needs it.
 
     Parameters
     ----------
     indices_of
         Frames of the grid of clips from one number to another, (N, L).
     corners
-        (T, 2) top and left of what is cut out for each clip.
+        (T, 2) for each plan: top and left of what is cut out for each clip.
+    plans
+        They differ in resize and crop alone.
+
+    Yields
+    ------
+    Consecutive clips, uint8 (batch_clips or fewer, L, H, W, 3), of each plan.
     """
-    num_clips = len(corners)
+    num_clips = len(corners[0])
     wanted = WantedFrames(indices_of, num_clips)
     times_seconds = (frames / fps for frames in wanted)
     kept, last_clip = _new_frames(), dict[int, int]()
-    width, height = transforms.crop_size(plan.crop)
-    clip, batch = 0, np.empty(0)
-    for _, image in video.read(times_seconds, resize=plan.resize):
+    sides = [transforms.crop_size(plan.crop) for plan in plans]
+    clip, batches = 0, list[np.ndarray]()
+    for _, images in video.read_sizes(times_seconds, resizes=[plan.resize for plan in plans]):
         frame, last = wanted.taken.popleft()
-        kept[frame], last_clip[frame] = image, last
+        kept[frame], last_clip[frame] = images, last
         while wanted.clips and wanted.clips[0][0] <= frame:
             sources = wanted.clips.popleft()[1].tolist()
             row = clip % batch_clips
             if row == 0:
-                size = min(batch_clips, num_clips - clip)
-                batch = np.empty((size, plan.clip_frames, height, width, 3), dtype=np.uint8)
-            top, left = corners[clip].tolist()
-            for target, source in zip(batch[row], sources, strict=True):
-                target[...] = transforms.cut(kept[source], top, left, plan.crop)
+                shape = (min(batch_clips, num_clips - clip), plans[0].clip_frames)
+                batches = [np.empty((*shape, height, width, 3), dtype=np.uint8) for width, height in sides]
+            for number, plan in enumerate(plans):
+                top, left = corners[number][clip].tolist()
+                for target, source in zip(batches[number][row], sources, strict=True):
+                    target[...] = transforms.cut(kept[source][number], top, left, plan.crop)
             for source in set(sources):
                 if last_clip[source] <= clip:
                     del kept[source], last_clip[source]
             clip += 1
-            if row + 1 == len(batch):
-                yield batch
+            if row + 1 == len(batches[0]):
+                yield batches
     assert clip == num_clips and not kept, (clip, num_clips, len(kept))
 
 
@@ -372,5 +392,5 @@ def _note_once(note: str) -> None:
     log.warning("%s", note)
 
 
-def _new_frames() -> dict[int, np.ndarray]:
+def _new_frames() -> dict[int, list[np.ndarray]]:
     return {}

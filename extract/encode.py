@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,8 +46,14 @@ def encode_clips(encoder: Encoder, clips: Tensor, dtype: torch.dtype) -> Tensor:
     return encoder.pool(last_map.float())
 
 
+def _encode_batch(encoders: Sequence[Encoder], batch: ClipBatch, device: torch.device, dtype: torch.dtype) -> Tensor:
+    pairs = zip(encoders, (batch.clips, *batch.further), strict=True)
+    features = [_encode_alone(encoder, clips, device, dtype) for encoder, clips in pairs]
+    return features[0] if len(features) == 1 else torch.cat(features, dim=1)
+
+
 @torch.inference_mode()
-def _encode_batch(encoder: Encoder, clips: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
+def _encode_alone(encoder: Encoder, clips: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
     frames = torch.from_numpy(clips)
     if device.type == "cuda":
         frames = frames.pin_memory()
@@ -55,7 +61,12 @@ def _encode_batch(encoder: Encoder, clips: np.ndarray, device: torch.device, dty
 
 
 def encode_batches(
-    encoder: Encoder, items: Iterable[ClipBatch | Failure], *, device: torch.device, dtype: torch.dtype
+    encoder: Encoder,
+    items: Iterable[ClipBatch | Failure],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    further: Sequence[Encoder] = (),
 ) -> Iterator[EncodedVideo | Failure]:
     """Encode the batches of one video after the other; failures pass through, in their place.
 
@@ -69,6 +80,8 @@ def encode_batches(
         As `clip_batches` yields them.
     dtype
         dtype of the encoder's layers; features are float32.
+    further
+        Encoders of the items' further clips, whose channels follow.
     """
     parts: list[Tensor] = []
     lost: frozenset[int] = frozenset()
@@ -82,7 +95,7 @@ def encode_batches(
                 finished = None
             yield item
             continue
-        parts.append(_encode_batch(encoder, item.clips, device, dtype))
+        parts.append(_encode_batch((encoder, *further), item, device, dtype))
         lost |= item.reading.lost_ticks
         if finished is not None:
             yield _fetch(*finished)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from .clips import ClipPlan, Failure, clip_batches
@@ -91,7 +90,7 @@ class Encoders:
         device: torch.device,
         dtype: torch.dtype,
     ) -> Generator[EncodedVideo | Failure, None, None]:
-        """Decode and encode videos, one item for each, in their order; each encoder decodes for itself.
+        """Decode videos, once for all encoders, and encode them: one item for each, in their order.
 
         Parameters
         ----------
@@ -100,41 +99,8 @@ class Encoders:
         plan
             Where the snippets stand, and the first encoder's pictures.
         """
-        pairs = [(self.first, plan)]
-        pairs += [(each.encoder, replace(plan, resize=each.resize, crop=each.crop)) for each in self.further]
-        with contextlib.ExitStack() as open_streams:
-            streams = []
-            for encoder, its in pairs:
-                decoded = clip_batches(sources, its, batch_clips=batch_clips, workers=workers)
-                open_streams.enter_context(contextlib.closing(decoded))
-                encoder = encoder.to(device).eval()
-                streams.append(encode_batches(encoder, decoded, device=device, dtype=dtype))
-            for items in zip(*streams, strict=True):
-                yield _joined(items)
-
-
-def _joined(items: Sequence[EncodedVideo | Failure]) -> EncodedVideo | Failure:
-    """One video's features of all encoders, side by side; a failure of one is the video's."""
-    encoded: list[EncodedVideo] = []
-    for item in items:
-        if isinstance(item, Failure):
-            return item
-        encoded.append(item)
-    first = encoded[0]
-    if len(encoded) == 1:
-        return first
-    for other in encoded[1:]:
-        assert other.video_id == first.video_id, (other.video_id, first.video_id)
-        if other.reading.stamp != first.reading.stamp:
-            # Read at different times: the caller finds that one of the stamps is not the file's, and reads it again.
-            gone = first if first.reading.stamp is not None else other
-            return Failure(first.video_id, first.path, "the file has changed", gone.reading.stamp)
-        assert other.timeline == first.timeline, first.video_id
-    lost = frozenset().union(*(each.reading.lost_ticks for each in encoded))
-    return EncodedVideo(
-        video_id=first.video_id,
-        path=first.path,
-        features=np.concatenate([each.features for each in encoded], axis=1),
-        timeline=first.timeline,
-        reading=replace(first.reading, lost_ticks=lost),
-    )
+        plans = [replace(plan, resize=each.resize, crop=each.crop) for each in self.further]
+        decoded = clip_batches(sources, plan, batch_clips=batch_clips, workers=workers, further=plans)
+        first, *others = (each.to(device).eval() for each in (self.first, *(each.encoder for each in self.further)))
+        with contextlib.closing(decoded):
+            yield from encode_batches(first, decoded, device=device, dtype=dtype, further=others)

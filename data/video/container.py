@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import itertools
 from array import array
@@ -54,7 +55,8 @@ class VideoFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._container, self._stream = open_container(path)
-        self._scaler = VideoReformatter()  # one for all frames: setting one up costs more than using it
+        # One for all frames of a size: setting one up costs more than using it.
+        self._scalers: dict[tuple[int, int], VideoReformatter] = collections.defaultdict(VideoReformatter)
         self._first_tick = 0
         self._shifts: tuple[int, ...] = ()
         self._drained: list[av.VideoFrame] = []
@@ -198,7 +200,7 @@ class VideoFile:
             yield from frames
 
     def to_rgb(self, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
-        scaled = self._scaler.reformat(
+        scaled = self._scalers[width, height].reformat(
             frame, width=width, height=height, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1
         )
         return scaled.to_ndarray()

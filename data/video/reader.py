@@ -184,18 +184,28 @@ class VideoReader:
         times_seconds
             Ascending; or an iterator of arrays that ascend one after the other, each taken when it is needed.
         """
+        for number, (image,) in self.read_sizes(times_seconds, resizes=[resize]):
+            yield number, image
+
+    def read_sizes(
+        self,
+        times_seconds: Sequence[float] | np.ndarray | Iterator[np.ndarray],
+        *,
+        resizes: Sequence[tuple[int, int] | int | None],
+    ) -> Iterator[tuple[int, list[np.ndarray]]]:
+        """Yield the frame shown at each time, as `read` does, in several sizes; it is decoded once for all of them."""
         blocks = times_seconds if isinstance(times_seconds, Iterator) else iter([np.asarray(times_seconds)])
         wanted = _Wanted(self._index, blocks)
-        width, height = resized_size(self.info.width, self.info.height, resize)
+        sizes = [resized_size(self.info.width, self.info.height, resize) for resize in resizes]
         if self._orientation.swaps_sides:
-            width, height = height, width
+            sizes = [(height, width) for width, height in sizes]
         if not self._begins_with_a_seek(wanted):
             self._source.rewind()
         frames = self._frames_in_order(wanted) if self._index.in_order else self._frames(wanted)
         for number, times, frame in frames:
-            image = self._orientation.apply(self._source.to_rgb(frame, width, height))
+            images = {size: self._orientation.apply(self._source.to_rgb(frame, *size)) for size in dict.fromkeys(sizes)}
             for _ in range(times):
-                yield number, image
+                yield number, [images[size] for size in sizes]
 
     def _begins_with_a_seek(self, wanted: _Wanted) -> bool:
         """Whether the first wanted frame is sought from anywhere: rewinding reads a container's whole table anew."""

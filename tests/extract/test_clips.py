@@ -134,14 +134,14 @@ def test_long_sliding_videos_keep_few_frames(films: dict[str, Path], monkeypatch
 
 def test_each_frame_is_decoded_once(films: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
-    read = VideoReader.read
+    read = VideoReader.read_sizes
 
     def counting(self: VideoReader, *args: Any, **kwargs: Any) -> Any:
         for number, frame in read(self, *args, **kwargs):
             decoded.append(number)
             yield number, frame
 
-    monkeypatch.setattr(VideoReader, "read", counting)
+    monkeypatch.setattr(VideoReader, "read_sizes", counting)
     list(clip_batches({"a": films["a"]}, plan(layout="sliding", stride_frames=1), batch_clips=2, workers=1))
     assert decoded == list(range(60))
 

@@ -10,6 +10,7 @@ import torch
 from etad.data.cache.cache import FeatureCache
 from etad.data.cache.merge import merge
 from etad.data.errors import EtadError
+from etad.data.video.container import VideoFile
 from etad.data.video.video import write_video
 from etad.extract.encoders.encoder import Encoder
 from etad.extract.encoders.transnetv2 import transnetv2_stages
@@ -59,6 +60,27 @@ def test_joined_features_are_those_of_each_encoder_side_by_side(films: dict[str,
         assert (meta.encoder, meta.weights_sha256) == ("one+two", "aa+bb")
         also = {"name": "two", "weights_sha256": "bb", "resize": [48, 27], "crop": [48, 27]}
         assert meta.transform["also"] == [also] and meta.transform["crop"] == 32
+
+
+def test_a_video_is_decoded_once_for_all_encoders(
+    films: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    to_rgb = VideoFile.to_rgb
+    monkeypatch.setattr(
+        VideoFile, "to_rgb", lambda self, frame, *size: (decoded.append(size), to_rgb(self, frame, *size))[1]
+    )
+    opened = []
+    decode_all = VideoFile.decode_all
+    monkeypatch.setattr(VideoFile, "decode_all", lambda self: (opened.append(self.path), decode_all(self))[1])
+    extract(films, tmp_path / "one.h5", Encoders("one", encoder(0), "aa"))
+    frames, passes = len(decoded), len(opened)
+    decoded.clear(), opened.clear()
+    same = {"resize": (40, 32), "crop": 16}  # the first one's size, of which another part is cut out
+    two, three = (FurtherEncoder(name, encoder(0), name, **how) for name, how in (("two", WIDE), ("three", same)))
+    extract(films, tmp_path / "all.h5", Encoders("one", encoder(0), "aa", [two, three]))
+    assert len(opened) == passes
+    assert decoded.count((40, 32)) == decoded.count((48, 27)) == frames > 0
 
 
 def test_a_video_that_fails_does_so_once_and_the_others_go_on(films: dict[str, Path], tmp_path: Path) -> None:
