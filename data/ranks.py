@@ -11,13 +11,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
-
-import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import EtadError, OthersEndedError
+
+# torch is imported where processes exchange something: a command that computes nothing starts without it.
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 # Ranks wait for the slowest one, be it for the longest video. One that dies is noticed by torchrun, not by its silence.
 _PATIENCE = timedelta(days=7)
@@ -93,6 +93,8 @@ class Ranks:
         """What each rank says, in their order; values that JSON holds."""
         if self.size == 1:
             return [value]
+        import torch
+
         said = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         return [json.loads(bytes(row.tolist())) for row in self._gather(said)]
 
@@ -117,8 +119,10 @@ class Ranks:
         assert len(own) == counts[self.rank], (self, counts, own.shape)
         if self.size == 1:
             return own
+        import torch
+
         width = torch.tensor([own.shape[1]])
-        _all_reduce(width, dist.ReduceOp.MAX)
+        _all_reduce(width, "MAX")
         padded = own.detach().new_zeros(max(counts), int(width))
         if len(own):
             padded[: len(own)] = own.detach()
@@ -133,6 +137,8 @@ class Ranks:
         """Tensors of all ranks, a list for each: any number of them, of any shape, of one dtype."""
         if self.size == 1:
             return [list(own)]
+        import torch
+
         shapes = self.exchange([list(each.shape) for each in own])
         flat = torch.cat([each.flatten() for each in own]) if own else torch.empty(0)
         joined = []
@@ -145,6 +151,8 @@ class Ranks:
         """Add up each parameter's gradients over the ranks; none stays none where no rank has one."""
         if self.size == 1:
             return
+        import torch
+
         trained = [each for each in parameters if each.requires_grad]
         has = torch.tensor([each.grad is not None for each in trained], dtype=torch.int32)
         _all_reduce(has)
@@ -160,6 +168,8 @@ class Ranks:
 
     def _gather(self, own: Tensor) -> list[Tensor]:
         """Flat tensors of all ranks, whatever their lengths."""
+        import torch
+
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
         _all_gather(lengths, torch.tensor([len(own)]))
         sizes = [int(length) for length in lengths]
@@ -173,12 +183,16 @@ class Ranks:
 ALONE = Ranks()
 
 
-def _all_reduce(tensor: Tensor, how: Any = dist.ReduceOp.SUM) -> None:
+def _all_reduce(tensor: Tensor, how: str = "SUM") -> None:
+    import torch.distributed as dist
+
     with _peers_alive():
-        dist.all_reduce(tensor, how)
+        dist.all_reduce(tensor, getattr(dist.ReduceOp, how))
 
 
 def _all_gather(received: list[Tensor], own: Tensor) -> None:
+    import torch.distributed as dist
+
     with _peers_alive():
         dist.all_gather(received, own)
 
@@ -212,7 +226,12 @@ def current_ranks() -> Ranks:
         The other processes cannot be reached.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1 or not dist.is_available():
+    if size == 1:
+        return ALONE
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_available():
         return ALONE
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:

@@ -147,6 +147,8 @@ class EpochTraining(ABC):
         self.state = TrainState()
         # Called by the first process once the log has an epoch's line.
         self.after_epoch: Callable[[], None] = lambda: None
+        # Called with the share of a step that is done, by steps that are long: set by whoever draws a bar.
+        self.within_step: Callable[[float], None] = lambda share: None
 
     @property
     def last(self) -> Path:

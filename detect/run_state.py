@@ -8,18 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from .. import __version__
 from ..data.errors import EtadError
 from ..data.files.atomic import write_text
 from ..data.files.json_file import read_bytes
-from .model.build import FORMAT
-from .model.network import DetectionNetwork
 from .settings import DetectSettings
+
+# torch is imported where something is computed: commands that only look up where files lie start without it.
+if TYPE_CHECKING:
+    import torch
+
+    from .model.network import DetectionNetwork
 
 # Called after every step with the step's number, the number of all steps, and the loss.
 Progress = Callable[[int, int, float], None]
@@ -112,6 +115,8 @@ def step_generator(seed: int, stream: Stream, *place: int) -> torch.Generator:
     place
         Epoch and step, or the number of a batch.
     """
+    import torch
+
     (state,) = np.random.SeedSequence((seed, stream, *place)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state) >> 1)
 
@@ -163,6 +168,8 @@ def detector_checkpoint(
     origin: Provenance,
 ) -> dict[str, Any]:
     """What a checkpoint must hold, among anything else, for `load_detector` to take it and for training to go on."""
+    from .model.build import FORMAT
+
     return {
         "format": FORMAT,
         "version": __version__,
@@ -202,6 +209,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -
     ValueError
         They are not, or a setting is of another type.
     """
+    import torch
+
     before = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(saved)
     for group, expected in zip(optimizer.param_groups, before):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,6 +67,7 @@ def encode_batches(
     device: torch.device,
     dtype: torch.dtype,
     further: Sequence[Encoder] = (),
+    report: Callable[[float], None] = lambda share: None,
 ) -> Iterator[EncodedVideo | Failure]:
     """Encode the batches of one video after the other; failures pass through, in their place.
 
@@ -82,6 +83,8 @@ def encode_batches(
         dtype of the encoder's layers; features are float32.
     further
         Encoders of the items' further clips, whose channels follow.
+    report
+        Called after each batch with the share of its video, 0..1, that is encoded.
     """
     parts: list[Tensor] = []
     lost: frozenset[int] = frozenset()
@@ -97,6 +100,7 @@ def encode_batches(
             continue
         parts.append(_encode_batch((encoder, *further), item, device, dtype))
         lost |= item.reading.lost_ticks
+        report((item.first_snippet + len(item.clips)) / item.timeline.num_snippets)
         if finished is not None:
             yield _fetch(*finished)
             finished = None

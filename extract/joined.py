@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ class Encoders:
         workers: int,
         device: torch.device,
         dtype: torch.dtype,
+        report: Callable[[float], None] = lambda share: None,
     ) -> Generator[EncodedVideo | Failure, None, None]:
         """Decode videos, once for all encoders, and encode them: one item for each, in their order.
 
@@ -98,9 +99,11 @@ class Encoders:
             Video files by id.
         plan
             Where the snippets stand, and the first encoder's pictures.
+        report
+            Called with the share of the video at hand, 0..1, that is encoded.
         """
         plans = [replace(plan, resize=each.resize, crop=each.crop) for each in self.further]
         decoded = clip_batches(sources, plan, batch_clips=batch_clips, workers=workers, further=plans)
         first, *others = (each.to(device).eval() for each in (self.first, *(each.encoder for each in self.further)))
         with contextlib.closing(decoded):
-            yield from encode_batches(first, decoded, device=device, dtype=dtype, further=others)
+            yield from encode_batches(first, decoded, device=device, dtype=dtype, further=others, report=report)

@@ -17,7 +17,7 @@ from ..data.cache.rules import reading_notes, rewrite_meta
 from ..data.digest import file_sha256
 from ..data.errors import EtadError, UnwritableError, counted, listing
 from ..data.precision import choose_dtype
-from ..data.progress import progress_bar
+from ..data.progress import PartBar, progress_bar
 from ..data.ranks import ALONE, Ranks
 from ..data.timeline import READING_RULES, Timeline, Timing
 from ..data.video.files import FileStamp, file_stamp
@@ -131,7 +131,7 @@ def run(
     done: list[str] = []
     failed: list[Failure] = []
     flawed: list[Failure] = []
-    with progress_bar("extract", unit="video", total=len(missing), shown=progress) as bar:
+    with PartBar("extract", unit="video", total=len(missing), shown=progress) as bar:
         for time in range(_MOST_READINGS):
             changed: dict[str, Path] = {}
             encoded = encoders.encode(
@@ -141,6 +141,7 @@ def run(
                 workers=settings.workers,
                 device=device,
                 dtype=dtype,
+                report=bar.within,
             )
             with contextlib.closing(encoded):
                 for item in encoded:
@@ -159,7 +160,7 @@ def run(
                         done.append(item.video_id)
                         if isinstance(item, EncodedVideo):
                             flawed += flaws_of(item, (stated_seconds or {}).get(item.video_id))
-                    bar.update()
+                    bar.finish_one()
             missing = changed
             if not missing:
                 break

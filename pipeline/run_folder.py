@@ -10,7 +10,7 @@ from typing import Any
 
 import tomli_w
 
-from ..data.cache.cache import parts_folder
+from ..data.cache.parts import parts_folder
 from ..data.errors import EtadError, shown
 from ..data.files.atomic import remove_if_empty, remove_leftovers, write_text
 from ..data.files.lock import holding

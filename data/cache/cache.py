@@ -11,7 +11,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import torch
 
 from ..digest import digest_of
 from ..errors import EtadError, nearest
@@ -298,6 +297,8 @@ def _widened(stored: np.ndarray) -> np.ndarray:
     """Stored features as float32, (T, C); torch is six times faster at it than numpy, and on one thread."""
     if stored.dtype == np.float32:
         return stored
+    import torch  # a command that reads no feature starts without it
+
     features = np.empty(stored.shape, dtype=np.float32)
     pieces = torch.from_numpy(features).view(-1).split(_SERIAL_VALUES)
     for piece, source in zip(pieces, torch.from_numpy(stored).view(-1).split(_SERIAL_VALUES)):

@@ -12,6 +12,7 @@ import torch
 
 from ...data.checkpoint import load_checkpoint, require_form, save_checkpoint
 from ...data.errors import EtadError, counted
+from ...data.progress import progress_bar
 
 FORMAT = "etad-video-classifier"
 _ARRAYS = ("mean", "scale", "weights", "bias")
@@ -116,7 +117,9 @@ def train_classifier(pooled: np.ndarray, classes: Sequence[Sequence[int]], *, la
     inputs = ((pooled - mean) / scale).astype(np.float32)[rows]
 
     loss_weight = _choose_loss_weight(inputs, targets, shares, rows)
-    weights, bias = _fit(inputs, targets, shares, loss_weight=loss_weight, num_classes=len(labels))
+    with progress_bar("classify: train", unit="fit", total=1, delay=1) as bar:
+        weights, bias = _fit(inputs, targets, shares, loss_weight=loss_weight, num_classes=len(labels))
+        bar.update()
     return VideoClassifier(tuple(labels), mean, scale, weights, bias)
 
 
@@ -157,7 +160,7 @@ def _choose_loss_weight(inputs: np.ndarray, targets: np.ndarray, shares: np.ndar
         return LOSS_WEIGHTS[len(LOSS_WEIGHTS) // 2]
     num_classes = int(targets.max()) + 1
     losses = []
-    for loss_weight in LOSS_WEIGHTS:
+    for loss_weight in progress_bar("classify: choose the penalty", LOSS_WEIGHTS, unit="fit", delay=1):
         weights, bias = _fit(
             inputs[~held_out], targets[~held_out], shares[~held_out], loss_weight=loss_weight, num_classes=num_classes
         )

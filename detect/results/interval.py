@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...data.progress import progress_bar
 from .metrics import GroundTruth, Predictions, mean_average_precision
 
 SAMPLES, SHARE = 100, 0.9
@@ -71,7 +72,7 @@ def bootstrap_values(
     found = _rows_of_videos(predictions.video, num_videos)
     rng = np.random.default_rng([seed, num_videos])
     values = []
-    for _ in range(samples):
+    for _ in progress_bar("evaluate: interval", range(samples), unit="draw", delay=1):
         drawn = rng.integers(num_videos, size=num_videos)
         rows = np.concatenate([actions[video] for video in drawn])
         if not len(rows):

@@ -40,7 +40,6 @@ def e2e(
     from ..device import choose_device
     from ..e2e.stage import run_e2e
     from ..run_folder import RunFolder
-    from ..show.plots import plot_curves
     from ..stages.extract import describe_missing, find_sources
     from ..stages.inputs import read_data
 
@@ -65,6 +64,8 @@ def e2e(
     )
     status = print_result(result, sources.passed_over, describe_missing(sources), result.summary)
     if is_first_rank():
+        from ..show.plots import plot_curves  # loads matplotlib, which would only delay the start
+
         plot_curves(run.files("e2e").log, run.curves("e2e"))
     click.echo(f"encoder, checkpoints, detections and metrics -> {run.e2e}, curves -> {run.plots}")
     return status

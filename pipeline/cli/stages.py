@@ -198,7 +198,6 @@ def detect(
     from ...data.cache.cache import FeatureCache
     from ..device import choose_device
     from ..run_folder import RunFolder
-    from ..show.plots import plot_curves
     from ..stages.detect import detect as run_detect
     from ..stages.inputs import read_data
 
@@ -222,6 +221,8 @@ def detect(
     if not is_first_rank():
         return status
     if train:
+        from ..show.plots import plot_curves  # loads matplotlib, which would only delay the start
+
         curves = plot_curves(run.files("detect").log, run.curves("detect"))
         click.echo(f"detections, metrics and checkpoints -> {run.detect}, curves -> {curves}")
     else:

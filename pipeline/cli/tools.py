@@ -70,6 +70,7 @@ def evaluate(
       etad evaluate detections.json --annotations thumos14.json --subset test --diagnose
     """
     from ...data.detections import read_detections
+    from ...data.progress import progress_bar
     from ..stages.evaluate import evaluate as measure
     from ..stages.inputs import read_data
 
@@ -77,7 +78,9 @@ def evaluate(
         raise click.UsageError("--pictures and --format say where and how --diagnose writes: add that.")
     config = common.load()
     read = read_data(config, annotations, subsets=[subset] if subset else [], blocked=blocked)
-    detections = read_detections(results)
+    with progress_bar("read results", unit="file", total=1, delay=1) as bar:
+        detections = read_detections(results)
+        bar.update()
     tious = parse_tious(tiou) if tiou else config.detect.tious
     asked, rule = subset or config.data.test_subset, duplicates or config.data.duplicates
     evaluation = measure(read, asked, detections, tious=tious, source=str(results), duplicates=rule)

@@ -13,7 +13,7 @@ import torch
 
 from ...data.cache.source import MemoryFeatures
 from ...data.digest import digest_of, tensor_chunks
-from ...data.progress import progress_bar
+from ...data.progress import PartBar
 from ...data.ranks import ALONE, Ranks
 from ...data.timeline import Timing
 from ...extract.clips import ClipPlan, Failure, clip_batches
@@ -56,14 +56,14 @@ def encode_in_memory(
     dealt = ranks.deal({id: path.stat().st_size if path.exists() else 0 for id, path in files.items()})
     own = {id: path for id, path in files.items() if id in dealt}
     decoded = clip_batches(own, plan, batch_clips=batch_clips, workers=workers)
-    with contextlib.closing(decoded), progress_bar(title, unit="video", total=len(own)) as bar:
-        for item in encode_batches(encoder, decoded, device=device, dtype=dtype):
+    with contextlib.closing(decoded), PartBar(title, unit="video", total=len(own)) as bar:
+        for item in encode_batches(encoder, decoded, device=device, dtype=dtype, report=bar.within):
             if isinstance(item, Failure):
                 failed.append(item)
             else:
                 features[item.video_id], timings[item.video_id] = item.features, Timing.of(item.timeline)
                 flawed += flaws_of(item, (stated_seconds or {}).get(item.video_id))
-            bar.update()
+            bar.finish_one()
     encoder.train(was_training)
     if ranks.size > 1:
         said = ranks.exchange(

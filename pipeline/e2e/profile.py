@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ...data.errors import counted
 from ...data.precision import choose_dtype
+from ...data.progress import PartBar
 from ...data.video.transforms import crop_size
 from ...detect.model.build import build_detector
 from ...detect.model.network import DetectionNetwork
@@ -79,7 +80,8 @@ def profile(config: Config, device: torch.device) -> Profile:
     detect = config.detect
     if config.encoder.name not in ENCODERS and detect.in_channels is not None:
         detector = _detector(detect, detect.in_channels, device)
-        parts, phases = _of_detector(detector, detect, detect.in_channels, config.detect.training.batch, device)
+        with PartBar("profile", unit="phase", total=2) as bar:
+            parts, phases = _of_detector(detector, detect, detect.in_channels, detect.training.batch, device, bar)
         return Profile(parts, phases, None)
     encoder_spec(config.encoder.name)
     settings = config.encoder
@@ -92,24 +94,32 @@ def profile(config: Config, device: torch.device) -> Profile:
     clip = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
     dtype = choose_dtype(config.e2e.precision, device)
     autocast = torch.bfloat16 if dtype == torch.bfloat16 else None
-    plan = plan_step(
-        config.e2e,
-        detect,
-        encoder=encoder,
-        detector=detector,
-        clip=clip,
-        workers=config.workers,
-        device=device,
-        autocast=autocast,
-    )
-    with threads_for(encoder):
-        parts, phases = _of_detector(detector, detect, encoder.channels, config.e2e.batch, device)
-        part, ways = _of_encoder(encoder, clip, config, plan.micro_batch, device, autocast)
+    with PartBar("profile", unit="phase", total=5) as bar:
+        plan = plan_step(
+            config.e2e,
+            detect,
+            encoder=encoder,
+            detector=detector,
+            clip=clip,
+            workers=config.workers,
+            device=device,
+            autocast=autocast,
+        )
+        bar.finish_one()
+        with threads_for(encoder):
+            parts, phases = _of_detector(detector, detect, encoder.channels, config.e2e.batch, device, bar)
+            part, ways = _of_encoder(encoder, clip, config, plan.micro_batch, device, autocast, bar)
     return Profile([part, *parts], [*ways, *phases], plan)
 
 
 def _of_encoder(
-    encoder: Encoder, clip: Tensor, config: Config, micro_batch: int, device: torch.device, autocast: torch.dtype | None
+    encoder: Encoder,
+    clip: Tensor,
+    config: Config,
+    micro_batch: int,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    bar: PartBar,
 ) -> tuple[Part, list[Phase]]:
     clips = clip.expand(micro_batch, *clip.shape)
     settings, length = config.e2e, config.detect.num_snippets
@@ -131,8 +141,8 @@ def _of_encoder(
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         encode_clips(encoder, clip[None].to(device), torch.float32)
     part = _part("encoder", encoder, counter.get_total_flops(), "snippet")
-    seconds, peak = _measure(forward, device)
-    both_seconds, both_peak = _measure(backward, device)
+    seconds, peak = _measure(forward, device, bar)
+    both_seconds, both_peak = _measure(backward, device, bar)
     encode = Phase(f"encode {counted(micro_batch, 'snippet')}", seconds, peak, passes)
     # The step measured here encodes without gradient first, which is the phase above.
     again = Phase(f"encode {micro_batch} again and go back", max(both_seconds - seconds, 0.0), both_peak, back)
@@ -140,7 +150,12 @@ def _of_encoder(
 
 
 def _of_detector(
-    detector: DetectionNetwork, detect: DetectSettings, channels: int, batch: int, device: torch.device
+    detector: DetectionNetwork,
+    detect: DetectSettings,
+    channels: int,
+    batch: int,
+    device: torch.device,
+    bar: PartBar,
 ) -> tuple[list[Part], list[Phase]]:
     proposals = ProposalSampler(detect).for_inference().to(device)
     features = torch.rand(1, channels, detect.num_snippets, generator=torch.Generator().manual_seed(0)).to(device)
@@ -156,21 +171,25 @@ def _of_detector(
         detector.eval()(features, proposals)
     part = _part("detector", detector, counter.get_total_flops(), "video, inferred")
     phases = [
-        Phase(f"train the detector on {counted(batch, 'video')}", *_measure(learn, device), 1),
-        Phase(f"infer a video ({counted(len(proposals), 'proposal')})", *_measure(infer, device), 0),
+        Phase(f"train the detector on {counted(batch, 'video')}", *_measure(learn, device, bar), 1),
+        Phase(f"infer a video ({counted(len(proposals), 'proposal')})", *_measure(infer, device, bar), 0),
     ]
     return [part], phases
 
 
-def _measure(compute: Callable[[], None], device: torch.device) -> tuple[float, int]:
-    """Seconds and peak memory of a computation that has run before."""
+def _measure(compute: Callable[[], None], device: torch.device, bar: PartBar) -> tuple[float, int]:
+    """Seconds and peak memory of a computation that has run before; moves the bar by a phase."""
     compute()
+    bar.within(1 / 3)
     _wait(device)
     started = time.perf_counter()
     compute()
     _wait(device)
     seconds = time.perf_counter() - started
-    return seconds, peak_bytes(compute, device)
+    bar.within(2 / 3)
+    peak = peak_bytes(compute, device)
+    bar.finish_one()
+    return seconds, peak
 
 
 def _wait(device: torch.device) -> None:

@@ -64,6 +64,7 @@ def sgs_step(
     first_pass_cache: FirstPassCache = "nothing",
     recompute: bool = False,
     autocast: torch.dtype | None = None,
+    report: Callable[[float], None] = lambda share: None,
 ) -> SgsStep:
     """Add to the gradients of detector and encoder what one batch of videos gives.
 
@@ -94,6 +95,8 @@ def sgs_step(
         Keep what goes into each block alone, for the activations of one block at a time in the backward pass.
     autocast
         dtype in which the encoder computes; features and gradients between it and the detector stay float32.
+    report
+        Called with the share that is done, 0..1, as if both passes took as long.
     """
     assert not any(module.training for module in encoder.modules() if isinstance(module, nn.BatchNorm2d))
     beforehand = not callable(samples) and not isinstance(samples, ByGradient)
@@ -112,6 +115,7 @@ def sgs_step(
     place_of = {row: place for place, row in enumerate(wanted)}
     graphs: list[Tensor] = []
     leaf = torch.empty(snippets.count, encoder.channels, device=encoder.mean.device, dtype=encoder.mean.dtype)
+    encoded = 0
     for rows in _chunks(wanted, micro_batch):
         with torch.set_grad_enabled(first_pass_cache == "graphs" and trains):
             middle = snippets.encode(rows, 0, split)
@@ -122,10 +126,14 @@ def sgs_step(
         if features.requires_grad:
             graphs.append(features)
         leaf[rows] = features.detach()
+        encoded += len(rows)
+        report(0.5 * encoded / snippets.count)
     for rows in _chunks(rest, micro_batch):
         with torch.no_grad():
             features = snippets.pooled(snippets.run(snippets.encode(rows, 0, split), split, last))
         leaf[rows] = features
+        encoded += len(rows)
+        report(0.5 * encoded / snippets.count)
     kept_bytes = 0 if maps is None else maps.numel() * maps.element_size()
 
     # 2. The detector's forward and backward pass, with the features as leaf.
@@ -145,14 +153,19 @@ def sgs_step(
 
     # 3. Encode the sampled snippets again, and send their features' gradients back.
     if leaf.grad is not None and trains:
+        done = 0
         if first_pass_cache == "graphs":
             for rows, features in zip(_chunks(rows_chosen, micro_batch), graphs):
                 features.backward(gradients[rows])
+                done += len(rows)
+                report(0.5 + 0.5 * done / len(rows_chosen))
         else:
             for rows in _chunks(rows_chosen, micro_batch):
                 kept = None if maps is None else maps[[place_of[row] for row in rows]]
                 middle = snippets.encode(rows, 0, split) if kept is None else kept
                 snippets.pooled(snippets.run(middle, split, last)).backward(gradients[rows])
+                done += len(rows)
+                report(0.5 + 0.5 * done / len(rows_chosen))
     features_seen = tuple(part.detach() for part in of_videos)
     return SgsStep(loss.detach(), features_seen, tuple(chosen), kept_bytes)
 

@@ -210,6 +210,7 @@ class E2eTrainer(EpochTraining):
             first_pass_cache=settings.first_pass_cache,
             recompute=settings.recompute,
             autocast=self.autocast,
+            report=self.within_step,
         )
 
     def _check_failing(self) -> None:

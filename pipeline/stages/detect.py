@@ -16,7 +16,7 @@ from ...data.cache.meta import FeatureMeta
 from ...data.checkpoint import load_checkpoint
 from ...data.digest import file_sha256, values_digest
 from ...data.errors import EtadError
-from ...data.progress import step_bar
+from ...data.progress import StepBar
 from ...data.ranks import Ranks, current_ranks
 from ...detect.loop import EpochTraining
 from ...detect.model.build import Trained, check_channels, load_detector
@@ -222,8 +222,9 @@ def train_on(trainer: EpochTraining, notes: StageNotes, *, title: str, tensorboa
     if resumed:
         at = f"epoch {trainer.state.epoch + 1}, step {trainer.state.step + 1}"
         notes.lines.append(f"training went on from {trainer.last} ({at})")
-    with step_bar(f"{title}: train") as after_step:
-        trainer.run(after_step)
+    with StepBar(f"{title}: train", done=trainer.position, total=trainer.num_steps) as bar:
+        trainer.within_step = bar.within
+        trainer.run(bar)
 
 
 def trained_weights(trained: Trained, checkpoint: Path) -> str | None:

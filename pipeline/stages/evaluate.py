@@ -14,6 +14,7 @@ from ...data.annotations import Annotations, Video, match_ids
 from ...data.detections import Detections
 from ...data.durations import lies_outside
 from ...data.errors import EtadError, counted, listing, nearest
+from ...data.progress import progress_bar
 from ...data.video.files import VIDEO_SUFFIXES
 from ...detect.results.characteristics import by_coverage, by_instances, by_length
 from ...detect.results.diagnose import diagnose as diagnose_columns
@@ -230,10 +231,14 @@ def evaluate(
     both = align(annotations, subset, detections, source, duplicates)
     truth, predictions, ordered = both.truth, both.predictions, both.videos
     backward, late = _misplaced(predictions, ordered, source)
-    precision = mean_average_precision(truth, predictions, tious=tious)
-    ranked = rank_proposals(predictions)
-    recall = average_recall(truth, predictions, ranked=ranked)
-    alone = localisation_precision(truth, predictions, tious=tious, ranked=ranked)
+    with progress_bar("evaluate", unit="figure", total=3, delay=1) as bar:
+        precision = mean_average_precision(truth, predictions, tious=tious)
+        bar.update()
+        ranked = rank_proposals(predictions)
+        recall = average_recall(truth, predictions, ranked=ranked)
+        bar.update()
+        alone = localisation_precision(truth, predictions, tious=tious, ranked=ranked)
+        bar.update()
     names = [both.labels[number] for number in precision.labels]
     videos = annotations.subset(subset)
     return Evaluation(

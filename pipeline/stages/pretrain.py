@@ -18,7 +18,7 @@ from ...data.checkpoint import OPTIMIZER, TENSORS, load_checkpoint, naming_conte
 from ...data.digest import values_digest
 from ...data.errors import EtadError, counted
 from ...data.files.atomic import write_json
-from ...data.progress import step_bar
+from ...data.progress import StepBar, progress_bar
 from ...data.synthetic.dataset import SyntheticSpec
 from ...data.video.transforms import crop_size
 from ...detect.loop import build_optimizer, check_finite, run_training, update
@@ -194,9 +194,14 @@ def train(
     )
     with (
         threads_for(encoder),
-        step_bar("pretrain", describe=lambda _: f"loss {trainer.loss:.3f}, accuracy {trainer.accuracy:.2f}") as after,
+        StepBar(
+            "pretrain",
+            done=first,
+            total=settings.steps,
+            describe=lambda _: f"loss {trainer.loss:.3f}, accuracy {trainer.accuracy:.2f}",
+        ) as bar,
     ):
-        run_training(trainer, checkpoint_seconds=settings.checkpoint_seconds, progress=after)
+        run_training(trainer, checkpoint_seconds=settings.checkpoint_seconds, progress=bar)
 
     # 2. Measure on clips that were never trained on.
     accuracy, chance = _measure(trainer, source, settings, workers)
@@ -365,7 +370,8 @@ def _measure(
     trainer.encoder.eval()
     batches = math.ceil(settings.held_out_clips / settings.batch_clips)
     right, counts = 0, np.zeros(len(source.labels), dtype=np.int64)
-    for clips, classes in _ahead(source.held_out, 0, batches, settings.batch_clips, workers):
+    read = _ahead(source.held_out, 0, batches, settings.batch_clips, workers)
+    for clips, classes in progress_bar("pretrain: test", read, unit="batch", total=batches):
         right += int((trainer.logits(clips).argmax(dim=1).cpu().numpy() == classes).sum())
         counts += np.bincount(classes, minlength=len(counts))
     return right / int(counts.sum()), int(counts.max()) / int(counts.sum())

@@ -12,6 +12,7 @@ from etad.data.cache.merge import merge
 from etad.data.errors import EtadError
 from etad.data.video.container import VideoFile
 from etad.data.video.video import write_video
+from etad.extract.clips import ClipPlan
 from etad.extract.encoders.encoder import Encoder
 from etad.extract.encoders.transnetv2 import transnetv2_stages
 from etad.extract.joined import Encoders, FurtherEncoder
@@ -49,6 +50,11 @@ def test_joined_features_are_those_of_each_encoder_side_by_side(films: dict[str,
     joined = Encoders("one", first, "aa", [FurtherEncoder("two", second, "bb", **WIDE)])
     report = extract(films, tmp_path / "joined.h5", joined)
     assert report.done == ("a", "b") and not report.failed
+    shares: list[float] = []
+    how = {"batch_clips": 3, "workers": 1, "device": torch.device("cpu"), "dtype": torch.float32}
+    assert len(list(joined.encode(films, ClipPlan(**CLIPS.model_dump()), report=shares.append, **how))) == 2
+    # Five snippets by three, of each encoder, of each of two videos: a bar moves within a video.
+    assert shares == pytest.approx(2 * [0.3, 0.5, 0.8, 1.0])
     extract(films, tmp_path / "one.h5", Encoders("one", first, "aa"))
     extract(films, tmp_path / "two.h5", Encoders("two", second, "bb"), CLIPS.model_copy(update=WIDE))
     caches = [FeatureCache(tmp_path / f"{name}.h5") for name in ("joined", "one", "two")]

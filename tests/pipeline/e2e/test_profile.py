@@ -22,7 +22,7 @@ SETS = [
 ]
 
 
-def test_phases_add_up_to_a_step_of_the_config() -> None:
+def test_phases_add_up_to_a_step_of_the_config(capsys: pytest.CaptureFixture[str]) -> None:
     found = profile(load_config(None, SETS), torch.device("cpu"))
     assert [part.name for part in found.parts] == ["encoder", "detector"]
     encoder = found.parts[0]
@@ -31,6 +31,7 @@ def test_phases_add_up_to_a_step_of_the_config() -> None:
     assert [phase.times for phase in found.phases] == [8, 2, 1, 0]
     assert all(phase.seconds >= 0 and phase.peak_bytes > 0 for phase in found.phases)
     assert found.plan is not None and found.step_seconds > 0
+    assert "5/5" in capsys.readouterr().err, "the bar goes through its phases"
 
 
 def test_operations_do_not_depend_on_the_number_of_snippets_and_rise_with_the_frame() -> None:
@@ -43,12 +44,12 @@ def test_operations_do_not_depend_on_the_number_of_snippets_and_rise_with_the_fr
 
 
 def test_features_from_elsewhere_leave_the_detector_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    sets = [*SETS, "encoder.name=slowfast_r101", "detect.in_channels=64"]
+    sets = [*SETS, "encoder.name=slowfast_r152", "detect.in_channels=64"]
     assert cli.run(["profile", *(word for each in sets for word in ("--set", each))]) == 0
     printed = capsys.readouterr().out
     assert "detector" in printed and "encode" not in printed
-    with pytest.raises(EtadError, match="there is no encoder 'slowfast_r101'"):
-        profile(load_config(None, [*SETS, "encoder.name=slowfast_r101"]), torch.device("cpu"))
+    with pytest.raises(EtadError, match="there is no encoder 'slowfast_r152'"):
+        profile(load_config(None, [*SETS, "encoder.name=slowfast_r152"]), torch.device("cpu"))
 
 
 def test_a_budget_that_holds_nothing_is_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,8 +160,11 @@ def test_a_part_sampled_is_back_propagation_through_exactly_that_part(keep: Firs
     videos = make_videos(6, 4)
     samples = [torch.tensor([4, 0, 5]), torch.tensor([2])]
     expected = ordinary(encoder, detector, videos, samples)
-    step = run(encoder, detector, videos, samples, micro_batch=micro_batch, first_pass_cache=keep)
+    shares: list[float] = []
+    how = {"micro_batch": micro_batch, "first_pass_cache": keep, "report": shares.append}
+    step = run(encoder, detector, videos, samples, **how)
     assert_equal(gradients(encoder, detector), expected)
+    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) >= 10 / micro_batch, "a bar can show the step"
     everything = ordinary(encoder, detector, videos, [torch.arange(6), torch.arange(4)])
     name = next(name for name, gradient in expected.items() if gradient is not None)
     assert not torch.allclose(expected[name], everything[name])

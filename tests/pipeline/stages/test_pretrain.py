@@ -76,11 +76,13 @@ def _run(out: Path, source: Any, settings: PretrainSettings = SETTINGS, **change
     return train(settings, **(arguments | changes))
 
 
-def test_it_learns_what_can_be_learned_and_says_how_well(tmp_path: Path) -> None:
+def test_it_learns_what_can_be_learned_and_says_how_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = _run(tmp_path, Colours(), SETTINGS.model_copy(update={"steps": 24, "batch_clips": 8}))
     assert report.accuracy is not None and report.accuracy > 0.9
     assert report.chance is not None and 0.4 < report.chance < 0.8
     assert "2 classes" in report.text() and "held-out clips right" in report.text()
+    drawn = capsys.readouterr().err
+    assert "24/24" in drawn and "pretrain: test: 100%" in drawn
 
 
 def test_extraction_takes_the_checkpoint(tmp_path: Path) -> None:
