@@ -47,6 +47,10 @@ END_TO_END = {
     "activitynet-e2e-tsp": [*RESCALED, *FROZEN],
     "thumos14-e2e-tsm": [*SLIDING, *FROZEN],
     "thumos14-e2e-slowonly": [*SLIDING, *FROZEN],
+    # Of adapters, checkpoints are small whatever stands beside them.
+    "activitynet-e2e-videomae-b": RESCALED,
+    "thumos14-e2e-videomae-s": SLIDING,
+    "thumos14-e2e-videomae-b": SLIDING,
 }
 # Labels of the miniature's actions in THUMOS-14, whose scores are columns of UCF101's classes.
 THUMOS14_LABELS = {"sway": "Diving", "bounce": "CleanAndJerk", "circle": "HammerThrow"}
