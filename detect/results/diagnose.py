@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...data.errors import EtadError
+from ...data.progress import progress_bar
 from .characteristics import Characteristic
 from .diagnosis import PROFILE, Diagnosis, ErrorCost, Estimate, GroupPrecision, Sensitivity
 from .errors import (
@@ -61,7 +62,8 @@ def diagnose(
     if not len(ground_truth.label):
         raise EtadError("the ground truth holds no action, so there is nothing to diagnose. Check the subset's name.")
     state = _State.of(ground_truth, predictions, np.asarray(tious, dtype=np.float64), num_videos, samples)
-    levels = [_at(state, level, characteristics) for level in range(len(tious))]
+    bar = progress_bar("diagnose", range(len(tious)), unit="threshold")
+    levels = [_at(state, level, characteristics) for level in bar]
     base = np.stack([each.mAP for each in levels])  # [I, S]
     normalised = np.stack([each.normalised for each in levels])
     errors = {

@@ -24,7 +24,7 @@ from ...extract.run import ExtractReport
 from ..config import Config, load_config
 from ..device import choose_device, threads_for
 from ..run_folder import RunFolder
-from ..stages.evaluate import Evaluation
+from ..stages.evaluate import Duplicates, Evaluation
 from ..stages.evaluate import evaluate as measure
 from ..stages.extract import extract_with_all, load_encoders
 from .trained import TrainedRun, load_run
@@ -309,6 +309,7 @@ def evaluate(
     *,
     subset: str | None = None,
     tious: Sequence[float] = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+    duplicates: Duplicates = "kept",
 ) -> Evaluation:
     """Measure detections: mAP and AR@AN, as `etad evaluate` does.
 
@@ -322,6 +323,8 @@ def evaluate(
         Which videos count; none: those that have detections.
     tious
         Thresholds.
+    duplicates
+        Whether actions that are annotated twice count twice.
 
     Raises
     ------
@@ -345,7 +348,7 @@ def evaluate(
             )
         videos = {video.id: replace(video, subset=_SUBSET) for video in known}
         read = replace(read, videos=videos, known_labels=read.known_labels | set(read.labels))
-    return measure(read, subset or _SUBSET, found, tious=tious, source=source)
+    return measure(read, subset or _SUBSET, found, tious=tious, source=source, duplicates=duplicates)
 
 
 def _joined(lists: Mapping[str, Sequence[Detection]]) -> Detections:

@@ -249,3 +249,17 @@ def test_diagnosis_is_told_written_and_drawn(
     assert json.loads(Path(printed["files"][0]).read_text()) == printed["diagnosis"]
     assert run([*words, "--format", "svg"]) == 2
     assert "--diagnose" in capsys.readouterr().err
+
+
+def test_from_python_the_rule_of_duplicates_is_an_argument(files: tuple[Path, Path]) -> None:
+    import etad
+
+    annotations, detections = files
+    tree = json.loads(annotations.read_text())
+    tree["database"]["a"]["annotations"] *= 2
+    annotations.write_text(json.dumps(tree))
+    found = {
+        rule: etad.evaluate(annotations, detections, subset="test", duplicates=rule) for rule in ("kept", "dropped")
+    }
+    assert found["kept"].per_class["Run"] == pytest.approx(1 / 2)
+    assert found["dropped"].per_class["Run"] == pytest.approx(1)
