@@ -13,12 +13,11 @@ from ..model.network import DetectionNetwork, Predicted, masked
 from ..settings import DetectSettings
 from ..windows import Window
 from .bmn import BmnOutput
-from .encoder import Dropout
 from .objective import BmnObjective, actions_of, join_windows
 from .picks import pick
 from .refined import RefinedBmn, picked_of
-from .regressor import Step
-from .tcanet import NUM_STEPS, no_dropout
+from .regressor import RefinementStep
+from .tcanet import NUM_STEPS, Dropout, no_dropout
 from .tcanet_loss import tcanet_loss
 
 
@@ -64,7 +63,7 @@ class RefinedObjective:
         like = next(detector.parameters()).detach()
         shapes = [(count, 2), (count, 4), (count,)] * NUM_STEPS
         joined = join_windows(self.ranks, counts, own, shapes, like=like)
-        steps = [Step(*joined[first : first + 3]) for first in range(0, len(joined), 3)]
+        steps = [RefinementStep(*joined[first : first + 3]) for first in range(0, len(joined), 3)]
         found = tcanet_loss(
             steps,
             match(steps[0].proposals, actions_of(windows).to(steps[0].proposals.device)),

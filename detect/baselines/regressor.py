@@ -17,7 +17,7 @@ HIDDEN_ENDS = 128
 
 
 @dataclass(frozen=True)
-class Step:
+class RefinementStep:
     """What one step says of its proposals.
 
     Parameters

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from ..loss.losses import UniformSource
 from ..loss.targets import Matches, aligned_iou, offset_targets
-from .regressor import Step
+from .regressor import RefinementStep
 
 POSITIVE_IOU = (0.5, 0.6, 0.7)
 LOW_IOU = 0.3
 
 
-def tcanet_loss(steps: Sequence[Step], matches: Matches, *, draw: UniformSource) -> dict[str, Tensor]:
+def tcanet_loss(steps: Sequence[RefinementStep], matches: Matches, *, draw: UniformSource) -> dict[str, Tensor]:
     """Sum each step's loss over a batch; all counts pool over it.
 
     Parameters

@@ -22,8 +22,8 @@ import click
 from ... import __version__
 from ...data.errors import EtadError, OthersEndedError, nearest, printable
 from ...data.interrupts import received_signal, watching_signals
+from .crash import tell_torchrun, write_crash_log
 from .options import Common, common_options, is_first_rank
-from .torchrun import tell_torchrun
 
 # Threads that wait for each other sleep, and do not spin: on a machine with anything else to do, spinning makes small
 # products ten times slower. torch's OpenMP reads this when it is loaded, which is later than here.
@@ -185,8 +185,6 @@ def _failed(error: Exception) -> int:
 
 
 def _report_our_error(error: Exception) -> int:
-    from .crash import write_crash_log
-
     said = f"etad: our own error ({type(error).__name__}: {printable(str(error))[:_MOST_SHOWN]})."
     try:
         _say(f"{said} Please report {write_crash_log()}.")

@@ -23,7 +23,7 @@ _GAP = 0.06
 
 
 @dataclass(frozen=True)
-class Layer:
+class DrawnLayer:
     """What a forward pass saw of one module.
 
     Parameters
@@ -56,9 +56,9 @@ class EnhancementLayers:
 
     in_channels: int
     num_snippets: int
-    first: Layer
-    lanes: tuple[tuple[Layer, ...], ...]
-    last: Layer
+    first: DrawnLayer
+    lanes: tuple[tuple[DrawnLayer, ...], ...]
+    last: DrawnLayer
     num_parameters: int
 
 
@@ -103,7 +103,7 @@ def read_enhancement(model: Enhancement, *, in_channels: int, num_snippets: int)
             hook.remove()
     layers = {name: _layer(name, named[name], outputs[name], num_snippets) for name in order}
     context = [layers[name] for name in order if name.startswith("context.")]
-    lanes: tuple[tuple[Layer, ...], ...]
+    lanes: tuple[tuple[DrawnLayer, ...], ...]
     if isinstance(model.context, LstmContext):
         past = tuple(layer for layer in context if layer.name.startswith("context.past"))
         lanes = (past, (layers["direct"],), tuple(layer for layer in context if layer not in past))
@@ -165,7 +165,7 @@ def _is_drawn(module: nn.Module) -> bool:
     return isinstance(module, nn.LSTM | nn.TransformerEncoderLayer) or is_block
 
 
-def _layer(name: str, module: nn.Module, output: Tensor, num_snippets: int) -> Layer:
+def _layer(name: str, module: nn.Module, output: Tensor, num_snippets: int) -> DrawnLayer:
     if isinstance(module, nn.LSTM):
         operations = [f"LSTM {module.input_size}-{module.hidden_size}"]
     elif isinstance(module, nn.TransformerEncoderLayer):
@@ -187,19 +187,19 @@ def _layer(name: str, module: nn.Module, output: Tensor, num_snippets: int) -> L
     channels, length = reversed(sizes) if along_time else sizes
     assert length == num_snippets, (name, sizes)
     count = sum(parameter.numel() for parameter in module.parameters())
-    return Layer(name, tuple(operations), (channels, length), count)
+    return DrawnLayer(name, tuple(operations), (channels, length), count)
 
 
-def _lines(layer: Layer) -> list[str]:
+def _lines(layer: DrawnLayer) -> list[str]:
     size = f"{layer.output[0]} x {layer.output[1]}"
     return [layer.name.removeprefix("context."), *layer.operations, f"out {size}", f"{layer.num_parameters:,} params"]
 
 
-def _height(layer: Layer) -> float:
+def _height(layer: DrawnLayer) -> float:
     return _LINE * len(_lines(layer)) + _PADDING
 
 
-def _draw_layer(axes: Axes, center: float, top: float, width: float, layer: Layer) -> float:
+def _draw_layer(axes: Axes, center: float, top: float, width: float, layer: DrawnLayer) -> float:
     colour = BLUE if "LSTM" in layer.operations[0] else ORANGE if "transformer" in layer.operations[0] else GREEN
     return _draw_text_box(axes, center, top, width, _lines(layer), colour)
 

@@ -5,7 +5,7 @@ from etad.detect.baselines.bmn import Bmn
 from etad.detect.baselines.picks import pick
 from etad.detect.baselines.refined import RefinedBmn
 from etad.detect.baselines.refined_objective import drop_of_batch
-from etad.detect.baselines.regressor import Step
+from etad.detect.baselines.regressor import RefinementStep
 from etad.detect.baselines.tcanet import Tcanet
 from etad.detect.baselines.tcanet_loss import tcanet_loss
 from etad.detect.loss.targets import Matches
@@ -54,7 +54,7 @@ def test_the_loss_equals_the_plain_one_forward_and_backward() -> None:
     for number in range(3):
         offsets = torch.randn(3, 12, 4, generator=generator, dtype=torch.float64).requires_grad_()
         iou = torch.rand(3, 12, generator=generator, dtype=torch.float64).requires_grad_()
-        given.append(Step(proposals, offsets, iou))
+        given.append(RefinementStep(proposals, offsets, iou))
         draws += [torch.rand(3, 12, generator=generator) for _ in range(2)]
         expected = expected + plain.step_loss(
             offsets.flatten(0, 1),
