@@ -35,6 +35,9 @@ _INNER_NAMES = (
     "model_ema",
 )
 
+# What of a checkpoint belongs to its training, by name.
+_OF_TRAINING = re.compile(r"optim|sched|scaler", re.IGNORECASE)
+
 # First bytes of what people name instead of a checkpoint.
 _OTHER_FILES = {
     b"<": "a web page, saved in place of the file",
@@ -188,13 +191,31 @@ def _plain_pickle(path: Path) -> str | None:
 
 
 def _state_dict(content: Any) -> dict[str, Tensor]:
-    """Find the tensors: at the top, else under a name that checkpoints use for their weights."""
+    """Find the tensors: at the top, else under a name that checkpoints use for their weights, else under the only one.
+
+    Single numbers, such as counters and scores, tell nothing of where the weights are.
+    """
     if not isinstance(content, Mapping):
         return {}
-    places = [content, *(content[name] for name in _INNER_NAMES if isinstance(content.get(name), Mapping))]
-    places += [place[name] for place in places[1:] for name in _INNER_NAMES if isinstance(place.get(name), Mapping)]
-    for place in places:
-        tensors = {key: value for key, value in place.items() if isinstance(key, str) and isinstance(value, Tensor)}
-        if len(tensors) > 1:
-            return tensors
+    known = [content, *(content[name] for name in _INNER_NAMES if isinstance(content.get(name), Mapping))]
+    known += [place[name] for place in known[1:] for name in _INNER_NAMES if isinstance(place.get(name), Mapping)]
+    others = [
+        place for name, place in content.items() if isinstance(place, Mapping) and not _OF_TRAINING.search(str(name))
+    ]
+    others += [each for place in others for each in place.values() if isinstance(each, Mapping)]
+    for fewest_axes in (1, 0):
+        found = [_tensors(place) for place in known if _holds_several(place, fewest_axes)]
+        if not found:
+            found = [_tensors(place) for place in others if _holds_several(place, fewest_axes)]
+            found = found if len(found) == 1 else []
+        if found:
+            return found[0]
     return {}
+
+
+def _tensors(place: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {key: value for key, value in place.items() if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def _holds_several(place: Mapping[Any, Any], fewest_axes: int) -> bool:
+    return sum(tensor.ndim >= fewest_axes for tensor in _tensors(place).values()) > 1

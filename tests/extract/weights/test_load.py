@@ -275,8 +275,15 @@ def test_files_that_are_no_checkpoints_are_told_in_one_sentence(
         lambda state: {"net": {f"module.{key}": tensor for key, tensor in state.items()}},
         lambda state: {"model": {"state_dict": state, "epoch": 3}},
         lambda state: {"state_dict": state, "state_dict_ema": {key: -tensor for key, tensor in state.items()}},
+        lambda state: {"model_ema": {"module": {f"_orig_mod.{key}": tensor for key, tensor in state.items()}}},
+        lambda state: {"epoch": torch.tensor(3), "best": torch.tensor(71.2), "state_dict": state},
+        lambda state: {"theirs": state, "optimizer": {"a": torch.zeros(2), "b": torch.zeros(2)}},
+        lambda state: {"teacher": {"backbone": state}, "epoch": 3},
     ],
-    ids=["state_dict_ema", "module", "model_state", "net", "nested", "both"],
+    ids=[
+        *("state_dict_ema", "module", "model_state", "net", "nested", "both", "compiled", "numbers"),
+        *("of their own name", "nested by their own names"),
+    ],
 )
 def test_weights_are_found_wherever_checkpoints_keep_them(wrapped: Any, tmp_path: Path) -> None:
     state = {f"backbone.{key}": tensor for key, tensor in build_encoder("tsm_tiny").state_dict().items()}
@@ -284,6 +291,13 @@ def test_weights_are_found_wherever_checkpoints_keep_them(wrapped: Any, tmp_path
     encoder, report = loaded(tmp_path / "weights.pth", "tsm_tiny")
     assert report.complete
     assert all(torch.equal(tensor, state[f"backbone.{key}"]) for key, tensor in encoder.state_dict().items())
+
+
+def test_weights_under_several_unknown_names_are_not_guessed_at(tmp_path: Path) -> None:
+    state = {f"{number}.weight": torch.zeros(2) for number in range(3)}
+    torch.save({"student": state, "teacher": state, "epoch": 3}, tmp_path / "two.pth")
+    with pytest.raises(EtadError, match=r"holds no tensors by name.*It holds student, teacher, epoch"):
+        loaded(tmp_path / "two.pth", "tsm_tiny")
 
 
 def test_safetensors_files_load_and_say_what_is_wrong_with_them(tmp_path: Path) -> None:

@@ -16,7 +16,10 @@ from etad.extract.weights.layouts import manifest, published_as, recognise
 from etad.extract.weights.load import _fitting, _reports, describe
 from etad.pipeline.cli.main import run
 from etad.pipeline.config import load_config
+from etad.pipeline.e2e.checks import check_detector
+from etad.pipeline.e2e.setup import find_detector
 from etad.pipeline.predict.trained import load_run
+from etad.pipeline.run_folder import RunFolder
 from etad.pipeline.stages.detect import check_features, load_any_detector
 from reference.encoders import fabricate
 from reference.published_layouts import Writer, etad_detector
@@ -114,3 +117,20 @@ def test_its_weights_are_named_with_what_to_do_with_them(checkpoint: Path, tmp_p
     opentad = {"module.roi_head.proposal_heads.0.iou_head.fc.weight": torch.zeros(2), "module.b": torch.zeros(2)}
     torch.save({"state_dict": opentad}, tmp_path / "opentad.pth")
     assert "a detector: OpenTAD's ETAD, another network than the paper's" in describe(tmp_path / "opentad.pth")
+
+
+def test_end_to_end_training_starts_from_it_by_the_preset_release_alone(checkpoint: Path, tmp_path: Path) -> None:
+    miniature.make(tmp_path, num_videos=6)
+    annotations = read_annotations(tmp_path / "annotations.json")
+    sizes = [*SETS[:2], "detect.num_stages=2", "detect.bins=4"]
+    for preset in ("paper", "release"):
+        config = load_config(None, [*sizes, f"detect.preset={preset}"])
+        _, trained = find_detector(config, RunFolder(tmp_path), checkpoint, annotations)
+        how = {"encoder": "r2plus1d_34", "channels": miniature.CHANNELS, "path": checkpoint}
+        if preset == "release":
+            check_detector(trained, config.detect, miniature.LABELS, **how)
+            with pytest.raises(EtadError, match="takes features of 16 channels, the encoder gives 512"):
+                check_detector(trained, config.detect, miniature.LABELS, **{**how, "channels": 512})
+        else:
+            with pytest.raises(EtadError, match=r"trained with detect.preset=release, the config says paper"):
+                check_detector(trained, config.detect, miniature.LABELS, **how)
