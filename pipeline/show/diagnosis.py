@@ -30,7 +30,7 @@ def diagnosis_text(found: Diagnosis) -> str:
         ]
         for name, error in found.errors.items()
     ]
-    heads = ["error", f"at {first}", *([f"at {last}"] if several else [])]
+    heads = ["error", f"number at {first}", *([f"at {last}"] if several else [])]
     heads += ["removed", "interval", "corrected", "interval"]
     means = f"means over tIoU {first} to {last}" if several else f"at tIoU {first}"
     whole = " ".join(_cells(found.average_mAP)), " ".join(_cells(found.average_normalised_mAP))
@@ -42,7 +42,7 @@ def diagnosis_text(found: Diagnosis) -> str:
         "removed, corrected: points of mAP gained if all errors of one kind were gone, or right.",
     ]
     if found.num_unlabelled:
-        lines.append(f"{counted(found.num_unlabelled, 'detection')} of classes that no action has: counted nowhere.")
+        lines.append(f"{counted(found.num_unlabelled, 'detection')} of no class that an action has: counted nowhere.")
     groups = [
         [
             f"{one.name} {group.name}",

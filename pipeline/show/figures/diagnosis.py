@@ -36,10 +36,9 @@ def plot_diagnosis(found: Diagnosis, paths: Sequence[Path], *, title: str) -> li
         figure = Figure(figsize=(PAGE_WIDTH, 0.4 + 2.2 * rows), layout="constrained")
         figure.suptitle(title, fontsize=9)
         parts = figure.subfigures(min(rows, 2), 1, height_ratios=[1, 1.5][: min(rows, 2)], squeeze=False)[:, 0]
-        profile, costs, by_tiou = parts[0].subplots(1, 3)
-        _draw_profile(profile, found)
-        _draw_costs(costs, found)
-        _draw_costs_by_tiou(by_tiou, found)
+        draw = [_draw_profile, _draw_costs, *([_draw_costs_by_tiou] if len(found.tious) > 1 else [])]
+        for draw_one, axes in zip(draw, parts[0].subplots(1, len(draw))):
+            draw_one(axes, found)
         if rows > 1:
             shown = [one for one in found.sensitivities if one.groups]
             grid = parts[1].subplots(2, len(shown), squeeze=False, sharey="row", sharex="col", height_ratios=[1.4, 1])

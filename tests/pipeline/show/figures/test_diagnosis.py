@@ -30,14 +30,15 @@ def test_tables_tell_every_kind_every_group_and_what_is_not_known(found: Diagnos
     for name in ("double", "wrong label", "localisation", "label and localisation", "background", "missed action"):
         assert re.search(rf"^{name} +\d+ +\d+ ", text, re.MULTILINE), name
     assert text.count("length ") >= 4 and "By coverage: not known, since no video states its duration." in text
-    assert f"{found.num_unlabelled} detections of classes that no action has: counted nowhere." in text
+    assert f"{found.num_unlabelled} detections of no class that an action has: counted nowhere." in text
     assert "Intervals hold 90 % of 5 draws" in text
 
 
 def test_the_page_is_drawn_with_groups_and_without(found: Diagnosis, tmp_path: Path) -> None:
     paths = plot_diagnosis(found, [tmp_path / "page.svg"], title="$1 of_2")
     assert paths[0].read_bytes().startswith(b"<?xml")
-    few = replace(found, sensitivities=())
+    # One threshold, and no group.
+    few = replace(found, sensitivities=(), tious=found.tious[:1])
     (path,) = plot_diagnosis(few, [tmp_path / "few.png"], title="few")
     assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000
     assert "actions by" not in diagnosis_text(few)
