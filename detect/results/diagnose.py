@@ -62,7 +62,7 @@ def diagnose(
     if not len(ground_truth.label):
         raise EtadError("the ground truth holds no action, so there is nothing to diagnose. Check the subset's name.")
     state = _State.of(ground_truth, predictions, np.asarray(tious, dtype=np.float64), num_videos, samples)
-    bar = progress_bar("diagnose", range(len(tious)), unit="threshold")
+    bar = progress_bar("diagnose", range(len(tious)), unit="threshold", delay=1)
     levels = [_at(state, level, characteristics) for level in bar]
     base = np.stack([each.mAP for each in levels])  # [I, S]
     normalised = np.stack([each.normalised for each in levels])
