@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path)
 _TABLES = tuple(f"table{number}" for number in range(1, 8))
+_SBHAR = "sbhar"
 
 
 @click.command(cls=LastCommand)
-@click.argument("name", metavar="TABLE", type=click.Choice([*_TABLES, "all"]))
+@click.argument("name", metavar="TABLE", type=click.Choice([*_TABLES, "all", _SBHAR]))
 @click.option("--data", metavar="NAME|FILE", help="Config of the data set, as -c; demo, or table6, by default.")
 @click.option("--videos", type=_FILE, help="Folder of videos; a synthetic set is drawn by default.")
 @click.option("--features", type=_FILE, help="A cache of features, for cells that train on features alone.")
@@ -51,6 +52,9 @@ def reproduce(
     detectors. table6: share of the snippets whose gradients reach the encoder. table7: augmentation, frozen stages,
     resolution, pretraining. Each cell is a run of its own; called again, the command goes on where it stopped.
 
+    sbhar: a benchmark of accelerometer recordings, one subject left out in turn, beside published figures; it takes
+    --features and --annotations (docs/datasets.md).
+
     \b
     Example:
       etad reproduce table6 -o runs/table6
@@ -75,6 +79,10 @@ def reproduce(
             )
         return config
 
+    if name == _SBHAR:
+        if features is None or annotations is None or videos or weights or scores:
+            raise click.UsageError("sbhar takes --features CACHE and --annotations FILE, and no other data.")
+        return _run_sbhar(config_of(_SBHAR), features, folder, jobs=jobs, page=page)
     statuses = []
     for table in _TABLES if name == "all" else (name,):
         preset = TABLES[table].preset if table in TABLES else DEFAULT_PRESET
@@ -143,6 +151,31 @@ def _run_table(
         left_out = outcome.left_out
         click.echo(f"{counted(len(left_out), 'video')} left out, missing or unreadable: {listing(left_out)}")
     return 1 if outcome.left_out or outcome.failures else 0
+
+
+def _run_sbhar(config: Config, features: Path, folder: Path, *, jobs: int | None, page: Path | None) -> int:
+    from ...data.errors import counted, listing
+    from ..device import choose_device
+    from ..experiments.page import describe_call, put_into_page
+    from ..experiments.pool import jobs_that_fit
+    from ..experiments.sbhar import reproduce_sbhar
+    from ..show.report import table as aligned
+
+    device = choose_device(config.device)
+    at_once = jobs or jobs_that_fit(device)
+    click.echo(f"what each fold is at: {folder}/user*.log", err=True)
+    found = reproduce_sbhar(config, folder, features=features, jobs=at_once)
+    command = f"etad reproduce {_SBHAR} --features {features.name} --annotations annotations.json"
+    made_by = describe_call(command, seconds=None, jobs=at_once, device=device)
+    click.echo(aligned(found.rows(), heads=found.heads()))
+    click.echo(found.text())
+    for written in found.write(folder, made_by=made_by):
+        click.echo(f"table -> {written}")
+    if page is not None:
+        click.echo(f"page -> {put_into_page(page, _SBHAR, found.markdown(made_by=made_by))}")
+    if found.left_out:
+        click.echo(f"{counted(len(found.left_out), 'recording')} left out: {listing(found.left_out)}")
+    return 1 if found.left_out else 0
 
 
 def _print_architecture(config: Config, folder: Path, page: Path | None) -> int:
