@@ -80,6 +80,7 @@ def test_an_end_to_end_step_of_two_processes_has_the_gradient_of_one(tmp_path: P
     miniature_e2e.make(tmp_path)
     runs = [f"e2e.strategy={strategy}" for strategy in ("random", "fps", "gradnorm")]
     runs.append(f"{BASELINE} detect.model=bmn")
+    runs.append("encoder.name=videomae_tiny encoder.adapter=series clips.clip_frames=4 e2e.recompute=true")
     torchrun(2, str(WORKER), "e2e", str(tmp_path), *runs)
     for number, sets in enumerate(runs):
         one, two = rank_worker.end_to_end(tmp_path, sets.split(), ALONE), _saved(tmp_path, number)
