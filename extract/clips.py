@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,8 +16,6 @@ from ..data.video.files import FileStamp, file_stamp
 from ..data.video.video import Readers, VideoInfo, VideoReader, open_video
 from .augment import ColourJitter, RandAugment, apply_to_clips, draw_steps
 from .prefetch import in_order
-
-log = logging.getLogger(__name__)
 
 # A long video is decoded in stretches of so many batches by several workers at once.
 _STRETCH_BATCHES = 8
@@ -257,6 +253,7 @@ def read_clips(
     generator: np.random.Generator,
     first: int = 0,
     count: int | None = None,
+    lost_ticks: set[int] | None = None,
 ) -> tuple[np.ndarray, Timing]:
     """Read all clips of a video, or of a window of it, at once, for end-to-end training.
 
@@ -268,6 +265,8 @@ def read_clips(
         Of this sample alone, so that the draws depend on no other sample (see `transforms.sample_generator`).
     first, count
         Snippets to read; all from the first on where no count is given.
+    lost_ticks
+        Gets when frames were due that could not be decoded rightly; the one before stands in.
 
     Returns
     -------
@@ -297,8 +296,8 @@ def read_clips(
         indices = timeline.clip_frame_indices(plan.edge, shifts, still=plan.still)
         places, all_clips = [corners], timeline.num_snippets
         ((clips,),) = _read(video, lambda start, stop: indices[start:stop], timeline.fps, places, [plan], all_clips)
-        if video.lost_ticks:
-            _note_once(f"{path}: {lost_frames_text(len(video.lost_ticks))}")
+        if lost_ticks is not None:
+            lost_ticks |= video.lost_ticks
     clips[mirrored] = transforms.flip(clips[mirrored])
     if augment is not None:
         steps = draw_steps(
@@ -387,9 +386,9 @@ def lost_frames_text(count: int) -> str:
     return f"{count} {have} could not be decoded rightly; where there is none, the one before stands in"
 
 
-@functools.cache
-def _note_once(note: str) -> None:
-    log.warning("%s", note)
+def flaw(video_id: str, path: Path, *faults: str) -> Failure:
+    """What is wrong with a video that could be used all the same."""
+    return Failure(video_id, path, f"{path}: {'; '.join(faults)}. Fetch it anew, or leave it out.")
 
 
 def _new_frames() -> dict[int, list[np.ndarray]]:

@@ -21,7 +21,7 @@ from ..data.progress import PartBar, progress_bar
 from ..data.ranks import ALONE, Ranks
 from ..data.timeline import READING_RULES, Timeline, Timing
 from ..data.video.files import FileStamp, file_stamp
-from .clips import ClipPlan, Failure, clip_batches, lost_frames_text
+from .clips import ClipPlan, Failure, clip_batches, flaw, lost_frames_text
 from .encode import EncodedVideo
 from .joined import Encoders
 from .settings import ClipSettings, ExtractSettings
@@ -363,4 +363,4 @@ def flaws_of(video: EncodedVideo, stated_seconds: float | None) -> list[Failure]
         )
     if not flaws:
         return []
-    return [Failure(video.video_id, video.path, f"{video.path}: {'; '.join(flaws)}. Fetch it anew, or leave it out.")]
+    return [flaw(video.video_id, video.path, *flaws)]

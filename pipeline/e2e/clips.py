@@ -58,6 +58,11 @@ class TrainingClips:
         What the files were like before anything of them was read.
     workers
         Threads that read ahead; each holds the frames of a window.
+
+    Attributes
+    ----------
+    lost_ticks
+        By video, when frames were due that could not be decoded rightly, as far as has been read.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class TrainingClips:
     ) -> None:
         self.windows, self.files, self.plan, self.stamps = windows, files, plan, stamps
         self.augment, self.seed, self.workers = augment, seed, workers
+        self.lost_ticks: dict[str, set[int]] = {}
 
     def of(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[list[Tensor | Failure]]:
         """Yield the frames, uint8 (T, L, H, W, 3), of each list of window numbers; a failure where there are none."""
@@ -87,7 +93,7 @@ class TrainingClips:
 
     def _read(self, number: int, epoch: int) -> Tensor | Failure:
         window = self.windows[number]
-        path = self.files[window.cache_id]
+        path, lost_ticks = self.files[window.cache_id], set[int]()
         try:
             clips, _ = read_clips(
                 path,
@@ -96,6 +102,7 @@ class TrainingClips:
                 generator=sample_generator(self.seed, epoch, f"{window.cache_id} {window.first}"),
                 first=window.first,
                 count=window.count,
+                lost_ticks=lost_ticks,
             )
         except EtadError as error:
             return Failure(window.cache_id, path, str(error))
@@ -104,6 +111,8 @@ class TrainingClips:
                 f"{path}: was replaced or written to while it was trained on. Put it back as it was, and the same "
                 "command goes on from the last checkpoint; or train on it as it is now in another run folder."
             )
+        if lost_ticks:  # put in place whole: another thread may be reading what is there
+            self.lost_ticks[window.cache_id] = self.lost_ticks.get(window.cache_id, set()) | lost_ticks
         return torch.from_numpy(clips)
 
 

@@ -104,6 +104,7 @@ def run_e2e(
             taken = trainer.peak_bytes + setup.plan.frames
             notes.lines.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
         notes.failed |= trainer.failed
+        notes.flawed |= trainer.flawed
         chosen = trainer.files.checkpoint(config.detect.inference.checkpoint)
         saved = load_checkpoint(chosen)
         require_form(chosen, saved, {"encoder": TENSORS, "version": str})

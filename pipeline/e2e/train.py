@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...data.errors import EtadError
 from ...data.ranks import ALONE, Ranks
+from ...data.video.seen import SeenFiles
 from ...detect.loading import collate
 from ...detect.loop import EpochTraining, build_optimizer
 from ...detect.model.network import DetectionNetwork
@@ -24,7 +25,7 @@ from ...detect.run_state import (
     step_generator,
 )
 from ...detect.settings import DetectSettings
-from ...extract.clips import Failure
+from ...extract.clips import Failure, flaw, lost_frames_text
 from ...extract.encoders.encoder import Encoder
 from ...extract.weights.adapters import restore_encoder
 from ...extract.weights.load import encoder_checkpoint
@@ -85,6 +86,10 @@ class E2eTrainer(EpochTraining):
         self.encoder, self.detector, self.clips, self.autocast = encoder, detector, clips, autocast
         self.validation_loss = validation_loss
         self.failed = {failure.video_id: failure for failure in failed}
+        self.lost_ticks: dict[str, set[int]] = {}
+        self.seen_files = SeenFiles(clips.files)
+        if ranks.is_first:
+            self.seen_files.as_rows()  # as they are before anything of them is read
         self.num_videos = len({window.cache_id for window in clips.windows} | set(self.failed))
         self.objective = build_objective(detect, ranks)
         self.advice = f"Lower e2e.encoder_lr={settings.encoder_lr:g} or e2e.detector_lr={settings.detector_lr:g}."
@@ -153,7 +158,15 @@ class E2eTrainer(EpochTraining):
         """Take one step on the windows whose frames could be read; returns the loss, nan where there are none."""
         # 1. Which windows those are, of all ranks.
         videos = [each for each in frames if not isinstance(each, Failure)]
-        failures = self.ranks.exchange([each.as_row() if isinstance(each, Failure) else None for each in frames])
+        ids = sorted({self.clips.windows[number].cache_id for number in numbers} & self.clips.lost_ticks.keys())
+        own = {
+            "failed": [each.as_row() if isinstance(each, Failure) else None for each in frames],
+            "lost_ticks": {id: sorted(self.clips.lost_ticks[id]) for id in ids},
+        }
+        of_ranks = self.ranks.exchange(own)
+        failures = [said["failed"] for said in of_ranks]
+        for id, ticks in (item for said in of_ranks for item in said["lost_ticks"].items()):
+            self.lost_ticks.setdefault(id, set()).update(ticks)
         of_numbers = [row for rows in failures for row in rows]
         for row in of_numbers:
             if row is not None:
@@ -213,6 +226,14 @@ class E2eTrainer(EpochTraining):
             report=self.within_step,
         )
 
+    @property
+    def flawed(self) -> dict[str, Failure]:
+        """Videos that were trained on as far as they could be decoded."""
+        return {
+            id: flaw(id, self.clips.files.get(id, Path(id)), f"{lost_frames_text(len(ticks))} (in training)")
+            for id, ticks in sorted(self.lost_ticks.items())
+        }
+
     def _check_failing(self) -> None:
         check_failing(self.failed, self.num_videos, allowed=self.settings.failing_share)
 
@@ -225,9 +246,14 @@ class E2eTrainer(EpochTraining):
     def _checkpoint(self) -> dict[str, Any]:
         state = detector_checkpoint(self.detector, self.optimizer, self.state, settings=self.detect, origin=self.origin)
         state["failed"] = [failure.as_row() for failure in self.failed.values()]
+        state["files"] = self.seen_files.as_rows()
+        state["lost_ticks"] = {id: sorted(ticks) for id, ticks in self.lost_ticks.items()}
         return state | encoder_checkpoint(self.encoder, name=self.origin.source["encoder"])
 
     def _restore(self, saved: Mapping[str, Any]) -> TrainState:
         restore_encoder(self.encoder, saved)
         self.failed |= {row[0]: Failure.of_row(row) for row in saved["failed"]}
+        # Checkpoints of older versions say nothing of it.
+        self.lost_ticks = {str(id): set(map(int, ticks)) for id, ticks in saved.get("lost_ticks", {}).items()}
+        self.seen_files.require_same(saved.get("files", {}), checkpoint=self.last)
         return restore_training_state(saved, self.detector, self.optimizer)

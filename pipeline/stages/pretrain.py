@@ -20,6 +20,7 @@ from ...data.errors import EtadError, counted
 from ...data.files.atomic import write_json
 from ...data.progress import StepBar, progress_bar
 from ...data.synthetic.dataset import SyntheticSpec
+from ...data.video.seen import SeenFiles
 from ...data.video.transforms import crop_size
 from ...detect.loop import build_optimizer, check_finite, run_training, update
 from ...detect.run_state import restore_optimizer
@@ -173,24 +174,25 @@ def train(
         "settings": settings.model_dump(mode="json", exclude={"checkpoint_seconds"}),
     }
     final, last = out / "encoder.pt", out / "last.pt"
+    seen = SeenFiles(source.files)
     if final.exists():
-        saved = _load(final, provenance)
+        saved = _load(final, provenance, seen)
         require_form(final, saved, {"encoder": TENSORS})
         with naming_contents(final):
             restore_encoder(encoder, saved)
             accuracy, chance = (None if saved[name] is None else float(saved[name]) for name in ("accuracy", "chance"))
         return PretrainReport(final, source.labels, accuracy, chance, steps=0, failed=())
     if last.exists():
-        saved = _load(last, provenance)
+        saved = _load(last, provenance, seen)
         require_form(last, saved, {"trainer": _TRAINER})
         with naming_contents(last):
             trainer.load(saved["trainer"])
 
     # 1. Train, saving the state now and then.
-    first = trainer.position
+    first, files = trainer.position, seen.as_rows()
     trainer.read = lambda: _ahead(source.batch, trainer.position, settings.steps, settings.batch_clips, workers)
     trainer.write = lambda: save_checkpoint(
-        last, {"format": FORMAT, "made_with": provenance, "trainer": trainer.state()}
+        last, {"format": FORMAT, "made_with": provenance, "files": files, "trainer": trainer.state()}
     )
     with (
         threads_for(encoder),
@@ -202,6 +204,8 @@ def train(
         ) as bar,
     ):
         run_training(trainer, checkpoint_seconds=settings.checkpoint_seconds, progress=bar)
+
+    seen.require_unchanged()
 
     # 2. Measure on clips that were never trained on.
     accuracy, chance = _measure(trainer, source, settings, workers)
@@ -216,6 +220,7 @@ def train(
         "accuracy": accuracy,
         "chance": chance,
         "made_with": provenance,
+        "files": files,
         "config": settings.model_dump(mode="json"),
         "version": __version__,
     }
@@ -388,11 +393,13 @@ def _ahead(
     yield from in_order(parts, ((number,) for number in range(first, stop)), workers=workers, ahead=1)
 
 
-def _load(path: Path, provenance: dict[str, Any]) -> dict[str, Any]:
+def _load(path: Path, provenance: dict[str, Any], seen: SeenFiles) -> dict[str, Any]:
     saved = load_checkpoint(path)
     if saved.get("format") != FORMAT or saved.get("made_with") != provenance:
         raise EtadError(
             f"{path}: this encoder was pretrained with other settings, weights or clips than those asked for. "
             "Choose another run folder with -o, or remove it."
         )
+    with naming_contents(path):
+        seen.require_same(saved.get("files", {}), checkpoint=path)
     return saved

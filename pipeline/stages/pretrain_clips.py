@@ -52,6 +52,10 @@ class ClipSource(Protocol):
         """Videos that could not be used, by id, as far as they have been found out."""
 
     @property
+    def files(self) -> Mapping[str, Path]:
+        """The video files that are learned from, by id."""
+
+    @property
     def can_measure(self) -> bool:
         """Whether there is any clip that is never trained on."""
 
@@ -87,6 +91,10 @@ class DrawnClips:
 
     @property
     def failures(self) -> dict[str, Failure]:
+        return {}
+
+    @property
+    def files(self) -> dict[str, Path]:
         return {}
 
     @property
@@ -149,6 +157,7 @@ class AnnotatedClips:
         self.failures: dict[str, Failure] = {}
         self.conflicts: list[DurationConflict] = []
         self._sources, self._plan, self._seed = sources, plan, seed
+        self.files = {video.id: sources[video.id] for video in training if video.id in sources}
         self._indexed = lru_cache(maxsize=_INDEXED_VIDEOS)(_index)
         classes = sorted({action.label for video in training for action in video.actions})
         self.labels = (*classes, BACKGROUND) if background else tuple(classes)

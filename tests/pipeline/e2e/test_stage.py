@@ -261,18 +261,38 @@ def test_a_memory_budget_is_planned_for_and_compared_with_what_a_step_took(datas
         run(dataset, tmp_path, "e2e.memory_budget_gib=0.001", "e2e.epochs=1")
 
 
-def test_a_test_video_with_a_bad_packet_is_used_listed_and_told_again_when_nothing_is_left_to_do(
+def test_videos_with_a_bad_packet_are_used_listed_and_told_again_when_nothing_is_left_to_do(
     dataset: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(dataset.parent, tmp_path / "set")
-    video = next((tmp_path / "set" / "videos").glob("target_0005.*"))
-    whole = video.rename(video.with_name("whole.orig"))
-    remux(whole, video, change={20: lambda content: bytes(len(content))})
-    whole.unlink()
+    database = json.loads(dataset.read_text())["database"]
+    trained = next(id for id, video in database.items() if video["subset"] == "training")
+    tested = next(id for id, video in database.items() if video["subset"] == "validation")
+    for id in (trained, tested):
+        video = next((tmp_path / "set" / "videos").glob(f"{id}.*"))
+        whole = video.rename(video.with_name("whole.orig"))
+        remux(whole, video, change={20: lambda content: bytes(len(content))})
+        whole.unlink()
     for _ in range(2):
         found = run(tmp_path / "set" / dataset.name, tmp_path / "run", "e2e.epochs=1")
-        assert [flaw.video_id for flaw in found.flawed] == ["target_0005"] and not found.failed
-        assert "could not be decoded" in found.flawed[0].reason
+        assert {flaw.video_id for flaw in found.flawed} == {trained, tested} and not found.failed
+        assert all("could not be decoded" in flaw.reason for flaw in found.flawed)
+    assert ["(in training)" in flaw.reason for flaw in found.flawed if flaw.video_id == trained] == [True]
     assert any("inference skipped" in note for note in found.notes)
     cached = run(tmp_path / "set" / dataset.name, tmp_path / "run", "e2e.epochs=1", features=tmp_path / "tuned.h5")
-    assert [flaw.video_id for flaw in cached.flawed] == ["target_0005"]
+    assert {flaw.video_id for flaw in cached.flawed} == {trained, tested}
+
+
+def test_a_training_video_that_is_another_one_of_the_same_length_stops_what_goes_on(
+    dataset: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset.parent, tmp_path / "set")
+    run(tmp_path / "set" / dataset.name, tmp_path / "run", "e2e.epochs=1")
+    video = next((tmp_path / "set" / "videos").glob("target_0000.*"))
+    shutil.copy(video, tmp_path / "whole")
+    # Another content under the same times, as a film has that was encoded again.
+    remux(tmp_path / "whole", video, change={20: lambda content: bytes(len(content))})
+    with pytest.raises(EtadError, match=rf"1 video file is no longer what it was trained on: .*{video.name}"):
+        run(tmp_path / "set" / dataset.name, tmp_path / "run", "e2e.epochs=2")
+    shutil.copy(tmp_path / "whole", video)  # back, with another date
+    run(tmp_path / "set" / dataset.name, tmp_path / "run", "e2e.epochs=2")

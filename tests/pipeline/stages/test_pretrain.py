@@ -1,6 +1,7 @@
 """Pretraining learns, stops and goes on bit for bit, and leaves a checkpoint that extraction takes."""
 
 import json
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Colours:
     labels: tuple[str, ...] = ("red", "blue")
     can_measure: bool = True
     failures: dict[str, Failure] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
 
     def batch(self, step: int, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
         if step == self.breaks_at:
@@ -108,6 +110,33 @@ def test_interrupted_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert all(torch.equal(whole["encoder"][key], mended["encoder"][key]) for key in whole["encoder"])
     assert torch.equal(whole["head"]["weight"], mended["head"]["weight"])
     assert not (tmp_path / "broken" / "last.pt").exists()
+
+
+def test_a_video_replaced_before_it_goes_on_is_named_and_so_is_one_replaced_on_the_way(tmp_path: Path) -> None:
+    video = tmp_path / "video.mp4"
+    video.write_bytes(b"as it was")
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "run", Colours(breaks_at=3, files={"a": video}))
+    video.write_bytes(b"otherwise")
+    os.utime(video, (0, 0))
+    with pytest.raises(EtadError, match=r"last\.pt: 1 video file is no longer what it was trained on: .*video\.mp4"):
+        _run(tmp_path / "run", Colours(files={"a": video}))
+    video.write_bytes(b"as it was")
+    assert _run(tmp_path / "run", Colours(files={"a": video})).steps == 3
+    video.write_bytes(b"otherwise")
+    os.utime(video, (0, 0))
+    with pytest.raises(EtadError, match=r"encoder\.pt: 1 video file is no longer"):
+        _run(tmp_path / "run", Colours(files={"a": video}))
+
+    class Replacing(Colours):
+        def batch(self, step: int, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
+            if step == 4:
+                video.write_bytes(b"replaced!")
+            return super().batch(step, num_clips)
+
+    with pytest.raises(EtadError, match="replaced or written to while trained on"):
+        _run(tmp_path / "other", Replacing(files={"a": video}))
+    assert not (tmp_path / "other" / "encoder.pt").exists()
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
