@@ -31,8 +31,6 @@ HEADLINES = {
     "detector: inference, 8256 proposals, 8 videos, float32": (
         "inference, 8256 proposals, float32; reference: PyTorch's own operators"
     ),
-    "opening 20000 videos": "opening a feature cache of 20000 videos; reference: h5py alone",
-    "mAP, 10 thresholds, 40 videos, 8000 detections": "mAP of 8000 detections; reference: a loop in Python",
     "end-to-end step, tsm_r18, 128 snippets: 30 % sampled, maps kept": (
         "end-to-end step, 128 snippets, 30 % sampled; reference: the gradients of all of them"
     ),
