@@ -189,11 +189,9 @@ def train(
             trainer.load(saved["trainer"])
 
     # 1. Train, saving the state now and then.
-    first, files = trainer.position, seen.as_rows()
+    first, made = trainer.position, {"format": FORMAT, "made_with": provenance, "files": seen.as_rows()}
     trainer.read = lambda: _ahead(source.batch, trainer.position, settings.steps, settings.batch_clips, workers)
-    trainer.write = lambda: save_checkpoint(
-        last, {"format": FORMAT, "made_with": provenance, "files": files, "trainer": trainer.state()}
-    )
+    trainer.write = lambda: save_checkpoint(last, made | {"trainer": trainer.state()})
     with (
         threads_for(encoder),
         StepBar(
@@ -204,7 +202,6 @@ def train(
         ) as bar,
     ):
         run_training(trainer, checkpoint_seconds=settings.checkpoint_seconds, progress=bar)
-
     seen.require_unchanged()
 
     # 2. Measure on clips that were never trained on.
@@ -213,19 +210,16 @@ def train(
     # 3. The encoder's checkpoint is written last: where it is, pretraining is done.
     write_json(out / "metrics.json", {"accuracy": accuracy, "chance": chance, "labels": source.labels}, indent=1)
     content = {
-        "format": FORMAT,
         "clip_frames": clip_frames,
         "labels": list(source.labels),
         "head": trainer.head.state_dict(),
         "accuracy": accuracy,
         "chance": chance,
-        "made_with": provenance,
-        "files": files,
         "config": settings.model_dump(mode="json"),
         "version": __version__,
     }
     encoder.eval()
-    save_checkpoint(final, content | encoder_checkpoint(encoder, name=encoder_name))
+    save_checkpoint(final, made | content | encoder_checkpoint(encoder, name=encoder_name))
     last.unlink(missing_ok=True)
     failed = tuple(source.failures.values())
     return PretrainReport(final, source.labels, accuracy, chance, steps=settings.steps - first, failed=failed)
