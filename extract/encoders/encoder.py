@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -331,6 +332,8 @@ def build_encoder(name: str, *, clip_frames: int | None = None, adapter: Adapter
             f"encoder {name} takes clips of a multiple of {spec.frames_multiple} frames, but clips.clip_frames is "
             f"{clip_frames}. Set clips.clip_frames={spec.clip_frames}."
         )
+    if adapter not in get_args(AdapterKind):
+        raise EtadError(f"there is no adapter {adapter!r}. Known: {', '.join(get_args(AdapterKind))}.")
     if adapter != "none" and not spec.takes_adapter:
         fitting = ", ".join(each.name for each in ENCODERS.values() if each.takes_adapter)
         raise EtadError(

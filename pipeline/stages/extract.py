@@ -231,12 +231,12 @@ def fill_frozen(
         No file with that digest lies where one was noted.
     """
     name = config.encoder.name
-    if frozen.sha256.startswith(RANDOM):
-        seed = int(frozen.sha256.removeprefix(RANDOM))
-        made = random_encoder(name, seed=seed, clip_frames=config.clips.clip_frames, adapter=encoder.adapter)
+    told = frozen.sha256.removeprefix(RANDOM)
+    if told != frozen.sha256 and told.isdecimal():
+        made = random_encoder(name, seed=int(told), clip_frames=config.clips.clip_frames, adapter=encoder.adapter)
         encoder.load_state_dict(made.state_dict())
         encoder.loaded_from = made.loaded_from
-        return f"random weights of seed {seed}"
+        return f"random weights of seed {told}"
     noted = [noted_weights(run).get(frozen.sha256), Path(frozen.path), run.encoder]
     places = [config.encoder.weights, *noted] if named is None else [named]
     tried = list(dict.fromkeys(place for place in places if place is not None))

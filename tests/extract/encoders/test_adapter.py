@@ -98,3 +98,5 @@ def test_adapters_that_stay_as_they_began_cost_nothing() -> None:
 def test_encoders_without_blocks_of_a_transformer_take_no_adapter() -> None:
     with pytest.raises(EtadError, match=r"encoder.adapter=series.*tsm_tiny has none.*to one of videomae_s, videomae_b"):
         build_encoder("tsm_tiny", adapter="series")
+    with pytest.raises(EtadError, match=r"there is no adapter 'both'. Known: none, series, side"):
+        build_encoder("videomae_tiny", adapter="both")
