@@ -162,13 +162,13 @@ def _of_detector(
 
     def infer() -> None:
         with torch.inference_mode():
-            detector.eval()(features, proposals)
+            detector.eval().predict(features, proposals)
 
     def learn() -> None:
         detector_step(detector.train(), detect, channels=channels, batch=batch, device=device)
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        detector.eval()(features, proposals)
+        detector.eval().predict(features, proposals)
     part = _part("detector", detector, counter.get_total_flops(), "video, inferred")
     phases = [
         Phase(f"train the detector on {counted(batch, 'video')}", *_measure(learn, device, bar), 1),

@@ -22,7 +22,7 @@ from ..config import Config
 from ..device import threads_for
 from ..manifest import noting
 from ..run_folder import RunFolder
-from ..stages.detect import train_on
+from ..stages.detect import note_unused, train_on
 from ..stages.extract import Sources, load_encoder, note_weights, require_single_encoder
 from ..stages.inputs import require_data
 from ..stages.result import StageNotes, StageResult
@@ -77,6 +77,7 @@ def run_e2e(
         check_features_place(features, tuned)
     notes = StageNotes(run.e2e)
     notes.missing += sources.missing
+    note_unused(notes, config)
     encoder, weights_sha256, text = load_encoder(config, run, weights)
     notes.lines.append(f"encoder: {text}")
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)

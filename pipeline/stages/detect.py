@@ -148,8 +148,7 @@ def detect(
     notes, ranks = StageNotes(run.detect), current_ranks()
     check_cache(cache, config)
     notes.lines += cache.reading_notes()
-    if unused := config.detect.unused():
-        notes.lines.append(f"detect.model={config.detect.model} makes no use of detect.{', detect.'.join(unused)}")
+    note_unused(notes, config)
     check_channels(config.detect, cache.channels, cache.path)
     given = None if checkpoint is None else load_any_detector(checkpoint, config, annotations)
     if given is None:
@@ -201,6 +200,12 @@ def detect(
             ranks=ranks,
         )
     return notes.result(evaluation)
+
+
+def note_unused(notes: StageNotes, config: Config) -> None:
+    """Note the settings that are set and belong to another detector than the one that is named."""
+    if unused := config.detect.unused():
+        notes.lines.append(f"detect.model={config.detect.model} makes no use of detect.{', detect.'.join(unused)}")
 
 
 def train_on(trainer: EpochTraining, notes: StageNotes, *, title: str, tensorboard: bool = False) -> None:

@@ -52,6 +52,15 @@ def test_features_from_elsewhere_leave_the_detector_alone(capsys: pytest.Capture
         profile(load_config(None, [*SETS, "encoder.name=slowfast_r152"]), torch.device("cpu"))
 
 
+@pytest.mark.parametrize("model", ["bmn", "bmn+tcanet"])
+def test_a_baseline_is_profiled_as_what_it_is(model: str) -> None:
+    sets = [*SETS, "encoder.name=none", "detect.in_channels=8", f"detect.model={model}", "e2e.batch=1"]
+    sets += ["detect.bmn.width_1d=8", "detect.bmn.width_2d=4", "detect.bmn.width_3d=8", "detect.tcanet.width=16"]
+    sets += ["detect.training.batch=1", "detect.tcanet.training_proposals=4", "detect.tcanet.proposals=4"]
+    (part,) = profile(load_config(None, sets), torch.device("cpu")).parts
+    assert part.trained == part.parameters and part.flops > 0
+
+
 def test_a_budget_that_holds_nothing_is_the_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     options = [word for each in SETS for word in ("--set", each)]
     assert cli.run(["profile", *options, "--memory-budget", "0.001"]) == 2
