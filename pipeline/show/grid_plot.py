@@ -43,9 +43,9 @@ def plot_grid(
     ours.set(title="here: seeds and their mean", xlabel="average mAP, %", yticks=list(heights.values()))
     ours.set_yticklabels(names, fontsize=7, parse_math=False)
     ours.set_ylim(-len(names) + 0.4, 0.6)
-    theirs.set(title="the paper", xlabel=f"average mAP, %, {of}")
+    theirs.set(title="the paper", xlabel="average mAP, %")
     theirs.tick_params(left=False)
-    theirs.xaxis.label.set_fontsize(7)
+    figure.supxlabel(f"Paper: {of}", fontsize=7)
     for axes in (ours, theirs):
         axes.grid(alpha=0.3)
         axes.title.set_fontsize(9)

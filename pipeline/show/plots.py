@@ -147,22 +147,6 @@ def plot_baselines(values: Mapping[str, float], path: Path, *, title: str) -> Pa
     return save(figure, path, dpi=_DPI)
 
 
-def plot_seeds(values: Mapping[str, Sequence[float]], path: Path, *, title: str) -> Path:
-    """Draw one column a method: a dot for each seed, joined seed by seed, and a bar at the mean; per cent."""
-    figure = Figure(figsize=(1.2 * len(values) + 2, 3.6), layout="constrained")
-    axes = figure.subplots()
-    names = list(values)
-    for of_seed in zip(*values.values()):
-        axes.plot(names, [100 * value for value in of_seed], marker="o", color="0.6", linewidth=1)
-    means = [100 * float(np.mean(values[name])) for name in names]
-    axes.plot(names, means, linestyle="none", marker="_", markersize=36, markeredgewidth=3, color="C0", label="mean")
-    axes.set(title=title, ylabel="average mAP, %")
-    axes.margins(x=0.15)
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize="small", markerscale=0.4)
-    return save(figure, path, dpi=_DPI)
-
-
 def largest_tiou(proposals: np.ndarray, actions: np.ndarray) -> np.ndarray:
     """Largest tIoU of each proposal with any action, (n,); 0 where there is none.
 

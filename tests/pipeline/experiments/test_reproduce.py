@@ -102,17 +102,17 @@ def test_table_2_is_read_off_the_model_beside_the_papers(tmp_path: Path, capsys:
 def test_table_6_runs_side_by_side_from_one_command_and_does_nothing_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["reproduce", "table6", "-o", str(tmp_path / "t6"), "--seed", "0", "--seeds", "2", "--jobs", "2", *SETS]
+    command = ["reproduce", "table6", "-o", str(tmp_path / "t6"), "--seed", "1", "--seeds", "1", "--jobs", "2", *SETS]
     assert run(command) == 0
     printed = capsys.readouterr().out
     for text in ("frozen encoder, gamma 0 %", "end to end, gamma 100 %", "seed 1", "38.67", "table6.png"):
         assert text in printed
     assert "SlowOnly: end to end, gamma 100 %: tsm_tiny is another encoder" in printed
     found = json.loads((tmp_path / "t6" / "table6.json").read_text())
-    assert found["seeds"] == [0, 1] and len(found["average_mAP"]) == 1 + 2 * 5
+    assert found["seeds"] == [1] and len(found["average_mAP"]) == 1 + 2 * 5
     assert (tmp_path / "t6" / "table6.png").stat().st_size > 5000
     weights = {p: p.stat().st_mtime_ns for p in (tmp_path / "t6").rglob("last.pt")}
-    assert len(weights) == 2 * (1 + 5)
+    assert len(weights) == 1 + 5
     assert (tmp_path / "t6" / "seed1" / "gamma30-random" / "e2e" / "metrics.json").exists()
     assert run(command) == 0
     assert {p: p.stat().st_mtime_ns for p in weights} == weights
