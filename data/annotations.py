@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import re
 from collections import Counter
@@ -40,6 +41,13 @@ class Video:
 
     def without_duplicates(self) -> Video:
         """Drop actions that have the label and, within a millisecond, both ends of one before them."""
+        starts = sorted((action.label, action.start_seconds) for action in self.actions)
+        # Twice the distance, for rounding: whatever is as near as a duplicate is looked at below.
+        if not any(
+            one == other and after - before <= 2 * SAME_SECONDS
+            for (one, before), (other, after) in itertools.pairwise(starts)
+        ):
+            return self
         kept: dict[tuple[str, int, int], list[Action]] = {}
         chosen = []
         for action in self.actions:
