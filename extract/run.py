@@ -131,7 +131,7 @@ def run(
     done: list[str] = []
     failed: list[Failure] = []
     flawed: list[Failure] = []
-    with PartBar("extract", unit="video", total=len(missing), shown=progress) as bar:
+    with PartBar(_title(ranks), unit="video", total=len(missing), shown=progress) as bar:
         for time in range(_MOST_READINGS):
             changed: dict[str, Path] = {}
             encoded = encoders.encode(
@@ -177,6 +177,17 @@ def run(
         tuple(Failure.of_row(row) for rank in of_ranks for row in rank["flawed"]),
         tuple(notes),
     )
+
+
+def _title(ranks: Ranks) -> str:
+    """What the bar counts.
+
+    Examples
+    --------
+    >>> _title(Ranks(rank=0, size=3))
+    'extract, share 1 of 3'
+    """
+    return "extract" if ranks.size == 1 else f"extract, share {ranks.rank + 1} of {ranks.size}"
 
 
 def _look_up_all(
