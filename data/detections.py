@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -45,6 +46,28 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.score)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {id: place for place, id in enumerate(self.video_ids)}
+
+    @cached_property
+    def _by_video(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers, video by video, and where each video's begin, with the end of the last."""
+        order = np.argsort(self.video, kind="stable")
+        return order, np.searchsorted(self.video[order], np.arange(len(self.video_ids) + 1))
+
+    def rows_of(self, video_id: str) -> np.ndarray:
+        """Row numbers of a video's detections, in their order; all videos together are searched for once.
+
+        Raises
+        ------
+        KeyError
+            There is no such video.
+        """
+        place = self._places[video_id]
+        order, bounds = self._by_video
+        return order[bounds[place] : bounds[place + 1]]
 
     @classmethod
     def join(

@@ -180,11 +180,11 @@ def _pictures(config: Config, run: RunFolder) -> list[Path]:
 
     read = read_quietly(config)
     tested = Annotations(read.source, {video.id: video for video in read.subset(config.data.test_subset)})
+    curves = plot_curves(run.files("detect").log, run.curves("detect"))
+    if not any(video.actions for video in tested.videos.values()):
+        return [curves]
     strips = qualitative_strips(tested, read_detections(run.files("detect").detections))
-    return [
-        plot_curves(run.files("detect").log, run.curves("detect")),
-        plot_qualitative(strips, run.qualitative("detect")),
-    ]
+    return [curves, plot_qualitative(strips, run.qualitative("detect"))]
 
 
 def _shown(value: object) -> str:

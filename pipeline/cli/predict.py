@@ -87,8 +87,8 @@ def what_happens_when(prediction: Prediction) -> str:
     from ..show.report import table
 
     found, rows = prediction.reported, []
-    for number, id in enumerate(found.video_ids):
-        own = np.flatnonzero(found.video == number)
+    for id in found.video_ids:
+        own = found.rows_of(id)
         best = own[np.argsort(-found.score[own], kind="stable")][:_MOST_SHOWN]
         for row in best[np.argsort(found.start_seconds[best], kind="stable")].tolist():
             label = found.labels[found.label[row]] if found.label[row] >= 0 else None
@@ -114,9 +114,9 @@ def draw_copies(prediction: Prediction) -> tuple[int, tuple[Failure, ...]]:
     folder = prediction.result.path / "drawn"
     if folder.is_dir():
         remove_leftovers(folder)
-    for number, id in enumerate(found.video_ids):
+    for id in found.video_ids:
         labels = []
-        for row in (found.video == number).nonzero()[0].tolist():
+        for row in found.rows_of(id).tolist():
             code = int(found.label[row])
             name, score = found.labels[code] if code >= 0 else "proposal", float(found.score[row])
             start, end = float(found.start_seconds[row]), float(found.end_seconds[row])
@@ -154,8 +154,8 @@ def review_page(
     if annotated is not None:
         matches = match_ids(found.video_ids, annotated.videos, where=str(annotated.source))
         truth = {id: annotated.videos[known] for id, known in matches.items()}
-    for number, id in enumerate(found.video_ids):
-        rows = (found.video == number).nonzero()[0].tolist()
+    for id in found.video_ids:
+        rows = found.rows_of(id).tolist()
         detected = [
             PageAction(
                 float(found.start_seconds[row]),

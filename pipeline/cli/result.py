@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def print_result(result: StageResult, *closing: str) -> int:
     """Print notes, failures and closing lines (empty ones are left out); returns the exit status."""
-    from ..show.report import table
+    from ..show.report import class_table, table
 
     for note in result.notes:
         click.echo(note)
@@ -26,6 +26,9 @@ def print_result(result: StageResult, *closing: str) -> int:
         click.echo(table(rows, heads=("video", "file", "used, but")))
     for line in filter(None, closing):
         click.echo(line)
+    if result.evaluation is not None:
+        metrics = result.path / "metrics.json"
+        click.echo(class_table(result.evaluation.per_class, every=f"see per_class in {metrics}"), nl=False)
     if num_processes() > 1:
         click.echo(f"{num_processes()} processes took part")
     return 1 if result.left_out or result.flawed else 0

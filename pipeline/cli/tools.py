@@ -71,6 +71,7 @@ def evaluate(
     """
     from ...data.detections import read_detections
     from ...data.progress import progress_bar
+    from ..show.report import class_table
     from ..stages.evaluate import evaluate as measure
     from ..stages.inputs import read_data
 
@@ -84,7 +85,7 @@ def evaluate(
     tious = parse_tious(tiou) if tiou else config.detect.tious
     asked, rule = subset or config.data.test_subset, duplicates or config.data.duplicates
     evaluation = measure(read, asked, detections, tious=tious, source=str(results), duplicates=rule)
-    told, lines = evaluation.as_json(), [evaluation.text()]
+    told, lines = evaluation.as_json(), [evaluation.text(), class_table(evaluation.per_class, every="add --json")]
     if diagnose:
         from ...data.files.atomic import write_json
         from ..show.diagnosis import diagnosis_text
@@ -98,7 +99,7 @@ def evaluate(
         plot_diagnosis(found, paths, title=f"{results.name}, {asked}: mAP {100 * found.average_mAP.value:.1f} %")
         told |= {"diagnosis": found.as_json(), "files": [str(path) for path in (numbers, *paths)]}
         lines += ["", diagnosis_text(found), f"wrote {', '.join(str(path) for path in (numbers, *paths))}"]
-    click.echo(json.dumps(told, allow_nan=False) if as_json else "\n".join(lines))
+    click.echo(json.dumps(told, allow_nan=False) if as_json else "\n".join(filter(None, lines)))
     return 0
 
 
@@ -170,7 +171,6 @@ def plot(
       etad plot architecture -c thumos14 --set detect.in_channels=2048 --to enhancement.svg
     """
     from ...data.detections import read_detections
-    from ...data.digest import values_digest
     from ..run_folder import RunFolder
     from ..show.plots import plot_curves, plot_qualitative, qualitative_strips
     from ..stages.inputs import read_data
@@ -216,11 +216,7 @@ def plot(
     else:
         read = read_data(common.load(), annotations)
         file = results or run.files(chosen).detections
-        picture = run.qualitative(chosen)
-        if results is not None and results.resolve() != run.files(chosen).detections.resolve():
-            # Detections from elsewhere get a picture of their own, beside the run's.
-            mark = values_digest({"results": str(results.resolve())})[:6]
-            picture = picture.with_name(f"{picture.stem}_{results.stem}_{mark}.png")
+        picture = _told_apart(run.qualitative(chosen), results, run.files(chosen).detections)
         if colour == "tiou":
             name = results.stem if results else run.path.resolve().name
             written = _draw_comparison(read, [(name, read_detections(file))], videos, paths(picture))
@@ -234,6 +230,16 @@ def plot(
 def _stage_of(run: RunFolder) -> str:
     """Whose results are shown where nobody says: the detector's, or those of end-to-end training alone."""
     return "e2e" if run.e2e.exists() and not run.detect.exists() else "detect"
+
+
+def _told_apart(path: Path, results: Path | None, own: Path) -> Path:
+    """Detections from elsewhere get a file of their own beside the run's, also where two of them have one name."""
+    from ...data.digest import values_digest
+
+    if results is None or results.resolve() == own.resolve():
+        return path
+    mark = values_digest({"results": str(results.resolve())})[:6]
+    return path.with_stem(f"{path.stem}_{results.stem}_{mark}")
 
 
 def _write_page(
@@ -255,9 +261,8 @@ def _write_page(
     # Thresholds were chosen for the run's own detections; others may be scored otherwise.
     known = None if results else read_thresholds(run.files(stage).thresholds)
     names = {*read.labels, *found.labels, UNLABELLED}
-    page = run.review_page(stage)
     return write_run_page(
-        page.with_stem(f"{page.stem}_{results.stem}") if results else page,
+        _told_apart(run.review_page(stage), results, run.files(stage).detections),
         read,
         found,
         folder=config.data.videos,

@@ -98,7 +98,7 @@ def qualitative_strips(
     strips = []
     for id in [id for id in wanted if id in matches][: len(videos) or most]:
         video = annotations.videos[id]
-        rows = np.flatnonzero(detections.video == detections.video_ids.index(matches[id]))
+        rows = detections.rows_of(matches[id])
         rows = rows[np.argsort(-detections.score[rows], kind="stable")]
         segments = np.stack([detections.start_seconds[rows], detections.end_seconds[rows]], axis=1)
         # A proposal reported with several labels is one proposal.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ...data.errors import listing
 
@@ -48,6 +48,38 @@ def table(rows: Sequence[Sequence[object]], *, heads: Sequence[str], width: int 
         rule[-1] = "-" * widths[-1]
         cells = [line for row in cells for line in _wrapped(row, widths[-1])]
     return "\n".join(_line(row, widths, is_right) for row in [list(heads), rule, *cells])
+
+
+def class_table(per_class: Mapping[str, float], *, every: str, most: int = 20) -> str:
+    """Tell the AP of each class, by falling AP; of many classes the best and the worst. One class needs no table.
+
+    Parameters
+    ----------
+    per_class
+        AP by class, as fractions.
+    every
+        How to see all of them.
+    most
+        Classes that are told.
+
+    Examples
+    --------
+    >>> print(class_table({"run": 0.25, "jump": 0.5, "walk": 0.1, "turn": 0.75}, every="ask", most=2), end="")
+    <BLANKLINE>
+    class                AP %
+    -------------------  ----
+    turn                 75.0
+    2 more between; ask     -
+    walk                 10.0
+    """
+    if len(per_class) < 2:
+        return ""
+    ordered = sorted(per_class, key=lambda name: (-per_class[name], name))
+    rows: list[tuple[str, str | None]] = [(name, percent(per_class[name], 1)) for name in ordered]
+    if len(rows) > most:
+        best, worst = (most + 1) // 2, most // 2
+        rows[best:-worst] = [(f"{len(rows) - most} more between; {every}", None)]
+    return f"\n{table(rows, heads=('class', 'AP %'))}\n"
 
 
 def grouped(findings: Sequence[tuple[str, str, str, str]], *, width: int, most: int | None = 3) -> str:

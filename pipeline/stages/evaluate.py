@@ -128,12 +128,7 @@ class Evaluation:
         recalls = [f"{100 * value:.1f}" if isfinite(value) else "-" for value in self.recall.values()]
         lines += ["", _row("AN", self.recall), _row("AR %", recalls)]
         lines += ["AR: recall by the average number of segments a video, mean over tIoU 0.5:0.05:0.95.", ""]
-        if self.interval is not None:
-            low, high, count = self.interval
-            lines.append(
-                f"Measured on {counted(count, 'video')}: on others like them, the average mAP would lie between "
-                f"{100 * low:.1f} and {100 * high:.1f} ({100 * SHARE:.0f} % of draws of as many of these)."
-            )
+        lines += [line] if (line := self._worth()) else []
         have = "has" if self.asked == 1 else "have"
         lines.append(f"{self.found} of {counted(self.asked, 'annotated video')} {have} results.")
         if self.missing:
@@ -158,6 +153,23 @@ class Evaluation:
                 which = listing(f"{id} ({count})" for id, count in counts.items())
                 lines.append(f"{counted(sum(counts.values()), 'detection')} {does}, and find nothing: {which}.")
         return "\n".join(lines)
+
+    def _worth(self) -> str:
+        """Say what the average mAP is worth, where it was measured on few videos."""
+        if self.interval is None:
+            is_small = self.asked <= FEW_VIDEOS
+            told = "Measured on one video with actions: what the mAP would be on others cannot be told. Test on more."
+            return told if is_small else ""
+        low, high, count = self.interval
+        if f"{100 * low:.1f}" == f"{100 * high:.1f}":
+            return (
+                f"Measured on {counted(count, 'video')}, of which every draw gives the same average mAP: these are too "
+                "few, or too much alike, to tell what it would be on others. Test on more."
+            )
+        return (
+            f"Measured on {counted(count, 'video')}: on others like them, the average mAP would lie between "
+            f"{100 * low:.1f} and {100 * high:.1f} ({100 * SHARE:.0f} % of draws of as many of these)."
+        )
 
 
 @dataclass(frozen=True)

@@ -198,3 +198,12 @@ def test_numbers_that_json_has_not_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not finite"):
         write_detections(tmp_path / "d.json", bad)
     assert not (tmp_path / "d.json").exists()
+
+
+def test_rows_of_a_video_are_found_wherever_they_stand() -> None:
+    video = np.array([1, 0, 1, 3, 1])
+    zeros = np.zeros(5)
+    found = Detections(("a", "b", "c", "d"), (), video, np.full(5, -1), zeros, zeros + 1, zeros)
+    assert {id: found.rows_of(id).tolist() for id in found.video_ids} == {"a": [1], "b": [0, 2, 4], "c": [], "d": [3]}
+    with pytest.raises(KeyError):
+        found.rows_of("e")

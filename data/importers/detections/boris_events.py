@@ -37,7 +37,7 @@ def write_boris_events(path: Path | str, detections: Detections, video_id: str) 
 
     if video_id not in detections.video_ids:
         raise EtadError(f"there are no detections of video '{video_id}'.")
-    mine = np.flatnonzero(detections.video == detections.video_ids.index(video_id))
+    mine = detections.rows_of(video_id)
     kept = _apart(detections, mine)
     if len(kept) < len(mine):
         _logger.warning(
@@ -65,7 +65,7 @@ def write_boris_events(path: Path | str, detections: Detections, video_id: str) 
 
 def without_overlaps(detections: Detections) -> Detections:
     """What `write_boris_events` writes of all videos, in the order that they had."""
-    rows = [np.flatnonzero(detections.video == video) for video in np.unique(detections.video)]
+    rows = [detections.rows_of(video_id) for video_id in detections.video_ids]
     kept = np.array(sorted(row for mine in rows for row in _apart(detections, mine)), int)
     columns = ("video", "label", "start_seconds", "end_seconds", "score")
     return replace(detections, **{name: getattr(detections, name)[kept] for name in columns})

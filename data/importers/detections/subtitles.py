@@ -33,7 +33,7 @@ def write_subtitles(path: Path | str, detections: Detections, video_id: str, *, 
     """
     if video_id not in detections.video_ids:
         raise EtadError(f"there are no detections of video '{video_id}'.")
-    mine = np.flatnonzero(detections.video == detections.video_ids.index(video_id))
+    mine = detections.rows_of(video_id)
     mine = mine[np.lexsort((detections.end_seconds[mine], detections.start_seconds[mine]))]
     cues = ["WEBVTT\n"] if kind == "vtt" else []
     for number, row in enumerate(mine.tolist(), start=1):

@@ -71,7 +71,7 @@ def write_run_page(
         told.append(f"Of each video the {MOST_DETECTIONS} detections with the best scores are shown; one has {most}.")
     entries = []
     for id in shown_ids:
-        actions = _detected(detections, detections.video_ids.index(id))
+        actions = _detected(detections, id)
         known = annotated.get(id)
         truth = (
             None
@@ -120,9 +120,9 @@ def _chosen(detections: Detections, videos: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(videos)) or list(detections.video_ids)
 
 
-def _detected(detections: Detections, number: int) -> list[PageAction]:
+def _detected(detections: Detections, video_id: str) -> list[PageAction]:
     """The best detections of a video, by falling score."""
-    rows = np.flatnonzero(detections.video == number)
+    rows = detections.rows_of(video_id)
     rows = rows[np.argsort(-detections.score[rows], kind="stable")][:MOST_DETECTIONS]
     names = [*detections.labels, UNLABELLED]  # where -1 looks one up
     return [

@@ -263,3 +263,24 @@ def test_from_python_the_rule_of_duplicates_is_an_argument(files: tuple[Path, Pa
     }
     assert found["kept"].per_class["Run"] == pytest.approx(1 / 2)
     assert found["dropped"].per_class["Run"] == pytest.approx(1)
+
+
+def test_classes_are_told_from_the_best_to_the_worst_and_one_video_has_no_interval(
+    files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"a": [{"segment": [1, 4], "label": "Run", "score": 0.9}]}
+    assert run(_evaluated(files, found, "--tiou", "0.5")) == 0
+    out = capsys.readouterr().out
+    assert out.index("Run    100.0") < out.index("Jump     0.0")
+    assert "Measured on 2 videos: on others like them, the average mAP would lie between" in out
+    tree = json.loads(files[0].read_text())
+    tree["database"]["b"]["annotations"] = []
+    files[0].write_text(json.dumps(tree))
+    assert run(_evaluated(files, found, "--tiou", "0.5")) == 0
+    out = capsys.readouterr().out
+    assert "Measured on one video with actions: what the mAP would be on others cannot be told." in out
+    assert "-----  -----" not in out, "a single class is told as the mAP"
+    tree["database"]["b"]["annotations"] = tree["database"]["a"]["annotations"]
+    files[0].write_text(json.dumps(tree))
+    assert run(_evaluated(files, {**found, "b": found["a"]}, "--tiou", "0.5")) == 0
+    assert "of which every draw gives the same average mAP" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The review page of a finished run, as `etad plot page` writes it."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def test_plot_page_begins_at_the_operating_thresholds_of_the_run_but_not_for_oth
     (run / "other.json").write_bytes((run / "detect" / "detections.json").read_bytes())
     assert etad(["plot", "page", "-o", str(run), "--results", str(run / "other.json")]) == 0
     assert data_of(run / "plots" / "review.html") == data
-    data = data_of(run / "plots" / "review_other.html")
+    (page,) = (run / "plots").glob("review_other_*.html")
+    data = data_of(page)
     assert data["thresholds"] != [0.7, 0.25] and any("as many detections" in note for note in data["notes"])
 
 
@@ -102,3 +104,18 @@ def test_of_hundreds_of_detections_the_best_are_shown_and_the_page_says_so(run: 
     shown = [row[3] for row in data["videos"][0]["detections"]]
     assert shown == sorted(scores.tolist(), reverse=True)[:MOST_DETECTIONS]
     assert any("207" in note for note in data["notes"])
+
+
+def test_results_of_one_name_from_two_folders_get_a_page_each(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = run / "detect" / "detections.json"
+    pages = set()
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(own, tmp_path / folder / "found.json")
+        assert etad(["plot", "page", "-o", str(run), "--results", str(tmp_path / folder / "found.json")]) == 0
+        pages.add(capsys.readouterr().out.split("wrote ")[1].strip())
+    assert etad(["plot", "page", "-o", str(run), "--results", str(own)]) == 0
+    assert capsys.readouterr().out.strip().endswith("review.html"), "the run's own, though named"
+    assert len(pages) == 2 and all(Path(page).exists() for page in pages)
