@@ -93,7 +93,8 @@ def evaluate(
         from ..stages.evaluate import diagnose as find_causes
 
         found = find_causes(read, asked, detections, tious=tious, source=str(results), duplicates=rule)
-        stem = (pictures or results.parent) / f"{results.stem}_diagnosis"
+        named = f"{results.stem}_{_mark_of(results)}" if pictures else results.stem
+        stem = (pictures or results.parent) / f"{named}_diagnosis"
         numbers = write_json(stem.with_name(f"{stem.name}.json"), found.as_json(), indent=1)
         paths = [stem.with_name(f"{stem.name}.{kind}") for kind in dict.fromkeys(formats or ("png", "pdf"))]
         plot_diagnosis(found, paths, title=f"{results.name}, {asked}: mAP {100 * found.average_mAP.value:.1f} %")
@@ -210,7 +211,7 @@ def plot(
         written = [_write_page(common, run, chosen, results, annotations, videos)]
     elif runs:
         read = read_data(common.load(), annotations)
-        stem = "_".join(["qualitative", *(each.resolve().with_suffix("").name for each in runs)])
+        stem = "_".join(["qualitative", *(each.resolve().with_suffix("").name for each in runs), _mark_of(*runs)])
         models = [_model(each, stage) for each in runs]
         written = _draw_comparison(read, models, videos, paths(run.plots / f"{stem}.png"))
     else:
@@ -234,12 +235,16 @@ def _stage_of(run: RunFolder) -> str:
 
 def _told_apart(path: Path, results: Path | None, own: Path) -> Path:
     """Detections from elsewhere get a file of their own beside the run's, also where two of them have one name."""
-    from ...data.digest import values_digest
-
     if results is None or results.resolve() == own.resolve():
         return path
-    mark = values_digest({"results": str(results.resolve())})[:6]
-    return path.with_stem(f"{path.stem}_{results.stem}_{mark}")
+    return path.with_stem(f"{path.stem}_{results.stem}_{_mark_of(results)}")
+
+
+def _mark_of(*places: Path) -> str:
+    """Six letters that tell files of one name apart by where they lie."""
+    from ...data.digest import values_digest
+
+    return values_digest({"results": [str(each.resolve()) for each in places]})[:6]
 
 
 def _write_page(

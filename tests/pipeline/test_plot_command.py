@@ -34,8 +34,11 @@ def test_two_runs_are_drawn_under_each_other_and_a_results_file_counts_as_one(
 ) -> None:
     one, other = runs / "one", runs / "two" / "detect" / "detections.json"
     assert run(["plot", "qualitative", str(one), str(other), "--video", "v01", "--format", "svg"]) == 0
-    picture = one / "plots" / "qualitative_one_detections.svg"
+    (picture,) = (one / "plots").glob("qualitative_one_detections_*.svg")
     assert capsys.readouterr().out == f"wrote {picture}\n"
+    # Runs elsewhere that have the same names get a picture of their own.
+    assert run(["plot", "qualitative", str(one), str(one / "detect" / "detections.json"), "--format", "svg"]) == 0
+    assert len(list((one / "plots").glob("qualitative_one_detections_*.svg"))) == 2
     assert "v01 (run)" in picture.read_text()
 
 
