@@ -67,8 +67,8 @@ class PretrainReport:
         What guessing one class for all of them would reach.
     steps
         Steps taken now; 0 where it was done before.
-    failed
-        Videos that could not be used.
+    failed, flawed
+        Videos that could not be used, and those of which frames that were due could not be decoded rightly.
     """
 
     path: Path
@@ -76,7 +76,8 @@ class PretrainReport:
     accuracy: float | None
     chance: float | None
     steps: int
-    failed: tuple[Failure, ...]
+    failed: tuple[Failure, ...] = ()
+    flawed: tuple[Failure, ...] = ()
 
     def text(self) -> str:
         """Word it in one line."""
@@ -129,7 +130,7 @@ def pretrain(config: Config, run: RunFolder, *, device: torch.device, weights: P
             origin=values_digest(origin),
         )
         entry["failed"] = len(report.failed)
-    return StageResult(report.path, failed=report.failed, summary=report.text())
+    return StageResult(report.path, failed=report.failed, flawed=report.flawed, summary=report.text())
 
 
 def train(
@@ -181,7 +182,7 @@ def train(
         with naming_contents(final):
             restore_encoder(encoder, saved)
             accuracy, chance = (None if saved[name] is None else float(saved[name]) for name in ("accuracy", "chance"))
-        return PretrainReport(final, source.labels, accuracy, chance, steps=0, failed=())
+        return PretrainReport(final, source.labels, accuracy, chance, steps=0)
     if last.exists():
         saved = _load(last, provenance, seen)
         require_form(last, saved, {"trainer": _TRAINER})
@@ -221,8 +222,8 @@ def train(
     encoder.eval()
     save_checkpoint(final, made | content | encoder_checkpoint(encoder, name=encoder_name))
     last.unlink(missing_ok=True)
-    failed = tuple(source.failures.values())
-    return PretrainReport(final, source.labels, accuracy, chance, steps=settings.steps - first, failed=failed)
+    failed, flawed = tuple(source.failures.values()), tuple(source.flawed.values())
+    return PretrainReport(final, source.labels, accuracy, chance, settings.steps - first, failed, flawed)
 
 
 def _drawn(config: Config) -> tuple[ClipSource, dict[str, object]]:

@@ -19,7 +19,7 @@ from ...data.progress import progress_bar
 from ...data.synthetic.dataset import SyntheticSpec, draw_clips
 from ...data.video import transforms
 from ...data.video.video import VideoReader, open_video
-from ...extract.clips import ClipPlan, Failure
+from ...extract.clips import ClipPlan, Failure, flaw, lost_frames_text
 
 BACKGROUND = "background"
 # Share of the drawn clips, at the end, in which the scene moves as a whole.
@@ -50,6 +50,10 @@ class ClipSource(Protocol):
     @property
     def failures(self) -> Mapping[str, Failure]:
         """Videos that could not be used, by id, as far as they have been found out."""
+
+    @property
+    def flawed(self) -> Mapping[str, Failure]:
+        """Videos of which frames were due that could not be decoded rightly, by id."""
 
     @property
     def files(self) -> Mapping[str, Path]:
@@ -91,6 +95,10 @@ class DrawnClips:
 
     @property
     def failures(self) -> dict[str, Failure]:
+        return {}
+
+    @property
+    def flawed(self) -> dict[str, Failure]:
         return {}
 
     @property
@@ -155,6 +163,7 @@ class AnnotatedClips:
         seed: int,
     ) -> None:
         self.failures: dict[str, Failure] = {}
+        self._lost_ticks: dict[str, frozenset[int]] = {}
         self.conflicts: list[DurationConflict] = []
         self._sources, self._plan, self._seed = sources, plan, seed
         self.files = {video.id: sources[video.id] for video in training if video.id in sources}
@@ -172,6 +181,11 @@ class AnnotatedClips:
                 f"no clip to pretrain on: none of {counted(len(training), 'training video')} has both a file and "
                 "an action. Name the folder of the videos with --videos, or check data.train_subset."
             )
+
+    @property
+    def flawed(self) -> dict[str, Failure]:
+        said = ((id, lost_frames_text(len(ticks))) for id, ticks in sorted(self._lost_ticks.items()))
+        return {id: flaw(id, self._sources[id], text) for id, text in said}
 
     @property
     def can_measure(self) -> bool:
@@ -250,14 +264,14 @@ class AnnotatedClips:
             stretch = stretches[int(rng.integers(len(stretches)))]
             middle = rng.uniform(stretch.start_seconds, stretch.end_seconds)
             try:
-                return self._read(stretch.path, middle, rng, random_crop=random_crop)
+                return self._read(stretch, middle, rng, random_crop=random_crop)
             except EtadError as error:
                 self.failures[stretch.video_id] = Failure(stretch.video_id, stretch.path, str(error))
         return None
 
-    def _read(self, path: Path, middle: float, rng: np.random.Generator, *, random_crop: bool) -> np.ndarray:
-        plan = self._plan
-        with open_video(path, known=self._indexed(path)) as video:
+    def _read(self, stretch: _Stretch, middle: float, rng: np.random.Generator, *, random_crop: bool) -> np.ndarray:
+        plan, id = self._plan, stretch.video_id
+        with open_video(stretch.path, known=self._indexed(stretch.path)) as video:
             fps = plan.fps or video.info.fps
             span = plan.clip_frames * plan.frame_step
             first = round(middle * fps - span / 2)
@@ -268,6 +282,8 @@ class AnnotatedClips:
             else:
                 top, left = transforms.centre_corner(*size, crop=plan.crop)
             shown = [frame for _, frame in video.read(frames / fps, resize=plan.resize)]
+            if video.lost_ticks:  # put in place whole: another thread may have lost others
+                self._lost_ticks[id] = self._lost_ticks.get(id, frozenset()) | frozenset(video.lost_ticks)
         return transforms.cut(np.stack(shown), top, left, plan.crop)
 
 

@@ -23,6 +23,7 @@ from etad.pipeline.config import load_config
 from etad.pipeline.run_folder import RunFolder
 from etad.pipeline.stages.pretrain import PretrainReport, pretrain, train
 from etad.pipeline.stages.pretrain_clips import BACKGROUND, AnnotatedClips, DrawnClips
+from reference.barcode import remux
 
 SETTINGS = PretrainSettings(
     source="synthetic", steps=6, batch_clips=4, lr=1e-2, held_out_clips=8, checkpoint_seconds=1e-9
@@ -38,6 +39,7 @@ class Colours:
     labels: tuple[str, ...] = ("red", "blue")
     can_measure: bool = True
     failures: dict[str, Failure] = field(default_factory=dict)
+    flawed: dict[str, Failure] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
 
     def batch(self, step: int, num_clips: int) -> tuple[np.ndarray, np.ndarray]:
@@ -237,6 +239,16 @@ def test_a_broken_video_is_recorded_and_the_others_go_on(dataset: Path, tmp_path
     assert list(source.failures) == ["target_0000"]
     report = _run(tmp_path / "run", source, SETTINGS.model_copy(update={"source": "videos"}))
     assert [failure.video_id for failure in report.failed] == ["target_0000"]
+
+
+def test_frames_that_could_not_be_decoded_are_told_of_the_videos_that_lack_them(dataset: Path, tmp_path: Path) -> None:
+    sources = dict(list_videos(dataset.parent / "videos"))
+    damaged = tmp_path / sources["target_0000"].name
+    remux(sources["target_0000"], damaged, change={number: lambda content: bytes(len(content)) for number in (9, 20)})
+    source = _annotated(dataset, sources=sources | {"target_0000": damaged})
+    report = _run(tmp_path / "run", source, SETTINGS.model_copy(update={"source": "videos", "batch_clips": 16}))
+    assert [flaw.video_id for flaw in report.flawed] == ["target_0000"] and not report.failed
+    assert "could not be decoded rightly" in report.flawed[0].reason
 
 
 def test_a_class_of_which_no_video_can_be_read_does_not_stop_the_others(dataset: Path, tmp_path: Path) -> None:
