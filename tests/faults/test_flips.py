@@ -144,7 +144,11 @@ def test_a_flipped_bit_in_any_file_of_a_run_is_said_or_changes_nothing(
             flipped = damaged.read_bytes()
             note = f"{damaged.name}, byte {place} of {len(before)}"
             ended = run(state.words(folder), tmp_path)
-            if ended.fault is None and ended.status != 0:
+            # Who is in no subset is left out by right, so it is a note that says so; all other damage stops the stage.
+            is_said = ended.status != 0 or (
+                damaged.name == "annotations.json" and "in none of the subsets" in ended.said
+            )
+            if ended.fault is None and is_said:
                 assert not damaged.exists() or damaged.read_bytes() == flipped, (note, ended.said)
                 damaged.write_bytes(before)
                 said = ended.said
