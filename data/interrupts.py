@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -14,6 +15,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # How long a step that is under way may take to end. Batch systems kill some 30 s after their warning.
 _PATIENCE_SECONDS = 2.0
+# A library's own code, which imports as it is loaded, may not survive an exception there: the signal comes again.
+_IMPORT_SECONDS, _LONGEST_IMPORT_SECONDS = 0.05, 20.0
 
 
 @dataclass
@@ -22,17 +25,18 @@ class _Received:
 
     Parameters
     ----------
-    number
-        The signal; none so far.
+    number, since_seconds
+        The signal, and the clock at the first one; none so far.
     process
         Whose signals are watched: a forked child is none of them.
     is_deferred
         Whether something is under way that ends by itself first.
     timer
-        Ends the patience.
+        Ends the patience, or sends the signal again.
     """
 
     number: int | None = None
+    since_seconds: float = 0.0
     process: int = 0
     is_deferred: bool = False
     timer: threading.Timer | None = None
@@ -60,6 +64,7 @@ def watching_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        _stop_timer()
         for number, how in changed.items():
             signal.signal(number, how)
 
@@ -83,9 +88,7 @@ def deferring_signals() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
     finally:
         _received.is_deferred = was_deferred
-        if _received.timer is not None:
-            _received.timer.cancel()
-            _received.timer = None
+        _stop_timer()
 
 
 def _receive(number: int, frame: FrameType | None) -> None:
@@ -95,9 +98,32 @@ def _receive(number: int, frame: FrameType | None) -> None:
             os._exit(128 + number)
         return
     is_first, _received.number = _received.number is None, number
+    if is_first:
+        _received.since_seconds = time.monotonic()
     if _received.is_deferred and is_first:
-        _received.timer = threading.Timer(_PATIENCE_SECONDS, os.kill, (os.getpid(), number))
-        _received.timer.daemon = True
-        _received.timer.start()
-        return
-    raise KeyboardInterrupt
+        _send_again(number, _PATIENCE_SECONDS)
+    elif _is_importing(frame) and time.monotonic() - _received.since_seconds < _LONGEST_IMPORT_SECONDS:
+        _send_again(number, _IMPORT_SECONDS)
+    else:
+        raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_again(number: int, seconds: float) -> None:
+    _stop_timer()
+    _received.timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
+    _received.timer.daemon = True
+    _received.timer.start()
+
+
+def _stop_timer() -> None:
+    if _received.timer is not None:
+        _received.timer.cancel()
+        _received.timer = None

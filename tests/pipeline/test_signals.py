@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ import pytest
 
 from etad.data.checkpoint import load_checkpoint
 from etad.data.files.atomic import TEMPORARY_PREFIX
+from etad.data.interrupts import received_signal, watching_signals
 from etad.detect.loop import run_training
 from etad.pipeline.cli import main as cli
 
@@ -75,6 +77,24 @@ def test_a_signal_while_libraries_are_imported_leaves_no_traceback(tmp_path: Pat
     _, said = process.communicate(timeout=20)
     assert process.returncode in (130, 2), said  # 2: it was quicker, and found no annotations
     assert "Traceback" not in said
+
+
+def test_a_signal_within_an_import_ends_the_run_once_the_import_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a library written in C++ does, which an exception of a signal ends with "terminate called".
+    (tmp_path / "brittle.py").write_text(
+        "import os, signal, time\n"
+        "is_whole = False\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "time.sleep(0.2)\n"
+        "is_whole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt), watching_signals():
+        importlib.import_module("brittle")
+        time.sleep(5)
+    assert sys.modules["brittle"].is_whole and received_signal() == signal.SIGINT
 
 
 class Counting:
