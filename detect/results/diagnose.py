@@ -24,7 +24,7 @@ from .errors import (
 )
 from .interval import SAMPLES, SHARE
 from .metrics import GroundTruth, Predictions
-from .ranked import RankedDetections, average_precision, count_by_label, draw_videos
+from .ranked import RankedDetections, average_precision, count_by_label, weigh_videos
 
 
 def diagnose(
@@ -149,7 +149,7 @@ class _State:
         backwards = Predictions(*(column[::-1] for column in vars(found).values()))
         matches = match_detections(truth, backwards, tious)
         takers = len(rows) - 1 - matches.taker
-        weights = draw_videos(num_videos, samples=samples if num_videos > 1 else 0)
+        weights = weigh_videos(num_videos, samples=samples if num_videos > 1 else 0)
         num_actions = count_by_label(truth.label, truth.video, weights, num_labels=len(labels))
         by_label = np.argsort(found.label, kind="stable")
         first = np.searchsorted(found.label[by_label], np.arange(len(labels)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...data.progress import progress_bar
 from .metrics import GroundTruth, Predictions, mean_average_precision
+from .ranked import draw_videos
 
 SAMPLES, SHARE = 100, 0.9
 
@@ -34,10 +35,15 @@ def bootstrap_interval(
 
     None where there are fewer than two videos with actions. See `bootstrap_values`.
     """
-    if num_videos < 2 or len(np.unique(ground_truth.video)) < 2:
+    if not can_be_told(ground_truth):
         return None
     values = bootstrap_values(ground_truth, predictions, num_videos=num_videos, tious=tious, samples=samples, seed=seed)
     return Interval(*bounds(values), num_videos)
+
+
+def can_be_told(ground_truth: GroundTruth) -> bool:
+    """Whether draws of videos tell anything of others: two of them at least have actions."""
+    return len(np.unique(ground_truth.video)) >= 2
 
 
 def bounds(values: np.ndarray) -> tuple[float, float]:
@@ -70,10 +76,9 @@ def bootstrap_values(
     """
     actions = _rows_of_videos(ground_truth.video, num_videos)
     found = _rows_of_videos(predictions.video, num_videos)
-    rng = np.random.default_rng([seed, num_videos])
     values = []
-    for _ in progress_bar("evaluate: interval", range(samples), unit="draw", delay=1):
-        drawn = rng.integers(num_videos, size=num_videos)
+    draws = list(draw_videos(num_videos, samples=samples, seed=seed))
+    for drawn in progress_bar("evaluate: interval", draws, unit="draw", delay=1):
         rows = np.concatenate([actions[video] for video in drawn])
         if not len(rows):
             continue

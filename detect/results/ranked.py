@@ -34,15 +34,25 @@ class RankedDetections:
         return replace(self, label=self.label[is_kept], video=self.video[is_kept], is_hit=self.is_hit[is_kept])
 
 
-def draw_videos(num_videos: int, *, samples: int, seed: int = 0) -> np.ndarray:
-    """Draw as many videos as there are, with replacement, again and again.
+def draw_videos(num_videos: int, *, samples: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Draw as many videos as there are, with replacement, again and again: (V,) codes of each draw.
+
+    Draws depend on seed and number of videos alone.
+    """
+    rng = np.random.default_rng([seed, num_videos])
+    for _ in range(samples):
+        yield rng.integers(num_videos, size=num_videos)
+
+
+def weigh_videos(num_videos: int, *, samples: int, seed: int = 0) -> np.ndarray:
+    """How often each video comes in each draw of `draw_videos`.
 
     Returns
     -------
-    (V, 1 + samples) how often each video comes; in the first column, which holds the videos as they are, once.
+    (V, 1 + samples); the first column holds the videos as they are, once.
     """
-    rng = np.random.default_rng([seed, num_videos])
-    draws = [np.bincount(rng.integers(num_videos, size=num_videos), minlength=num_videos) for _ in range(samples)]
+    drawn = draw_videos(num_videos, samples=samples, seed=seed)
+    draws = [np.bincount(codes, minlength=num_videos) for codes in drawn]
     return np.stack([np.ones(num_videos, dtype=np.int64), *draws], axis=1).astype(np.float64)
 
 

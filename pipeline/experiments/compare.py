@@ -13,7 +13,7 @@ import numpy as np
 from ...data.annotations import Annotations
 from ...data.detections import read_detections
 from ...data.errors import EtadError, counted, listing
-from ...detect.results.interval import SHARE, bootstrap_values, bounds
+from ...detect.results.interval import SHARE, bootstrap_values, bounds, can_be_told
 from ...detect.results.metrics import mean_average_precision
 from ..config import Config, settle
 from ..run_folder import RunFolder
@@ -22,6 +22,8 @@ from ..stages.inputs import read_data
 
 SAMPLES = 300
 _STAGES = ("detect", "e2e")
+# Differences of average mAP that are due to the order of additions alone.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,13 @@ class ComparedRun:
         return mean_average_precision(self.aligned.truth, self.aligned.predictions, tious=self.tious).mAP
 
     @cached_property
-    def values(self) -> np.ndarray:
-        """(samples,) average mAP on videos drawn anew, the same ones for runs on the same videos."""
+    def values(self) -> np.ndarray | None:
+        """(samples,) average mAP on videos drawn anew, the same ones for runs on the same videos.
+
+        None where that tells nothing; see `can_be_told`.
+        """
+        if not can_be_told(self.aligned.truth):
+            return None
         return bootstrap_values(
             self.aligned.truth,
             self.aligned.predictions,
@@ -61,6 +68,11 @@ class ComparedRun:
             tious=self.tious,
             samples=SAMPLES,
         )
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of the average mAP."""
+        return None if self.values is None else bounds(self.values)
 
 
 @dataclass(frozen=True)
@@ -73,15 +85,18 @@ class Comparison:
         """Cells of the table, in per cent and points."""
         first, rows = self.runs[0], []
         for run in self.runs:
-            low, high = bounds(run.values)
             cells = [run.name, *(f"{100 * value:.1f}" for value in run.mAP), f"{100 * run.mAP.mean():.1f}"]
-            cells.append(f"{100 * low:.1f} to {100 * high:.1f}")
+            cells.append(_shown(run.interval, "") if run.interval else "-")
             if run is first:
                 rows.append((*cells, "-", "-", "-"))
                 continue
-            difference, (low, high) = self.difference(run)
-            sure = "yes" if low > 0 or high < 0 else "no"
-            rows.append((*cells, f"{100 * difference:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}", sure))
+            difference, interval = self.difference(run)
+            cells.append(f"{100 * difference:+.1f}")
+            if interval is None:
+                rows.append((*cells, "-", "cannot be told"))
+                continue
+            differs = "yes" if interval[0] > 0 or interval[1] < 0 else "no"
+            rows.append((*cells, _shown(interval, "+"), differs))
         return rows
 
     def heads(self) -> tuple[str, ...]:
@@ -89,18 +104,37 @@ class Comparison:
         share = f"{100 * SHARE:.0f} %"
         return ("mAP, %, at tIoU", *tious, "average", f"its {share}", "difference", f"its {share}", "differs")
 
-    def difference(self, run: ComparedRun) -> tuple[float, tuple[float, float]]:
-        """Average mAP of a run less the first one's, and the interval of that, draw by draw."""
+    def difference(self, run: ComparedRun) -> tuple[float, tuple[float, float] | None]:
+        """Average mAP of a run less the first one's, and the interval of that, draw by draw.
+
+        The interval is None where draws tell nothing of other videos: one alone has actions, or every draw gives the
+        same difference, and one that is not 0.
+        """
         first = self.runs[0]
-        return float(run.mAP.mean() - first.mAP.mean()), bounds(run.values - first.values)
+        difference = float(run.mAP.mean() - first.mAP.mean())
+        if run.values is None or first.values is None:
+            return difference, None
+        of_draws = run.values - first.values
+        is_told = np.ptp(of_draws) > _ROUNDING or abs(difference) <= _ROUNDING
+        return difference, bounds(of_draws) if is_told else None
 
     def text(self) -> str:
         """What the columns mean."""
         count = counted(len(self.runs[0].aligned.videos), "video")
+        if self.runs[0].values is None:
+            return (
+                f"Measured on the same {count}, of which one alone has actions: whether the runs differ on others "
+                "cannot be told. Test on more."
+            )
+        alike = [run.name for run in self.runs[1:] if self.difference(run)[1] is None]
+        told = (
+            f" Every draw gives the same difference of {listing(alike)}: these videos are too few, or too much alike, "
+            "to tell what it would be on others. Test on more."
+        )
         return (
             f"Measured on the same {count}. Intervals: {100 * SHARE:.0f} % of {SAMPLES} draws of as many of these; "
             "differences are taken draw by draw, and differ where their interval leaves out 0. They tell what other "
-            "videos would change; what another seed of the training would, they do not."
+            "videos would change; what another seed of the training would, they do not." + (told if alike else "")
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -111,13 +145,18 @@ class Comparison:
                 "detections": str(run.source),
                 "mAP": {f"{tiou:g}": float(value) for tiou, value in zip(run.tious, run.mAP)},
                 "average_mAP": float(run.mAP.mean()),
-                "interval": list(bounds(run.values)),
+                "interval": list(run.interval) if run.interval else None,
             }
             if run is not self.runs[0]:
                 difference, interval = self.difference(run)
-                entry |= {"difference": difference, "difference_interval": list(interval)}
+                entry |= {"difference": difference, "difference_interval": list(interval) if interval else None}
             found.append(entry)
         return {"videos": len(self.runs[0].aligned.videos), "share": SHARE, "runs": found}
+
+
+def _shown(interval: tuple[float, float], sign: str) -> str:
+    low, high = interval
+    return f"{100 * low:{sign}.1f} to {100 * high:{sign}.1f}"
 
 
 def compare_runs(
@@ -165,7 +204,10 @@ def _results(place: Path, config: Config, stage: str | None) -> list[tuple[str, 
     run = RunFolder(place)
     known = run.known_config() if place.is_dir() else None
     if known is None:
-        raise EtadError(f"{place}: is neither a run folder nor a file of detections.")
+        raise EtadError(
+            f"{place}: is neither the folder of a run nor a file of detections. Name a folder that a stage was "
+            "given by -o, or a file in ActivityNet's JSON layout."
+        )
     stages = [each for each in _STAGES if stage in (None, each) and run.files(each).detections.exists()]
     if not stages:
         wanted = stage or "detect"

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...data.timeline import window_starts
+from ...detect.windows import KEPT_SHARE
+
 # Snippets that a short action shall span: fewer, and its boundaries fall between them.
 SHORT_SPANS = 4
 # Of the labelled actions, those that count as the shortest: one slip of the hand must not set the pace for all.
@@ -81,10 +84,24 @@ class Windows:
     def stride_seconds(self) -> float:
         return self.stride_frames / self.rate
 
-    def num_windows(self, duration_seconds: float) -> int:
-        """Windows of one video."""
-        count = math.ceil(duration_seconds / self.stride_seconds) - self.num_snippets
-        return 1 if self.kind == "rescale" else 1 + math.ceil(max(count, 0) / self.window_stride)
+    def num_training_windows(self, duration_seconds: float, actions: Sequence[tuple[float, float]]) -> int:
+        """Windows of one video that are learnt from: of sliding ones, those that hold an action nearly whole.
+
+        Parameters
+        ----------
+        actions
+            (start, end) in seconds of each action.
+        """
+        if self.kind == "rescale":
+            return 1
+        count = self.num_snippets_of(duration_seconds)
+        spans = np.array(actions, dtype=np.float64).reshape(-1, 2)
+        held = 0
+        for first in window_starts(count, self.num_snippets, self.window_stride):
+            last = first + min(self.num_snippets, count - first) - 1
+            inside = np.diff(spans.clip(first * self.stride_seconds, last * self.stride_seconds))
+            held += bool((inside > KEPT_SHARE * np.diff(spans)).any())
+        return held
 
     def num_snippets_of(self, duration_seconds: float) -> int:
         """Snippets that are extracted of one video."""
@@ -322,9 +339,33 @@ def choose_split(
                 break
             if id not in tested and _leaves_some(id, tested, holders, classes_of_videos):
                 tested.append(id)
+    tested = _exchange(tested, holders, classes_of_videos)
     silent = [id for id in order if not classes_of_videos[id]]
     tested += silent[: max(0, round(test_share * len(silent)))]
     return {id: "validation" if id in tested else "training" for id in ids}
+
+
+def _exchange(
+    tested: list[str], holders: Mapping[str, Sequence[str]], classes_of_videos: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Exchange one tested video for another as long as that gives more classes a video to test on."""
+
+    def num_untested(ids: Collection[str]) -> int:
+        return sum(not any(id in ids for id in each) for each in holders.values())
+
+    while untested := [label for label, each in holders.items() if not any(id in tested for id in each)]:
+        candidates = (
+            [*others, id]
+            for label in untested
+            for id in holders[label]
+            for others in ([each for each in tested if each != taken] for taken in tested)
+            if _leaves_some(id, others, holders, classes_of_videos)
+        )
+        better = next((each for each in candidates if num_untested(each) < len(untested)), None)
+        if better is None:
+            break
+        tested = better
+    return tested
 
 
 def _by_need(ids: Sequence[str], classes_of_videos: Mapping[str, Sequence[str]], label: str) -> list[str]:

@@ -164,6 +164,7 @@ def _of_data(found: Survey, seed: int) -> list[Setting]:
         why = "The labels say which video is in which subset."
     else:
         why = f"The labels state no subset: videos were dealt by class, seed {seed}, a quarter of them to test on."
+        why += " Those that were in a subset before stayed in it." if found.num_kept else ""
     return [
         Setting("seed", seed),
         Setting("data.annotations", "annotations.json", "Written from the labels; beside this file."),
@@ -188,7 +189,12 @@ def _of_computing(found: Survey, windows: Windows, given: Mapping[str, Any]) -> 
     if "encoder.name" in given:
         encoder = []
     trained = [video for video in found.videos if video.subset == found.subsets[0]]
-    num_windows = sum(windows.num_windows(video.duration_seconds or 0.0) for video in trained)
+    num_windows = sum(
+        windows.num_training_windows(
+            video.duration_seconds or 0.0, [(action.start_seconds, action.end_seconds) for action in video.actions]
+        )
+        for video in trained
+    )
     return [
         *encoder,
         *windows.settings(),
@@ -243,9 +249,9 @@ def _of_survey(found: Survey) -> list[Doubt]:
         what = f"{counted(len(found.left_out), 'row')} of the labels cannot be used: {listing(found.left_out)}"
         listed.append(Doubt(True, what, "correct them; they are left out"))
     if found.unreadable:
-        (name, why), *others = found.unreadable.items()
-        more = f"; and {counted(len(others), 'other')}: {listing(each for each, _ in others)}" if others else ""
-        listed.append(Doubt(True, f"{name} cannot be used: {why}{more}", "get another copy; it is left out"))
+        some = counted(len(found.unreadable), "labelled file")
+        what = f"{some} cannot be opened: {listing(found.unreadable.values(), most=3)}"
+        listed.append(Doubt(True, what, "left out; get another copy"))
     if found.without_file:
         some = counted(len(found.without_file), "labelled video")
         listed.append(
@@ -267,6 +273,11 @@ def worth(found: Survey) -> str:
     tested = sum(video.subset == found.subsets[2] for video in found.videos)
     if tested >= FEW_VIDEOS:
         return ""
+    if not tested:
+        return (
+            "No video to test on: each class is seen in one video alone, which is trained on. Label another video of "
+            "some class, or nothing will be known of how well actions are found."
+        )
     return (
         f"{counted(tested, 'video')} to test on: an mAP measured on so few may be off by ten points or more. "
         "Its interval is reported with it; label more videos to narrow it."

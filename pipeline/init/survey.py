@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ...data.annotations import Action, Video, match_ids, subset_aliases
+from ...data.durations import OUTSIDE, clean
 from ...data.errors import EtadError, counted, listing, nearest
 from ...data.importers.labels.read import read_labels
 from ...data.importers.labels.rows import Labels
@@ -36,6 +37,8 @@ class Survey:
         To train on, to choose the best checkpoint by (none: None), to test on.
     split_seed
         What the videos were split by; None: the labels say who is in which subset.
+    num_kept
+        Videos that stayed in the subset that they were in before.
     without_file, without_labels
         Videos that are left out of the annotations.
     unreadable
@@ -53,6 +56,7 @@ class Survey:
     files: Mapping[str, VideoInfo]
     subsets: tuple[str, str | None, str]
     split_seed: int | None
+    num_kept: int
     without_file: tuple[str, ...]
     without_labels: tuple[str, ...]
     unreadable: Mapping[str, str]
@@ -114,23 +118,23 @@ def survey(
     labelled = tuple(replace(read[name], id=id) for name, id in matches.items() if id in files)
     if not any(video.actions for video in labelled):
         raise EtadError(f"{source}: no video that can be opened has a labelled action. Check the files and the labels.")
-    split, subsets, is_drawn, split_notes = _subsets(labelled, seed=seed, known=known_subsets or {}, source=source)
-    videos = tuple(
-        replace(video, subset=split[video.id], duration_seconds=files[video.id].duration_seconds) for video in labelled
-    )
+    usable, lost = _usable(labelled, files)
+    split = _subsets(usable, seed=seed, known=known_subsets or {}, source=source)
+    videos = tuple(replace(video, subset=split.subsets[video.id]) for video in usable)
     return Survey(
         folder=folder,
         source=source,
         videos=videos,
-        labelled=tuple(replace(video, subset=split[video.id]) for video in labelled),
+        labelled=tuple(replace(video, subset=split.subsets.get(video.id, TRAINING)) for video in labelled),
         files=files,
-        subsets=subsets,
-        split_seed=seed if is_drawn else None,
+        subsets=split.roles,
+        split_seed=seed if split.is_drawn else None,
+        num_kept=split.num_kept,
         without_file=tuple(name for name in read if name not in matches),
         without_labels=tuple(sorted(set(found.files) - set(matches.values()))),
         unreadable=unreadable,
-        left_out=labels.left_out,
-        notes=(*notes, *split_notes),
+        left_out=(*labels.left_out, *lost),
+        notes=(*notes, *split.notes),
     )
 
 
@@ -183,27 +187,63 @@ def _videos(labels: Labels) -> dict[str, Video]:
     }
 
 
-def _subsets(
-    videos: Sequence[Video], *, seed: int, known: Mapping[str, str], source: Path
-) -> tuple[dict[str, str], tuple[str, str | None, str], bool, list[str]]:
+def _usable(videos: Sequence[Video], files: Mapping[str, VideoInfo]) -> tuple[list[Video], list[str]]:
+    """Videos with their measured durations and the actions that lie in them, and why others cannot be used.
+
+    One whose every action lies outside of it is left out: something happens in it, at times that nobody knows.
+    """
+    usable, lost = [], []
+    for video in videos:
+        seconds = files[video.id].duration_seconds
+        cleaned, repairs = clean(video, seconds)
+        if not cleaned.actions and any(repair.kind == OUTSIDE for repair in repairs):
+            lost.append(f"all of video '{video.id}', whose every action lies outside its {seconds:.2f} s")
+        else:
+            usable.append(cleaned)
+    return usable, lost
+
+
+@dataclass(frozen=True)
+class _Split:
     """Subset of each video; those to train, validate and test on; whether they were drawn; what there is to say."""
-    stated = {video.id: _canonical(video.subset) for video in videos if video.subset.strip()}
-    stated |= {video.id: known[video.id] for video in videos if video.id in known and video.id not in stated}
-    open_videos = [video for video in videos if video.id not in stated]
+
+    subsets: dict[str, str]
+    roles: tuple[str, str | None, str]
+    is_drawn: bool
+    num_kept: int
+    notes: list[str]
+
+
+def _subsets(videos: Sequence[Video], *, seed: int, known: Mapping[str, str], source: Path) -> _Split:
     if len(videos) < 2:
         raise EtadError(f"{source}: one video with a file is too few: at least one to train on and one to test on.")
-    if not stated or (known and open_videos):
-        split = choose_split({video.id: [a.label for a in video.actions] for video in open_videos}, seed=seed)
-        return stated | split, (TRAINING, None, VALIDATION), True, []
+    stated = {video.id: _canonical(video.subset) for video in videos if video.subset.strip()}
+    kept = {video.id: _canonical(known[video.id]) for video in videos if video.id in known and video.id not in stated}
+    open_videos = [video for video in videos if video.id not in stated | kept]
     notes = []
+    if not stated:
+        split = kept | _dealt(open_videos, kept.values(), seed=seed)
+        if kept and len(set(split.values())) < 2:
+            notes.append(f"all of them were in subset {next(iter(kept.values()))} before: they were dealt anew")
+            kept, split = {}, _dealt(videos, (), seed=seed)
+        names = {TRAINING, VALIDATION} if not kept else {TRAINING, *split.values()}
+        where = f"the annotations of before, with {source},"
+        return _Split(split, _roles(names, where), True, len(kept), notes)
     if open_videos:
         some = counted(len(open_videos), "video")
         notes.append(f"{some} without a stated subset: trained on ({listing(video.id for video in open_videos)})")
-    split = {video.id: stated.get(video.id, TRAINING) for video in videos}
-    return split, _roles(set(split.values()), source), False, notes
+    split = {video.id: (stated | kept).get(video.id, TRAINING) for video in videos}
+    return _Split(split, _roles(set(split.values()), str(source)), False, len(kept), notes)
 
 
-def _roles(names: Collection[str], source: Path) -> tuple[str, str | None, str]:
+def _dealt(videos: Sequence[Video], names: Collection[str], *, seed: int) -> dict[str, str]:
+    """Deal videos out, to the subset that is tested on among those that there are."""
+    dealt = choose_split({video.id: [action.label for action in video.actions] for video in videos}, seed=seed)
+    tested = TEST if TEST in names else VALIDATION
+    return {id: TRAINING if subset == TRAINING else tested for id, subset in dealt.items()}
+
+
+def _roles(names: Collection[str], source: str) -> tuple[str, str | None, str]:
     """Which subset is for what, by the usual names."""
     usual = [name for name in (TRAINING, VALIDATION, TEST) if name in names]
     if len(usual) == 3:

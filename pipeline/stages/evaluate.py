@@ -124,7 +124,8 @@ class Evaluation:
         if self.localisation_mAP:
             alone = (*self.localisation_mAP, self.average_localisation_mAP)
             lines += [_row("loc. %", [f"{100 * value:.1f}" for value in alone])]
-            lines += ["loc.: mAP of the segments alone, whatever their class; wrong classes cost the rest."]
+            costs = "; wrong classes cost the rest" if self.average_localisation_mAP > self.average_mAP else ""
+            lines += [f"loc.: mAP of the segments alone, whatever their class{costs}."]
         recalls = [f"{100 * value:.1f}" if isfinite(value) else "-" for value in self.recall.values()]
         lines += ["", _row("AN", self.recall), _row("AR %", recalls)]
         lines += ["AR: recall by the average number of segments a video, mean over tIoU 0.5:0.05:0.95.", ""]
@@ -147,11 +148,10 @@ class Evaluation:
             rule = {"kept": "counted as official evaluations do", "dropped": "dropped as ActionFormer and OpenTAD do"}
             other = "dropped" if self.duplicates == "kept" else "kept"
             lines.append(f"{twice} annotated twice, {rule[self.duplicates]} (--duplicates {other} for the other rule).")
-        odd = ((self.reversed, "end before they begin"), (self.late, "begin after their video's end"))
-        for counts, does in odd:
+        for counts, what in ((self.reversed, "with its end before its start"), (self.late, "after its video's end")):
             if counts:
                 which = listing(f"{id} ({count})" for id, count in counts.items())
-                lines.append(f"{counted(sum(counts.values()), 'detection')} {does}, and find nothing: {which}.")
+                lines.append(f"Counted as wrong, {what}: {counted(sum(counts.values()), 'detection')}, in {which}.")
         return "\n".join(lines)
 
     def _worth(self) -> str:
@@ -204,6 +204,8 @@ def align(
     _check_labels(annotations, detections, source)
     matches = match_ids([video.id for video in videos], detections.video_ids, where=source)
     _check_endings([video.id for video in videos if video.id not in matches], detections.video_ids, source)
+    if not detections.video_ids:
+        raise EtadError(f"{source}: holds no video at all, so there is nothing to evaluate. Was inference cut short?")
     if not matches:
         raise EtadError(
             f"{source}: has no result for any of the {counted(len(videos), 'video')} of subset '{subset}' "

@@ -101,6 +101,25 @@ def test_runs_on_other_videos_or_actions_are_refused(
     moved = write_run(tmp_path / "moved", write_annotations(tmp_path / "moved.json", shift=0.5), wrong=0)
     assert "were tested on other actions of 12 videos: v00" in complaint(["compare", str(first), str(moved)], capsys)
     nothing = tmp_path / "nothing"
-    assert "neither a run folder nor a file" in complaint(["compare", str(first), str(nothing)], capsys)
+    assert "neither the folder of a run nor a file" in complaint(["compare", str(first), str(nothing)], capsys)
     (first / "detect" / "detections.json").unlink()
     assert "holds no detections of `detect`" in complaint(["compare", str(first), str(fewer)], capsys)
+
+
+def test_videos_that_tell_nothing_of_others_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = write_annotations(tmp_path / "one.json", num_videos=1)
+    places = [str(write_run(tmp_path / name, one, wrong=wrong)) for name, wrong in (("right", 0), ("wrong", 1))]
+    assert run(["compare", *places]) == 0
+    said = capsys.readouterr().out
+    assert "cannot be told" in said and "yes" not in said.split()
+    assert "one alone has actions" in " ".join(said.split())
+    assert run(["compare", *places, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["runs"]
+    assert [each["interval"] for each in found] == [None, None] and found[1]["difference_interval"] is None
+
+    # Both videos lose the same: no draw differs from another.
+    two = write_annotations(tmp_path / "two.json", num_videos=2)
+    places = [str(write_run(tmp_path / name, two, wrong=wrong)) for name, wrong in (("all", 0), ("none", 2))]
+    assert run(["compare", *places]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "cannot be told" in said and "Every draw gives the same difference" in said

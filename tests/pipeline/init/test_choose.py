@@ -133,10 +133,28 @@ def test_what_is_chosen_is_a_config() -> None:
     for durations, lengths, _ in SETS.values():
         windows = choose_windows(durations, [(length, max(durations)) for length in lengths], rate=choose_rate([25.0]))
         chosen = [*windows.settings(), *choose_clips("transnetv2", windows), *choose_detector(windows)]
-        chosen += [choose_labels([["a"]]), *choose_training(windows.num_windows(durations[0]))]
+        chosen += [choose_labels([["a"]]), *choose_training(windows.num_training_windows(durations[0], [(1.0, 2.0)]))]
         assert all(setting.why for setting in (windows.settings()[0], *choose_training(3)[:1]))
         load_config(None, [f"{setting.key}={_toml(setting.value)}" for setting in chosen])
 
 
 def _toml(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def test_a_class_is_tested_where_some_split_does_so() -> None:
+    # Dealt by the rarest class first, "c" takes the one place, and "a" and "b" are left without.
+    videos = {"1": ["c"], "2": ["c"], "3": ["a", "b", "c"], "4": ["a", "b", "c"]}
+    for seed in range(8):
+        split = choose_split(videos, seed=seed)
+        tested = {label for id, labels in videos.items() if split[id] == "validation" for label in labels}
+        assert tested == {"a", "b", "c"}, split
+
+
+def test_windows_that_are_learnt_from_are_those_that_hold_an_action() -> None:
+    windows = choose_windows([600.0], [(1.0, 600.0), (2.0, 600.0)], rate=12.5)
+    assert windows.kind == "sliding"
+    length = windows.num_snippets * windows.stride_seconds
+    assert windows.num_training_windows(600.0, []) == 0
+    assert windows.num_training_windows(600.0, [(1.0, 2.0)]) == 1
+    assert windows.num_training_windows(600.0, [(0.75 * length - 0.5, 0.75 * length + 0.5)]) == 2

@@ -100,6 +100,48 @@ def test_a_later_video_goes_to_a_subset_and_the_others_keep_theirs(clips: Path) 
     assert set(after) - set(before) == {"v9"}
 
 
+def test_videos_that_were_all_in_one_subset_are_dealt_anew(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(call(clips)) == 0
+    written = clips / "run/annotations.json"
+    tree = json.loads(written.read_text())
+    for entry in tree["database"].values():
+        entry["subset"] = "training"
+    written.write_text(json.dumps(tree))
+    capsys.readouterr()
+    assert run(call(clips, "--replace")) == 0
+    assert "all of them were in subset training before: they were dealt anew" in capsys.readouterr().out
+    assert {each.subset for each in read_annotations(written).videos.values()} == {"training", "validation"}
+    assert "The labels state no subset: videos were dealt by class" in _prose(clips / "run/settings.toml")
+    assert run(call(clips, "--replace")) == 0
+    assert "Those that were in a subset before stayed in it." in _prose(clips / "run/settings.toml")
+
+
+def _prose(path: Path) -> str:
+    return " ".join(path.read_text().replace("#", " ").split())
+
+
+def test_a_subset_to_test_on_stays_the_one_when_a_video_is_added(clips: Path) -> None:
+    names = ["training", "training", "training", "training", "test", "test"]
+    tree = json.loads((clips / "labels.json").read_text())["database"]
+    change(clips, **{id: {**entry, "subset": name} for (id, entry), name in zip(tree.items(), names)})
+    assert run(call(clips)) == 0
+    change(clips, **{id: {"annotations": entry["annotations"]} for id, entry in tree.items()})
+    assert run(call(clips, "--replace")) == 0
+    data = load_config(str(clips / "run/settings.toml")).data
+    assert (data.train_subset, data.test_subset) == ("training", "test")
+    kept = [each.subset for each in read_annotations(clips / "run/annotations.json").videos.values()]
+    assert kept == names
+
+
+def test_actions_that_lie_outside_their_video_are_not_written(clips: Path) -> None:
+    inside, outside = ({"segment": segment, "label": "jump"} for segment in ([1, 3], [90, 95]))
+    change(clips, v1={"annotations": [inside, outside]}, v2={"annotations": [outside]})
+    assert run(call(clips)) == 1
+    written = read_annotations(clips / "run/annotations.json").videos
+    assert [(each.start_seconds, each.end_seconds) for each in written["v1"].actions] == [(1.0, 3.0)]
+    assert "v2" not in written  # something happens in it, at times that nobody knows
+
+
 @pytest.mark.parametrize(
     ("entries", "status", "said"),
     [
@@ -125,7 +167,7 @@ def test_files_that_are_broken_or_unlabelled_are_named_and_left_out(
     (clips / "clips/other.mp4").write_bytes((clips / "clips/v0.mp4").read_bytes())
     assert run(call(clips)) == 1
     said = " ".join(capsys.readouterr().out.split())
-    assert "v3.mp4 cannot be used" in said
+    assert "1 labelled file cannot be opened: " in said and "v3.mp4" in said
     assert "1 video without labels: other" in said
     assert set(read_annotations(clips / "run/annotations.json").videos) == {"v0", "v1", "v2", "v4", "v5"}
 

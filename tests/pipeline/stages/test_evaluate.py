@@ -209,8 +209,8 @@ def test_a_few_misplaced_detections_are_counted(files: tuple[Path, Path], capsys
     entries = [{"segment": segment, "label": "Run", "score": 0.5} for segment in segments]
     assert run(_evaluated(files, {"a": entries})) == 0
     out = capsys.readouterr().out
-    assert "1 detection end before they begin, and find nothing: a (1)." in out
-    assert "1 detection begin after their video's end, and find nothing: a (1)." in out
+    assert "Counted as wrong, with its end before its start: 1 detection, in a (1)." in out
+    assert "Counted as wrong, after its video's end: 1 detection, in a (1)." in out
 
 
 def test_actions_annotated_twice_are_kept_or_dropped_and_said_which(
