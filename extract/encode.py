@@ -17,6 +17,8 @@ from .encoders.encoder import Encoder
 
 # Batches that a GPU may have before it: enough never to wait, few enough for its memory.
 _LAUNCHED_AHEAD = 2
+# A further encoder, and the frames of a clip that it sees; None: all.
+FurtherPart = tuple[Encoder, list[int] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +48,13 @@ def encode_clips(encoder: Encoder, clips: Tensor, dtype: torch.dtype) -> Tensor:
     return encoder.pool(last_map.float())
 
 
-def _encode_batch(encoders: Sequence[Encoder], batch: ClipBatch, device: torch.device, dtype: torch.dtype) -> Tensor:
-    pairs = zip(encoders, (batch.clips, *batch.further), strict=True)
-    features = [_encode_alone(encoder, clips, device, dtype) for encoder, clips in pairs]
+def _encode_batch(
+    encoder: Encoder, further: Sequence[FurtherPart], batch: ClipBatch, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    features = [_encode_alone(encoder, batch.clips, device, dtype)]
+    for (other, frames), clips in zip(further, batch.further, strict=True):
+        seen = clips if frames is None else clips[:, frames]
+        features.append(_encode_alone(other, seen, device, dtype))
     return features[0] if len(features) == 1 else torch.cat(features, dim=1)
 
 
@@ -66,7 +72,7 @@ def encode_batches(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    further: Sequence[Encoder] = (),
+    further: Sequence[FurtherPart] = (),
     report: Callable[[float], None] = lambda share: None,
 ) -> Iterator[EncodedVideo | Failure]:
     """Encode the batches of one video after the other; failures pass through, in their place.
@@ -82,7 +88,7 @@ def encode_batches(
     dtype
         dtype of the encoder's layers; features are float32.
     further
-        Encoders of the items' further clips, whose channels follow.
+        Encoders of the items' further clips, whose channels follow, and which frames of a clip each one sees.
     report
         Called after each batch with the share of its video, 0..1, that is encoded.
     """
@@ -98,7 +104,7 @@ def encode_batches(
                 finished = None
             yield item
             continue
-        parts.append(_encode_batch((encoder, *further), item, device, dtype))
+        parts.append(_encode_batch(encoder, further, item, device, dtype))
         lost |= item.reading.lost_ticks
         report((item.first_snippet + len(item.clips)) / item.timeline.num_snippets)
         if finished is not None:

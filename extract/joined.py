@@ -28,6 +28,8 @@ class FurtherEncoder:
         Its name in configs, itself, and the digest of its weights.
     resize, crop
         What it takes: as in ClipSettings. All else about clips is as for the first encoder.
+    frames
+        How many of a clip's frames it sees; None: all.
     """
 
     name: str
@@ -35,6 +37,7 @@ class FurtherEncoder:
     weights_sha256: str
     resize: tuple[int, int] | int
     crop: tuple[int, int] | int
+    frames: int | None = None
 
     def describe(self) -> dict[str, Any]:
         """Tell what is computed, for the cache to keep beside what it says of the first encoder's clips."""
@@ -43,7 +46,16 @@ class FurtherEncoder:
             "weights_sha256": self.weights_sha256,
             "resize": self.resize,
             "crop": self.crop,
-        }
+        } | ({"frames": self.frames} if self.frames else {})
+
+    def seen_frames(self, clip_frames: int) -> list[int] | None:
+        """Numbers of the frames that it sees of a clip, the middle ones of as many equal parts; None: all.
+
+        Of ten frames two are those numbered 2 and 7.
+        """
+        if self.frames is None or self.frames >= clip_frames:
+            return None
+        return [int((number + 0.5) * clip_frames / self.frames) for number in range(self.frames)]
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,7 @@ class Encoders:
         """
         plans = [replace(plan, resize=each.resize, crop=each.crop) for each in self.further]
         decoded = clip_batches(sources, plan, batch_clips=batch_clips, workers=workers, further=plans)
-        first, *others = (each.to(device).eval() for each in (self.first, *(each.encoder for each in self.further)))
+        first = self.first.to(device).eval()
+        others = [(each.encoder.to(device).eval(), each.seen_frames(plan.clip_frames)) for each in self.further]
         with contextlib.closing(decoded):
             yield from encode_batches(first, decoded, device=device, dtype=dtype, further=others, report=report)

@@ -58,12 +58,16 @@ class JoinedSettings(Settings):
         File of published or pretrained weights; none: those that come inside a package.
     resize, crop
         As in `clips`; none: what this encoder sees as a rule. All else of the clips is as for the first encoder.
+    frames
+        Frames of each clip that this encoder sees, evenly spread over it; none: all. An encoder that sees single
+        pictures learns little from a second one a moment later, and its time grows with each.
     """
 
     name: str
     weights: Path | None = None
     resize: tuple[int, int] | int | None = None
     crop: tuple[_Side, _Side] | _Side | None = None
+    frames: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="before")
     @classmethod

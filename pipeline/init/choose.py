@@ -236,7 +236,7 @@ def choose_encoder(installed: Collection[str]) -> list[Setting]:
         why = "It was trained on video and sees motion; the other one, trained on pictures, sees things. Both are here."
         return [
             Setting("encoder.name", "transnetv2", why),
-            Setting("encoder.also", ["efficientnet_lite0"]),
+            Setting("encoder.also", [{"name": "efficientnet_lite0", "frames": 2}]),
             Setting("detect.standardise", True, "Joined features are of very different sizes: each channel counts."),
         ]
     if "transnetv2" in installed:

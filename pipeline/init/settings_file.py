@@ -50,7 +50,9 @@ def _comment(text: str) -> list[str]:
 
 
 def _value(value: object) -> str:
-    """A value on one line, lists too."""
+    """A value on one line, lists and tables too."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_value(each)}' for key, each in value.items())} }}"
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
     return tomli_w.dumps({"value": value}).partition("=")[2].strip()

@@ -122,6 +122,7 @@ def _encoders(meta: FeatureMeta, config: Config) -> list[tuple[str, object, obje
             for name in ("resize", "crop")
             if wanted[name] is not None
         ]
+        compared.append((f"encoder.also.{number}.frames", found.get("frames"), wanted["frames"]))
     return compared
 
 

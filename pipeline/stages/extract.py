@@ -154,7 +154,8 @@ def load_further(config: Config, settings: JoinedSettings) -> tuple[FurtherEncod
     name = settings.name
     if [config.encoder.name, *(each.name for each in config.encoder.also)].count(name) > 1:
         raise EtadError(f"encoder.also: {name} is joined to itself. Name each encoder once.")
-    encoder = random_encoder(name, seed=config.seed, clip_frames=config.clips.clip_frames)
+    frames = config.clips.clip_frames
+    encoder = random_encoder(name, seed=config.seed, clip_frames=min(settings.frames or frames, frames))
     if config.encoder.init == "random" and settings.weights is None:
         sha256, text = encoder.loaded_from[0], "random weights, as the config asks"
     else:
@@ -166,10 +167,9 @@ def load_further(config: Config, settings: JoinedSettings) -> tuple[FurtherEncod
             )
         report = load_weights(encoder, path, name=name)
         sha256, text = report.sha256, report.text()
-    spec = encoder_spec(name)
-    resize = spec.resize if settings.resize is None else settings.resize
-    crop = spec.crop if settings.crop is None else settings.crop
-    return FurtherEncoder(name, encoder, sha256, resize, crop), text
+    spec, resize, crop = encoder_spec(name), settings.resize, settings.crop
+    resize, crop = (spec.resize if resize is None else resize), (spec.crop if crop is None else crop)
+    return FurtherEncoder(name, encoder, sha256, resize, crop, settings.frames), text
 
 
 def further_weights_file(settings: JoinedSettings) -> Path | None:

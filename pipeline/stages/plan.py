@@ -174,10 +174,12 @@ def snippets_of(
 def time_clip(config: Config, encoders: Encoders, device: torch.device) -> float:
     """Seconds that one clip takes the encoders here."""
     dtype, seconds = choose_dtype(config.encoder.precision, device), 0.0
-    crops = [(encoders.first, config.clips.crop), *((each.encoder, each.crop) for each in encoders.further)]
-    for encoder, crop in crops:
+    length = config.clips.clip_frames
+    seen = [(encoders.first, config.clips.crop, length)]
+    seen += [(each.encoder, each.crop, min(each.frames or length, length)) for each in encoders.further]
+    for encoder, crop, count in seen:
         width, height = (crop, crop) if isinstance(crop, int) else crop
-        frames = torch.zeros(_CLIPS, config.clips.clip_frames, height, width, 3, dtype=torch.uint8, device=device)
+        frames = torch.zeros(_CLIPS, count, height, width, 3, dtype=torch.uint8, device=device)
         encode = partial(encode_clips, encoder.to(device).eval(), frames, dtype)
         with torch.inference_mode():
             seconds += _best_of(encode) / _CLIPS

@@ -12,7 +12,8 @@ from etad.data.cache.merge import merge
 from etad.data.errors import EtadError
 from etad.data.video.container import VideoFile
 from etad.data.video.video import write_video
-from etad.extract.clips import ClipPlan
+from etad.extract.clips import ClipBatch, ClipPlan, clip_batches
+from etad.extract.encode import encode_clips
 from etad.extract.encoders.encoder import Encoder
 from etad.extract.encoders.transnetv2 import transnetv2_stages
 from etad.extract.joined import Encoders, FurtherEncoder
@@ -112,3 +113,20 @@ def test_a_cache_knows_every_encoder_that_made_it(films: dict[str, Path], tmp_pa
         with pytest.raises(EtadError, match="a cache holds features of one kind"):
             merge(tmp_path / "both.h5", [cache, tmp_path / "other.h5"])
         (tmp_path / "other.h5").unlink()
+
+
+def test_a_further_encoder_may_see_some_frames_of_each_clip(films: dict[str, Path], tmp_path: Path) -> None:
+    first, second = encoder(0), encoder(1)
+    further = FurtherEncoder("two", second, "bb", **WIDE, frames=2)
+    assert further.seen_frames(10) == [2, 7] and further.seen_frames(4) == [1, 3] and further.seen_frames(2) is None
+    extract(films, tmp_path / "joined.h5", Encoders("one", first, "aa", [further]))
+    cache = FeatureCache(tmp_path / "joined.h5")
+    assert cache.meta("a").transform["also"][0]["frames"] == 2
+    # The same by hand: pictures 1 and 3 of each clip of four, through the second encoder alone.
+    plan = ClipPlan(**CLIPS.model_copy(update=WIDE).model_dump())
+    (batch,) = clip_batches({"a": films["a"]}, plan, batch_clips=8, workers=0)
+    assert isinstance(batch, ClipBatch)
+    with torch.inference_mode():
+        expected = encode_clips(second.eval(), torch.from_numpy(batch.clips[:, [1, 3]]), torch.float32)
+    found = cache.read("a")[:, first.channels :]
+    assert torch.allclose(torch.as_tensor(found), expected, atol=1e-5)

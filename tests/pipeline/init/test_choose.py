@@ -73,7 +73,7 @@ def test_any_number_of_windows_gets_steps_enough(num_windows: int) -> None:
 @pytest.mark.parametrize(
     ("installed", "name", "also"),
     [
-        ({"transnetv2", "efficientnet_lite0"}, "transnetv2", ["efficientnet_lite0"]),
+        ({"transnetv2", "efficientnet_lite0"}, "transnetv2", [{"name": "efficientnet_lite0", "frames": 2}]),
         ({"transnetv2"}, "transnetv2", None),
         ({"efficientnet_lite0"}, "efficientnet_lite0", None),
         (set(), None, None),

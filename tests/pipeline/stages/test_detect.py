@@ -149,7 +149,9 @@ def test_a_checkpoint_infers_again_by_the_kernels_that_the_config_names(
     cache, annotations = miniature.make(tmp_path)
 
     def scores(kernels: str) -> list[float]:
-        options = miniature.set_options("detect.training.epochs=1", f"detect.kernels={kernels}")
+        options = miniature.set_options(
+            "detect.training.epochs=1", "detect.precision=float32", f"detect.kernels={kernels}"
+        )
         data = ["--features", str(cache), "--annotations", str(annotations)]
         assert run(["detect", "-o", str(tmp_path / "run"), *data, *options]) == 0
         found = json.loads((tmp_path / "run" / "detect" / "detections.json").read_text())["results"]
