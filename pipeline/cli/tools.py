@@ -194,6 +194,8 @@ def plot(
     if to is not None and formats:
         raise click.UsageError("--to names one file, whose ending is its format: leave --format out.")
     run = RunFolder(common.run_folder("." if to is not None else None))
+    if kind != "architecture" and results is None and not run.path.is_dir():
+        raise EtadError(f"{run.path}: there is no run folder here. Name one that a stage has written to with -o.")
     chosen = stage or _stage_of(run)
 
     def paths(default: Path) -> list[Path]:

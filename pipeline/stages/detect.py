@@ -135,7 +135,6 @@ def detect(
     device: torch.device,
     scores: Path | None = None,
     checkpoint: Path | None = None,
-    title: str = "detect",
 ) -> StageResult:
     """Train (unless a checkpoint is given), infer, label, and evaluate; do only what is missing.
 
@@ -171,7 +170,6 @@ def detect(
                 annotations=annotations,
                 bound=bound,
                 device=device,
-                title=title,
                 ranks=ranks,
                 noted=noted_weights(run),
             )
@@ -197,7 +195,7 @@ def detect(
             scores=scores,
             checkpoint_classifier=checkpoint_classifier,
             device=device,
-            title=title,
+            title="detect",
             ranks=ranks,
         )
     return notes.result(evaluation)
@@ -313,7 +311,6 @@ def _train(
     annotations: Annotations,
     bound: Mapping[str, Any],
     device: torch.device,
-    title: str,
     ranks: Ranks,
     noted: Mapping[str, Path],
 ) -> Path:
@@ -358,5 +355,5 @@ def _train(
         workers=config.workers,
         ranks=ranks,
     )
-    train_on(trainer, notes, title=title, tensorboard=config.tensorboard)
+    train_on(trainer, notes, title="detect", tensorboard=config.tensorboard)
     return trainer.files.checkpoint(settings.inference.checkpoint)

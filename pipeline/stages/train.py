@@ -111,7 +111,6 @@ def train(
         annotations=prepared.annotations,
         scores=scores,
         device=device,
-        title="train",
     )
     return extracted, detected
 
