@@ -83,7 +83,7 @@ class CascadeStage(nn.Module):
         Classes of the class branch; 0 for none.
     precision
         dtype of the products over proposals: `float32` (or the features'), `bfloat16`, or `auto`, which
-        takes the shorter one where the device gains by it.
+        takes the shorter one where the device gains by it and features are no float64.
     kernels
         `fast`, or `reference`: plain PyTorch.
     """
@@ -113,7 +113,9 @@ class CascadeStage(nn.Module):
         """
         batch, num_proposals = len(x), proposals.shape[-2]
         z = self.reduce(x + self.context(x).relu()).relu().transpose(1, 2)  # [B, T, 128]
-        short = choose_training_dtype(self.precision, z.device)
+        # Who computes in float64 wants its digits: `auto` leaves them.
+        is_exact = self.precision == "auto" and z.dtype == torch.float64
+        short = torch.float32 if is_exact else choose_training_dtype(self.precision, z.device)
         (by_center, iou, boundary, start, end), hidden = evaluate_heads(
             z,
             extend(proposals.detach() * z.shape[1]),

@@ -66,6 +66,7 @@ def test_three_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
         f"{BASELINE} detect.model=bmn+tcanet batch=2",
         f"{BASELINE} detect.model=bmn batch=4",
     ]
+    runs = [f"{sets} detect.precision=float32" for sets in runs]  # the validation is not in float64
     torchrun(3, str(WORKER), "cached", str(tmp_path), *runs)
     for number, sets in enumerate(runs):
         one, three = rank_worker.cached(tmp_path, sets.split(), ALONE), _saved(tmp_path, number)
@@ -92,7 +93,8 @@ def test_an_end_to_end_step_of_two_processes_has_the_gradient_of_one(tmp_path: P
 @pytest.mark.slow
 def test_the_command_trains_and_infers_in_two_processes_as_in_one(tmp_path: Path) -> None:
     cache, annotations = miniature.make(tmp_path)
-    words = ["--features", str(cache), "--annotations", str(annotations), *miniature.set_options("workers=0")]
+    sets = miniature.set_options("workers=0", "detect.precision=float32")
+    words = ["--features", str(cache), "--annotations", str(annotations), *sets]
     printed = {}
     for processes in (1, 2):
         printed[processes] = torchrun(

@@ -197,7 +197,7 @@ def test_standardised_features_train_as_features_of_that_mean_and_deviation(tmp_
     scales, means = np.linspace(0.1, 100, 16), np.linspace(-500, 500, 16)
     (tmp_path / "raw").mkdir()
     data = other_features(tmp_path / "raw", lambda features: (features * scales + means).astype(np.float32))
-    run = trainer(data, tmp_path / "run", settings("detect.standardise=true"))
+    run = trainer(data, tmp_path / "run", settings("detect.standardise=true", "detect.precision=float32"))
     assert not run.resume()
     losses: list[float] = []
     run.run(lambda step, steps, loss: losses.append(loss))
@@ -215,7 +215,9 @@ def test_standardised_features_train_as_features_of_that_mean_and_deviation(tmp_
     (tmp_path / "done").mkdir()
     done = other_features(tmp_path / "done", lambda features: standard(features * scales + means))
     expected: list[float] = []
-    trainer(done, tmp_path / "same", settings()).run(lambda step, steps, loss: expected.append(loss))
+    trainer(done, tmp_path / "same", settings("detect.precision=float32")).run(
+        lambda step, steps, loss: expected.append(loss)
+    )
     assert losses[:2] == pytest.approx(expected[:2], rel=1e-2)  # rounding decides later which proposals are positive
 
 
