@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: both end a run in the same way, and let a training finish its step and save it."""
+"""SIGINT and SIGTERM: both end a run in the same way, and let a training finish its step, or give it up, and save."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ class _Received:
         Whose signals are watched: a forked child is none of them.
     is_deferred
         Whether something is under way that ends by itself first.
+    is_held, is_pending
+        Whether nothing may be raised just now, and whether something was to be.
     timer
         Ends the patience, or sends the signal again.
     """
@@ -39,6 +41,8 @@ class _Received:
     since_seconds: float = 0.0
     process: int = 0
     is_deferred: bool = False
+    is_held: bool = False
+    is_pending: bool = False
     timer: threading.Timer | None = None
 
 
@@ -53,6 +57,7 @@ def watching_signals() -> Iterator[None]:
     block runs as it is.
     """
     _received.number, _received.is_deferred = None, False
+    _received.is_held = _received.is_pending = False
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -91,6 +96,23 @@ def deferring_signals() -> Iterator[Callable[[], bool]]:
         _stop_timer()
 
 
+@contextlib.contextmanager
+def holding_signals() -> Iterator[None]:
+    """Let a short block come to its end whatever comes: KeyboardInterrupt is raised after it.
+
+    What would be wrong half done, a step's change of weights and moments, stands in one. A block that fails raises its
+    own error.
+    """
+    was_held, _received.is_held = _received.is_held, True
+    try:
+        yield
+    finally:
+        _received.is_held = was_held
+    if _received.is_pending and not was_held:
+        _received.is_pending = False
+        raise KeyboardInterrupt
+
+
 def _receive(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _received.process:
         # A child, which reads ahead: whoever forked it ends it, once its batch is no longer wanted.
@@ -104,6 +126,8 @@ def _receive(number: int, frame: FrameType | None) -> None:
         _send_again(number, _PATIENCE_SECONDS)
     elif _is_importing(frame) and time.monotonic() - _received.since_seconds < _LONGEST_IMPORT_SECONDS:
         _send_again(number, _IMPORT_SECONDS)
+    elif _received.is_held:
+        _received.is_pending = True
     else:
         raise KeyboardInterrupt
 

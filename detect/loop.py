@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..data.checkpoint import OPTIMIZER, TENSORS, load_checkpoint, naming_contents, require_form, save_checkpoint
 from ..data.errors import EtadError, counted
 from ..data.files.atomic import remove_leftovers
-from ..data.interrupts import deferring_signals, received_signal
+from ..data.interrupts import deferring_signals, holding_signals, received_signal
 from ..data.ranks import ALONE, Ranks
 from .average import WeightAverage
 from .run_state import Progress, Provenance, TrainingFiles, TrainState, epoch_order, log_epoch, read_log
@@ -47,7 +47,11 @@ class Training(Protocol):
         """Begin or go on with an epoch: set rates and modes, and yield the batches that are left of it."""
 
     def step(self, batch: Any) -> float:
-        """Take one step; returns the loss, nan where there was nothing to learn from."""
+        """Take one step; returns the loss, nan where there was nothing to learn from.
+
+        Whatever `save` writes changes at once, in a block that holds signals, and not before gradients are there: a
+        step that a signal ends leaves the state before it.
+        """
 
     def end_epoch(self, *, seconds: float, steps: int) -> None:
         """Validate, log, keep a checkpoint; told what this process took for how many steps of the epoch."""
@@ -63,7 +67,7 @@ def run_training(training: Training, *, checkpoint_seconds: float, progress: Pro
         while not training.is_done:
             started, first = time.monotonic(), training.position
             for batch in _saved_if_asked(training):
-                loss = training.step(batch)
+                loss = _step_saved_if_asked(training, batch)
                 progress(training.position, training.num_steps, loss)
                 if is_asked_to_end():
                     training.save()
@@ -90,6 +94,19 @@ def _saved_if_asked(training: Training) -> Iterator[Any]:
                 training.save()
             raise
         yield batch
+
+
+def _step_saved_if_asked(training: Training, batch: Any) -> float:
+    """Take a step; one that a signal ends, as it takes too long, leaves the state before it, which is saved.
+
+    Where a signal ends all processes of a job, the others' end may be noticed first.
+    """
+    try:
+        return training.step(batch)
+    except (EtadError, KeyboardInterrupt):
+        if received_signal() is not None:
+            training.save()
+        raise
 
 
 class EpochTraining(ABC):
@@ -210,9 +227,7 @@ class EpochTraining(ABC):
 
     def step(self, batch: Any) -> float:
         numbers, values = batch
-        loss = self._step(numbers, values)
-        self.state.step += 1
-        return loss
+        return self._step(numbers, values)
 
     def end_epoch(self, *, seconds: float, steps: int) -> None:
         # Steps that learned from nothing are not counted; where each one counts, nobody notes it.
@@ -252,7 +267,10 @@ class EpochTraining(ABC):
 
     @abstractmethod
     def _step(self, numbers: Sequence[int], values: Any) -> float:
-        """Learn from one batch, of which this rank has read its share; returns the loss."""
+        """Learn from one batch, of which this rank has read its share; returns the loss.
+
+        Ends with `_update`, or with `_pass_over` where there is nothing to learn from.
+        """
 
     @abstractmethod
     def _validation_loss(self) -> float | None:
@@ -301,12 +319,20 @@ class EpochTraining(ABC):
         self.ranks.sum_gradients(trained)
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
-        update(self.optimizer)
-        if self.average is not None:
-            self.average.update(self.position + 1)
-        for name, value in parts.items():
-            self.state.sums[name] = self.state.sums.get(name, 0.0) + value.item()
-        return parts["loss"].item()
+        values = {name: value.item() for name, value in parts.items()}
+        with holding_signals():
+            update(self.optimizer)
+            if self.average is not None:
+                self.average.update(self.position + 1)
+            for name, value in values.items():
+                self.state.sums[name] = self.state.sums.get(name, 0.0) + value
+            self.state.step += 1
+        return values["loss"]
+
+    def _pass_over(self) -> float:
+        """Count a step that learned from nothing; returns its loss, nan."""
+        self.state.step += 1
+        return math.nan
 
 
 def check_finite(loss: Tensor, where: str, advice: str) -> None:
@@ -319,6 +345,22 @@ def check_finite(loss: Tensor, where: str, advice: str) -> None:
     """
     if not loss.isfinite():
         raise EtadError(f"the loss is {loss.item()} at {where}. {advice}")
+
+
+@contextmanager
+def restoring_buffers(module: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Put buffers, of batch norms that learn as clips pass, back where a step is broken off.
+
+    Yields what they held, to be cleared together with the step's update: from there on, the step counts.
+    """
+    kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        yield kept
+    except BaseException:
+        with holding_signals():
+            for buffer, before in kept:
+                buffer.copy_(before)
+        raise
 
 
 def build_optimizer(

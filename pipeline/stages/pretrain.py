@@ -18,11 +18,12 @@ from ...data.checkpoint import OPTIMIZER, TENSORS, load_checkpoint, naming_conte
 from ...data.digest import values_digest
 from ...data.errors import EtadError, counted
 from ...data.files.atomic import write_json
+from ...data.interrupts import holding_signals
 from ...data.progress import StepBar, progress_bar
 from ...data.synthetic.dataset import SyntheticSpec
 from ...data.video.seen import SeenFiles
 from ...data.video.transforms import crop_size
-from ...detect.loop import build_optimizer, check_finite, run_training, update
+from ...detect.loop import build_optimizer, check_finite, restoring_buffers, run_training, update
 from ...detect.run_state import restore_optimizer
 from ...extract.clips import ClipPlan, Failure
 from ...extract.encoders.encoder import Encoder, encoder_spec
@@ -314,18 +315,21 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
         wanted = torch.from_numpy(classes).to(self.device)
-        logits = self.logits(clips)
-        loss = F.cross_entropy(logits, wanted, label_smoothing=self.settings.label_smoothing)
-        self.position += 1
-        advice = f"Lower pretrain.lr={self.settings.lr:g}, or check the weights that it started from."
-        check_finite(loss, f"step {self.position}", advice)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        update(self.optimizer)
-        right = (logits.argmax(dim=1) == wanted).float().mean().item()
-        self.loss += 0.02 * (loss.item() - self.loss)
-        self.accuracy += 0.02 * (right - self.accuracy)
-        return loss.item()
+        with restoring_buffers(self.encoder) as kept:
+            logits = self.logits(clips)
+            loss = F.cross_entropy(logits, wanted, label_smoothing=self.settings.label_smoothing)
+            advice = f"Lower pretrain.lr={self.settings.lr:g}, or check the weights that it started from."
+            check_finite(loss, f"step {self.position + 1}", advice)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            value, right = loss.item(), (logits.argmax(dim=1) == wanted).float().mean().item()
+            with holding_signals():
+                update(self.optimizer)
+                self.position += 1
+                self.loss += 0.02 * (value - self.loss)
+                self.accuracy += 0.02 * (right - self.accuracy)
+                kept.clear()
+        return value
 
     def end_epoch(self, *, seconds: float, steps: int) -> None:
         """Nothing: what is measured in the end is measured once."""
@@ -381,20 +385,15 @@ def _ahead(
     batch: Callable[[int, int], tuple[np.ndarray, np.ndarray]], first: int, stop: int, num_clips: int, workers: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches first .. stop - 1, read by threads ahead of their use."""
-
-    def parts(number: int) -> list[Iterator[tuple[np.ndarray, np.ndarray]]]:
-        return [map(batch, (number,), (num_clips,))]
-
-    yield from in_order(parts, ((number,) for number in range(first, stop)), workers=workers, ahead=1)
+    numbers = ((number,) for number in range(first, stop))
+    yield from in_order(lambda number: [map(batch, (number,), (num_clips,))], numbers, workers=workers, ahead=1)
 
 
 def _load(path: Path, provenance: dict[str, Any], seen: SeenFiles) -> dict[str, Any]:
     saved = load_checkpoint(path)
     if saved.get("format") != FORMAT or saved.get("made_with") != provenance:
-        raise EtadError(
-            f"{path}: this encoder was pretrained with other settings, weights or clips than those asked for. "
-            "Choose another run folder with -o, or remove it."
-        )
+        said = f"{path}: this encoder was pretrained with other settings, weights or clips than those asked for."
+        raise EtadError(f"{said} Choose another run folder with -o, or remove it.")
     with naming_contents(path):
         seen.require_same(saved.get("files", {}), checkpoint=path)
     return saved

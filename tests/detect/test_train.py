@@ -1,5 +1,7 @@
 import json
+import os
 import random
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from etad.data.annotations import read_annotations
 from etad.data.cache.cache import FeatureCache, write_part
 from etad.data.checkpoint import load_checkpoint, save_checkpoint
 from etad.data.errors import EtadError
+from etad.data.interrupts import watching_signals
 from etad.detect.model.build import load_detector
 from etad.detect.settings import DetectSettings
 from etad.detect.strategies import STRATEGIES
@@ -110,6 +113,39 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     log = (tmp_path / "parts" / "log.jsonl").read_text().splitlines()
     assert len(log) == 2
+
+
+@pytest.mark.parametrize("place", ["forward", "backward", "update"])
+@pytest.mark.parametrize(("stop_at", "ema"), [(0, 0), (3, 0.9)])
+def test_a_step_given_up_at_any_place_is_taken_again_to_the_same_weights(
+    data: tuple[Path, Path], tmp_path: Path, place: str, stop_at: int, ema: float
+) -> None:
+    chosen = settings(f"detect.training.ema={ema}")
+    trainer(data, tmp_path / "whole", chosen).run()
+    broken = trainer(data, tmp_path / "parts", chosen)
+
+    def signals(*_: object) -> None:
+        if broken.position == stop_at:
+            for _ in range(2):  # the second does not wait for the step
+                os.kill(os.getpid(), signal.SIGINT)
+
+    if place == "forward":
+        for module in broken.detector.modules():
+            module.register_forward_hook(signals)
+    elif place == "backward":
+        list(broken.detector.parameters())[-1].register_hook(signals)
+    else:
+        broken.optimizer.register_step_post_hook(signals)
+    with watching_signals(), pytest.raises(KeyboardInterrupt):
+        broken.run()
+    again = trainer(data, tmp_path / "parts", chosen)
+    assert again.resume()
+    assert again.position == stop_at + (place == "update")
+    with watching_signals():
+        again.run()
+    whole, parts = (load_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("whole", "parts"))
+    assert same(whole["model"], parts["model"]) and same(whole.get("trained", {}), parts.get("trained", {}))
+    assert whole["position"] == parts["position"]
 
 
 def test_the_average_of_the_weights_infers_and_training_takes_the_steps_it_takes_without(

@@ -1,7 +1,10 @@
 """End-to-end training: whatever stops it, it comes to the same weights, and every step does what it should."""
 
 import json
+import os
 import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from etad.data.checkpoint import load_checkpoint
 from etad.data.errors import EtadError
+from etad.data.interrupts import watching_signals
 from etad.detect.loading import collate
 from etad.detect.strategies import STRATEGIES
 from etad.extract.clips import Failure, read_clips
@@ -53,6 +57,52 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
     assert moved == ({f"encoder.stages.{stage}" for stage in (2, 3, 4)} if ema else set()), "the average is kept"
     lines = [json.loads(line) for line in (tmp_path / "parts" / "e2e" / "log.jsonl").read_text().splitlines()]
     assert [(line["epoch"], line["encoder_lr"], line["lr"]) for line in lines] == [(1, 1e-3, 5e-4), (2, 1e-4, 5e-5)]
+
+
+def _interrupting(call: int) -> Callable[..., None]:
+    """Send two signals, the second of which does not wait for the step, at a call of what is returned."""
+    calls = iter(range(call))
+
+    def signals(*_: object) -> None:
+        if next(calls, None) == call - 1:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    return signals
+
+
+@pytest.mark.parametrize("memory", ["sgs", "full"])
+def test_a_step_given_up_at_any_place_is_taken_again_to_the_same_weights(
+    dataset: Path, tmp_path: Path, memory: str
+) -> None:
+    chosen = [f"e2e.memory={memory}", "e2e.ema=0.9"]
+    whole = trainer(dataset, tmp_path / "whole", *chosen)
+    whole.run()
+    # Broken off in the encoder, the detector's way forward, its way backward, and amid the update, in turn.
+    broken = trainer(dataset, tmp_path / "parts", *chosen)
+    places = [
+        lambda do: broken.encoder.stages[-1].register_forward_hook(do),
+        lambda do: [module.register_forward_hook(do) for module in broken.detector.modules()],
+        lambda do: next(broken.detector.parameters()).register_hook(do),
+        lambda do: broken.optimizer.register_step_post_hook(do),
+    ]
+    for number, place in enumerate(places):
+        if number:
+            broken = trainer(dataset, tmp_path / "parts", *chosen)
+            assert broken.resume()
+        place(_interrupting(call=3 if number == 0 and memory == "sgs" else 1))
+        with watching_signals(), pytest.raises(KeyboardInterrupt):
+            broken.run()
+        assert broken.position == (place is places[-1])
+    again = trainer(dataset, tmp_path / "parts", *chosen)
+    assert again.resume()
+    with watching_signals():
+        again.run()
+    assert changed(weights(whole), weights(again)) == set()
+    saved, expected = (load_checkpoint(each.last) for each in (again, whole))
+    assert saved["position"] == expected["position"]
+    for part in ("encoder", "model", "trained"):
+        assert all(torch.equal(saved[part][name], tensor) for name, tensor in expected[part].items())
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,10 @@ import torch
 from etad.data.annotations import read_annotations
 from etad.data.checkpoint import load_checkpoint
 from etad.data.errors import EtadError
+from etad.data.interrupts import watching_signals
 from etad.data.synthetic.dataset import SyntheticSpec, make_dataset
 from etad.data.video.video import list_videos, probe, read_frames
+from etad.detect.loop import update
 from etad.extract.clips import ClipPlan, Failure
 from etad.extract.encoders.encoder import Encoder, build_encoder
 from etad.extract.settings import ClipSettings, PretrainSettings
@@ -112,6 +117,43 @@ def test_interrupted_training_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert all(torch.equal(whole["encoder"][key], mended["encoder"][key]) for key in whole["encoder"])
     assert torch.equal(whole["head"]["weight"], mended["head"]["weight"])
     assert not (tmp_path / "broken" / "last.pt").exists()
+
+
+@pytest.mark.parametrize("place", ["forward", "backward", "update"])
+def test_a_step_given_up_at_any_place_is_taken_again_to_the_same_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    whole = load_checkpoint(_run(tmp_path / "whole", Colours()).path)
+    steps = []
+
+    def signals(*_: object) -> None:
+        steps.append(place)
+        if len(steps) == 3:
+            for _ in range(2):  # the second does not wait for the step
+                os.kill(os.getpid(), signal.SIGINT)
+
+    encoder = _encoder()
+    if place == "forward":
+        encoder.register_forward_hook(signals)
+    elif place == "backward":
+        monkeypatch.setattr(torch.Tensor, "backward", partialmethod(_then, torch.Tensor.backward, signals))
+    else:
+        monkeypatch.setattr("etad.pipeline.stages.pretrain.update", lambda optimizer: (update(optimizer), signals()))
+    with watching_signals(), pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "broken", Colours(), SETTINGS.model_copy(update={"checkpoint_seconds": 1e9}), encoder=encoder)
+    monkeypatch.undo()
+    with watching_signals():
+        report = _run(tmp_path / "broken", Colours())
+    assert report.steps == (3 if place == "update" else 4)
+    mended = load_checkpoint(report.path)
+    assert all(torch.equal(whole["encoder"][key], mended["encoder"][key]) for key in whole["encoder"])
+    assert any("running_mean" in key for key in whole["encoder"])
+    assert torch.equal(whole["head"]["weight"], mended["head"]["weight"])
+
+
+def _then(tensor: torch.Tensor, first: Callable[[torch.Tensor], None], then: Callable[[], None]) -> None:
+    first(tensor)
+    then()
 
 
 def test_a_video_replaced_before_it_goes_on_is_named_and_so_is_one_replaced_on_the_way(tmp_path: Path) -> None:
