@@ -137,14 +137,56 @@ def _match_pairs(
     """Match through a list of all pairs, at all thresholds at once."""
     row, nth = ragged(count)
     partner = first[row] + nth
-    iou = segment_iou(left.start[row], left.end[row], right.start[partner], right.end[partner])
-    near = np.flatnonzero(iou >= thresholds.min())
-    near = near[np.lexsort((-iou[near], row[near]))]
-    row, partner, iou = row[near], partner[near], iou[near]
+    near, iou = _near_pairs(
+        np.repeat(left.start, count),
+        np.repeat(left.end, count),
+        right.start[partner],
+        right.end[partner],
+        least=thresholds.min(),
+    )
+    row, partner = row[near], partner[near]
+    order = _falling_by_row(row, iou)
+    row, partner, iou = row[order], partner[order], iou[order]
     # A segment at another threshold is another segment.
     level, pair = np.nonzero(iou >= thresholds[:, None])
     matched = match_in_order(level * len(left) + row[pair], level * len(right) + partner[pair])
     return SegmentMatches(level[matched], row[pair[matched]], partner[pair[matched]])
+
+
+def _near_pairs(
+    start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray, *, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the pairs whose IoU, as `segment_iou` has it, is `least` or more, and those IoUs.
+
+    Only those that come near it are divided; thresholds are above 0.
+    """
+    shared = np.minimum(end, other_end)
+    shared -= np.maximum(start, other_start)
+    np.maximum(shared, 0.0, out=shared)
+    union = end - start
+    union += other_end - other_start
+    union -= shared
+    # With room for rounding, so that the division alone decides.
+    place = np.flatnonzero((shared >= 0.999 * least * union) & (shared > 0))
+    iou = shared[place] / union[place]
+    is_near = iou >= least
+    return place[is_near], iou[is_near]
+
+
+def _falling_by_row(row: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Order by row, which they come in, then by falling value, the earlier of equals first."""
+    begins = run_starts(row)
+    count = np.diff(begins, append=len(row))
+    width = int(count.max(initial=0))
+    if len(begins) * width > 4 * len(row):
+        return np.lexsort((-value, row))
+    # A row each, filled up at its end: small sorts are quick ones.
+    place = begins[:, None] + np.arange(width)
+    is_there = np.arange(width) < count[:, None]
+    table = np.full(place.shape, np.inf)
+    table[is_there] = -value
+    order = np.argsort(table, axis=1, kind="stable")
+    return np.take_along_axis(place, order, axis=1)[is_there]
 
 
 def _match_crowd(left: GroupedSegments, right: GroupedSegments, thresholds: np.ndarray) -> SegmentMatches:
@@ -184,11 +226,18 @@ def run_starts(codes: np.ndarray) -> np.ndarray:
 
 def rows_of(codes: np.ndarray, wanted: np.ndarray) -> list[np.ndarray]:
     """List the rows that hold each of the `wanted` codes (ascending), rows ascending."""
-    order = np.argsort(codes, kind="stable")
+    order = by_code(codes)
     ordered = codes[order]
     first = np.searchsorted(ordered, wanted, side="left")
     last = np.searchsorted(ordered, wanted, side="right")
     return [order[a:b] for a, b in zip(first, last)]
+
+
+def by_code(codes: np.ndarray) -> np.ndarray:
+    """Order by integers, the earlier of equals first."""
+    if len(codes) and codes.dtype.kind == "i" and codes.min() >= -(2**15) and codes.max() < 2**15:
+        codes = codes.astype(np.int16)  # which numpy sorts by counting
+    return np.argsort(codes, kind="stable")
 
 
 def descending(scores: np.ndarray) -> np.ndarray:

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...data.errors import EtadError
-from .matching import GroupedSegments, chunks, descending, match_by_group, ragged, rows_of, run_starts, segment_iou
+from .matching import (
+    GroupedSegments,
+    by_code,
+    chunks,
+    descending,
+    match_by_group,
+    ragged,
+    rows_of,
+    run_starts,
+    segment_iou,
+)
 
 ACTIVITYNET_TIOUS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 
@@ -291,7 +301,7 @@ def rank_proposals(predictions: Predictions, *, distinct: bool = True) -> np.nda
     distinct
         Keep the first one of each segment of a video.
     """
-    rows = np.argsort(predictions.video, kind="stable")
+    rows = by_code(predictions.video)
     video = predictions.video[rows]
     first = run_starts(video)
     count = np.diff(first, append=len(rows))
@@ -326,7 +336,7 @@ def _average_precision(
     """AP of one label at each threshold, (I,); `actions` and `detections` are its rows, a hit weighs `weight`."""
     detections = detections[descending(predictions.score[detections])]
     # Later rows first: so they win ties of IoU.
-    actions = actions[np.argsort(ground_truth.video[actions], kind="stable")][::-1]
+    actions = actions[by_code(ground_truth.video[actions])][::-1]
     level, rank, _ = match_by_group(
         GroupedSegments(
             -predictions.video[detections],

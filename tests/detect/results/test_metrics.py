@@ -281,3 +281,18 @@ def test_of_many_videos_each_shows_its_best_proposals_once() -> None:
 def test_chunks_cover_all_rows_and_keep_to_the_limit() -> None:
     cut = list(chunks(np.array([3, 0, 4, 9, 1, 1]), most=7))
     assert [(piece.start, piece.stop) for piece in cut] == [(0, 3), (3, 4), (4, 6)]
+
+
+@pytest.mark.parametrize("widest", [3, 500])
+def test_short_cuts_order_and_choose_as_the_plain_ways_do(widest: int) -> None:
+    rng = np.random.default_rng(0)
+    row = np.repeat(np.arange(300), np.append(rng.integers(0, 4, 299), widest))
+    value = rng.integers(0, 5, len(row)) / 5
+    assert np.array_equal(matching._falling_by_row(row, value), np.lexsort((-value, row)))
+    sides = rng.integers(0, 12, (4, 5000)) / 8  # many meet a threshold exactly, are empty or the wrong way round
+    for least in (0.25, 0.5, 1.0):
+        iou = matching.segment_iou(*sides)
+        place, near = matching._near_pairs(*sides, least=least)
+        assert np.array_equal(place, np.flatnonzero(iou >= least)) and np.array_equal(near, iou[place])
+    for codes in (rng.integers(-3, 4, 99), rng.integers(-(2**40), 2**40, 99), -(2**15) - np.arange(3), row[:0]):
+        assert np.array_equal(matching.by_code(codes), np.argsort(codes, kind="stable"))
