@@ -20,7 +20,14 @@ _SLACK_FRAMES = 2
 _CLOSE_SECONDS = 0.1
 _HEAD_BYTES = 1 << 16
 
+_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"sidx", b"ssix", b"emsg", b"prft", b"free", b"skip", b"mfra"}
 _EBML_HEADER, _EBML_SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_EBML_TOP = {
+    *map(
+        bytes.fromhex, ("1f43b675", "1c53bb6b", "114d9b74", "1549a966", "1654ae6b", "1254c367", "1043a770", "1941a469")
+    ),
+    *(b"\xec", b"\xbf"),
+}
 _AVI_VIDEO_HEADER = re.compile(rb"strh....vids", re.DOTALL)
 _FLV_FILE_SIZE = b"\x00\x08filesize\x00"
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -87,6 +94,8 @@ class Promise:
         Size of the whole file, and what there is of it.
     tick_seconds
         A frame, where `end_seconds` counts frames.
+    is_open_ended
+        Whether there might have been more, whatever is stated: fragments tell of themselves alone.
     """
 
     num_packets: int | None = None
@@ -95,12 +104,13 @@ class Promise:
     file_bytes: int | None = None
     found_bytes: int = 0
     tick_seconds: float = 0.0
+    is_open_ended: bool = False
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing is stated, as in program and transport streams: a cut cannot be told from an end."""
+        """Whether no end is stated, as in program and transport streams: a cut cannot be told from one."""
         stated = (self.num_packets, self.end_seconds, self.longest_seconds, self.file_bytes)
-        return all(value is None for value in stated)
+        return self.is_open_ended or all(value is None for value in stated)
 
     def broken_by(self, content: Content) -> str | None:
         """Say what is missing, or None where the promise is kept."""
@@ -128,11 +138,31 @@ def promise_of(path: Path, container: Any, stream: Any, format_name: str) -> Pro
     return Promise() if reader is None else reader(path, container, stream)
 
 
-def _by_samples(_: Path, container: Any, stream: Any) -> Promise:
+def _by_samples(path: Path, container: Any, stream: Any) -> Promise:
     entries = getattr(stream, "index_entries", None)
     if stream.frames and entries:  # frames of one whole table; fragments come with tables of their own
         return Promise(num_packets=len(entries))
-    return Promise(longest_seconds=_stated_seconds(container))
+    found_bytes = path.stat().st_size
+    end = _end_of_boxes(path, found_bytes)
+    if end > found_bytes:  # whatever length is stated is that of the tables
+        return Promise(file_bytes=end, found_bytes=found_bytes, is_open_ended=True)
+    return Promise(longest_seconds=_stated_seconds(container), is_open_ended=True)
+
+
+def _end_of_boxes(path: Path, file_bytes: int) -> int:
+    """Where the last box of an MP4 ends, by its own size; boxes of other names, and what follows them, do not count."""
+    place = 0
+    with path.open("rb") as file:
+        while place + 8 <= file_bytes:
+            file.seek(place)
+            head = file.read(16)
+            size = int.from_bytes(head[:4], "big")
+            if size == 1:
+                size = int.from_bytes(head[8:16], "big")
+            if head[4:8] not in _BOXES or size < 8:  # 0: to the end of the file
+                break
+            place += size
+    return place
 
 
 def _by_frame_count(path: Path, container: Any, stream: Any) -> Promise:
@@ -170,8 +200,28 @@ def _by_segment(path: Path, container: Any, stream: Any) -> Promise:
         size, place = _ebml_size(head, 4)
         if size is not None and head[place + size : place + size + 4] == _EBML_SEGMENT:
             size, place = _ebml_size(head, place + size + 4)
-            end = None if size is None else place + size
+            if size is None:
+                end = _end_of_clusters(path, place)
+                return replace(Promise() if end is None else _of_bytes(path, end), is_open_ended=True)
+            end = place + size
     return _by_length(path, container, stream) if end is None else _of_bytes(path, end)
+
+
+def _end_of_clusters(path: Path, place: int) -> int | None:
+    """Where the last element of a live stream ends; None where one was written without its size."""
+    file_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        while place < file_bytes:
+            file.seek(place)
+            head = file.read(12)
+            name_bytes = 9 - head[0].bit_length()
+            if head[:name_bytes] not in _EBML_TOP or len(head) < 12:
+                return None
+            size, after = _ebml_size(head, name_bytes)
+            if size is None:
+                return None
+            place += after + size
+    return place
 
 
 def _by_file_size(path: Path, container: Any, stream: Any) -> Promise:
@@ -181,6 +231,14 @@ def _by_file_size(path: Path, container: Any, stream: Any) -> Promise:
     size = int.from_bytes(head[place + 40 : place + 48], "little") if place >= 0 else 0
     flags = int.from_bytes(head[place + 88 : place + 92], "little") if place >= 0 else 1
     return _by_length(path, container, stream) if flags & 1 or not size else _of_bytes(path, size)
+
+
+def _by_stated_frames(_: Path, __: Any, stream: Any) -> Promise:
+    """IVF and MXF count frames in their headers, whose places writers that cannot go back fill with ones."""
+    if not stream.duration or not 0 < stream.duration < 2**32 - 1:
+        return Promise()
+    tick_seconds = float(stream.time_base)
+    return Promise(end_seconds=stream.duration * tick_seconds, tick_seconds=tick_seconds)
 
 
 def _of_bytes(path: Path, size: int) -> Promise:
@@ -217,4 +275,6 @@ _READERS: dict[str, Callable[[Path, Any, Any], Promise]] = {
     "matroska,webm": _by_segment,
     "asf": _by_file_size,
     "flv": _by_metadata,
+    "ivf": _by_stated_frames,
+    "mxf": _by_stated_frames,
 }

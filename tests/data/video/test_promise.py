@@ -21,6 +21,8 @@ CODECS = {
     "webm": "libvpx",
     "flv": "libx264",
     "wmv": "msmpeg4",
+    "ivf": "libvpx",
+    "mxf": "mpeg2video",
 }
 
 
@@ -67,6 +69,38 @@ def test_live_streams_fragments_and_transport_streams_promise_little(tmp_path: P
         codec = {"avi": "mpeg4", "mpg": "mpeg2video"}.get(container, "libx264")
         with open_video(write(tmp_path / f"c.{container}", range(20), codec=codec)) as video:
             assert video.states_its_length != is_silent
+
+
+@pytest.mark.parametrize("share", [0.25, 0.6, 0.95])
+@pytest.mark.parametrize("kind", ["frag_keyframe+empty_moov", "dash+frag_every_frame", "live"])
+def test_a_cut_within_a_fragment_is_refused_and_one_between_two_is_nowhere_taken_for_the_end(
+    tmp_path: Path, kind: str, share: float
+) -> None:
+    path = tmp_path / ("a.mkv" if kind == "live" else "a.mp4")
+    remux(write(tmp_path / "plain.mp4", range(100)), path, **({"live": "1"} if kind == "live" else {"movflags": kind}))
+    with open_video(path) as video:
+        assert video.info.num_frames == 100 and not video.states_its_length
+    with av.open(str(path)) as opened:
+        places = [packet.pos for packet in opened.demux(video=0) if packet.size]
+    content = path.read_bytes()
+    cut = tmp_path / f"cut{path.suffix}"
+    cut.write_bytes(content[: places[int(share * len(places))] + 5])
+    with pytest.raises(EtadError, match=r"the file is cut short, .*bytes are there"):
+        probe(cut)
+    begins = b"\x1f\x43\xb6\x75" if kind == "live" else b"moof"
+    between = content.rindex(begins) - (0 if kind == "live" else 4)
+    cut.write_bytes(content[:between])
+    with open_video(cut) as video:
+        assert 0 < video.info.num_frames < 100 and not video.states_its_length
+
+
+def test_headers_whose_numbers_were_never_filled_in_state_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ivf", range(50), codec="libvpx")
+    content = bytearray(path.read_bytes())
+    content[24:28] = b"\xff" * 4
+    path.write_bytes(content)
+    with open_video(path) as video:
+        assert video.info.num_frames == 50 and not video.states_its_length
 
 
 def test_a_promise_is_broken_by_less_and_not_by_rounding() -> None:
