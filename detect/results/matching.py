@@ -35,6 +35,8 @@ class GroupedSegments:
         return GroupedSegments(self.group[rows], self.start[rows], self.end[rows])
 
 
+# Numbers near the largest make infinite lengths, whose shares are 0 or none.
+@np.errstate(over="ignore", invalid="ignore")
 def segment_iou(start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray) -> np.ndarray:
     """Temporal IoU of segments, pair by pair; 0 where they do not meet or both are empty.
 
@@ -153,6 +155,7 @@ def _match_pairs(
     return SegmentMatches(level[matched], row[pair[matched]], partner[pair[matched]])
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _near_pairs(
     start: np.ndarray, end: np.ndarray, other_start: np.ndarray, other_end: np.ndarray, *, least: float
 ) -> tuple[np.ndarray, np.ndarray]:

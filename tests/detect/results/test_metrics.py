@@ -1,5 +1,6 @@
 import json
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -296,3 +297,11 @@ def test_short_cuts_order_and_choose_as_the_plain_ways_do(widest: int) -> None:
         assert np.array_equal(place, np.flatnonzero(iou >= least)) and np.array_equal(near, iou[place])
     for codes in (rng.integers(-3, 4, 99), rng.integers(-(2**40), 2**40, 99), -(2**15) - np.arange(3), row[:0]):
         assert np.array_equal(matching.by_code(codes), np.argsort(codes, kind="stable"))
+
+
+def test_numbers_near_the_largest_make_no_noise() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = [(0, 0, -1e308, 1.7e308, 0.9), (0, 0, 0.0, 1.0, 0.8)]
+        measured = mean_average_precision(truth([(0, 0, 0.0, 1.0)]), found(rows), tious=[0.5])
+    assert measured.average == 0.5
