@@ -6,6 +6,7 @@ import collections
 import contextlib
 import itertools
 from array import array
+from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -136,6 +137,11 @@ class VideoFile:
         if self.format_name not in _BEGIN_ANYWHERE and not index.in_order:
             first = first_key(packets)
             index = replace(index, unshown_ticks=tuple(packet.pts for packet in packets[:first]))
+        if packets.incomplete and not index.in_order:
+            moved = dict(enumerate(index.shifts))
+            places = [(place, moved.get(bisect(starts, place) - 1, 0)) for place in packets.incomplete]
+            lacking = tuple(packets[place].pts + shift for place, shift in places)
+            index = replace(index, unshown_ticks=index.unshown_ticks + lacking)
         index = replace(index, zero_tick=zero_tick, states_length=not promise.is_silent, rules=tuple(sorted(rules)))
         self.use(index)
         return index
@@ -218,7 +224,7 @@ class VideoFile:
         restarts, ends = Restarts(self._container.format, self._tick_seconds), Ends()
         packets, starts, has_times, ended_well = PacketTimes(), [0], True, True
         rules: set[str] = set()
-        was_edited = False
+        was_edited = was_marked = False
         for packet in self._demux(self._container.demux()):
             ends.add(packet)
             if packet.stream_index != stream.index:
@@ -234,7 +240,11 @@ class VideoFile:
             if packet.is_discard or _is_hidden(packet, codec.name):
                 was_edited = was_edited or packet.is_discard
                 continue
-            ended_well = not packet.is_corrupt
+            # The library marks the packet before the one that lacks a part. A stream's last one only seems to lack it
+            # where another is joined on, which begins with a key frame or a clock of its own.
+            if was_marked and not (packet.is_keyframe or len(packets) == starts[-1]):
+                packets.incomplete.append(len(packets) - 1)
+            was_marked, ended_well = not ended_well, not packet.is_corrupt
             if pairs is not None and pairs.may_occur and pairs.is_second(bytes(packet)):
                 packets.lengthen_last(packet.duration or 0)
                 rules.add("holds fields")

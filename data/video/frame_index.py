@@ -27,10 +27,17 @@ class PacketTime(NamedTuple):
 
 
 class PacketTimes(Sequence[PacketTime]):
-    """Times of many packets, in the order of decoding, in little memory: 17 bytes each."""
+    """Times of many packets, in the order of decoding, in little memory: 17 bytes each.
+
+    Attributes
+    ----------
+    incomplete
+        Places of packets of which a part is missing, or the packet behind them.
+    """
 
     def __init__(self, packets: Iterable[PacketTime] = ()) -> None:
         self._pts, self._durations, self._keys = array("q"), array("q"), array("b")
+        self.incomplete: list[int] = []
         for packet in packets:
             self.append(packet)
 
@@ -80,7 +87,8 @@ class FrameIndex:
     zero_tick
         Zero of the clock, where it is before the first frame: until it appears, the first frame stands in.
     unshown_ticks
-        When frames were due, before the first one, that are there and cannot be decoded: their key frame is lost.
+        When frames were due that cannot be decoded, or not rightly, whatever the decoder says: before the first one, as
+        their key frame is lost, or where the container lacks a part of them.
     shifts
         What the file's own ticks are moved by, up to each restart of its clock; a file whose clock runs on has one.
     states_length

@@ -211,6 +211,26 @@ def test_transport_packets_that_are_missing_are_counted(tmp_path: Path) -> None:
     assert 1 <= lost <= 3 and abs(len(numbers) - 100) <= 1 and numbers[:40] == list(range(40))
 
 
+@pytest.mark.parametrize("missing", [1, 3])
+def test_transport_packets_that_hold_a_whole_frame_are_missed_too(tmp_path: Path, missing: int) -> None:
+    path = write(tmp_path / "a.ts", range(100), crf="12", gop=200)
+    content = path.read_bytes()
+    middle = len(content) // 188 // 2
+    lacking = 0
+    for place in range(middle - 6, middle + 6):
+        path.write_bytes(content[: place * 188] + content[(place + missing) * 188 :])
+        numbers, lost = shown(path)
+        lacking += lost > 0
+        assert lost or numbers == list(range(100)), place
+    assert lacking > 6
+
+
+def test_streams_that_are_joined_lack_nothing(tmp_path: Path) -> None:
+    content = write(tmp_path / "a.ts", range(50)).read_bytes()
+    (tmp_path / "b.ts").write_bytes(content * 2)
+    assert shown(tmp_path / "b.ts") == ([*range(50)] * 2, 0)
+
+
 def test_what_is_lost_counts_once_however_often_and_from_wherever_it_is_read(reports: Path) -> None:
     with open_video(reports / "base_zero_sample.mp4") as video:
         for times_seconds in ([5.1, 5.2], np.arange(0, 12, 0.04), [5.16, 5.2, 11]):
