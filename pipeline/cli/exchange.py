@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import click
 
 from ...data.errors import nearest
-from .options import LastCommand, told_columns
+from .options import LastCommand, Number, told_columns
 
 _FILE = click.Path(path_type=Path)
 
@@ -58,7 +59,7 @@ class KindCommand(LastCommand):
 @click.option(
     "--column", "columns", multiple=True, metavar="ROLE=NAME", help="Column of a table: video=Clip; repeatable."
 )
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frames per second, where times are frames.")
+@click.option("--fps", type=Number(min=0, min_open=True), help="Frames per second, where times are frames.")
 @click.option("--subset", default="training", show_default=True, help="Of videos for which the file states none.")
 def import_labels(
     file: Path, out: Path, layout: str | None, columns: tuple[str, ...], fps: float | None, subset: str
@@ -92,7 +93,7 @@ def import_labels(
         f"wrote {out}: {counted(len(labels.videos), 'video')}, {counted(len(labels.rows), 'action')} of {classes}, "
         f"read as {labels.layout}; {len(labels.left_out)} left out"
     )
-    click.echo(f"next: etad init -o runs/mine --videos FOLDER --labels {out}")
+    click.echo(f"next: etad init -o runs/mine --videos FOLDER --labels {shlex.quote(str(out))}")
     return 1 if labels.left_out else 0
 
 
@@ -108,8 +109,8 @@ def _refuse_overwriting(file: Path, out: Path) -> None:
     "-o", "--out", type=_FILE, required=True, metavar="PLACE", help="File, or folder where each video has one."
 )
 @click.option("--layout", help="By the suffix of -o by default.")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Least score.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frames per second, where times are frames.")
+@click.option("--threshold", type=Number(0, 1), default=0.0, show_default=True, help="Least score.")
+@click.option("--fps", type=Number(min=0, min_open=True), help="Frames per second, where times are frames.")
 def export_detections(file: Path, out: Path, layout: str | None, threshold: float, fps: float | None) -> int:
     """Turn detections into a table, subtitles, or what BORIS and Label Studio take.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import replace as with_changes
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...data.errors import EtadError
-from .options import Common, LastCommand, common_options, is_first_rank, told_columns
+from .options import Common, LastCommand, Number, common_options, is_first_rank, told_columns
 from .result import print_result
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _MOST_SHOWN = 28
 @click.option("--labels", type=_FILE, required=True, help="Spreadsheet, CSV, or an annotation tool's export.")
 @click.option("--layout", metavar="NAME", help="What wrote the labels, where that is not found out.")
 @click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help="A column of the table; repeatable.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frames a second, for times in frames.")
+@click.option("--fps", type=Number(min=0, min_open=True), help="Frames a second, for times in frames.")
 @click.option("--replace", is_flag=True, help="Write settings and annotations again; keep those of before beside them.")
 @common_options
 def init(
@@ -79,7 +80,7 @@ def init(
     if note := worth(found.survey):
         click.echo(note)
     click.echo(f"annotations -> {run.annotations}, settings, with the reasons -> {run.settings}")
-    click.echo(f"next: etad train -o {run.path}")
+    click.echo(f"next: etad train -o {shlex.quote(str(run.path))}")
     return 0 if found.is_sound else 1
 
 
@@ -127,7 +128,8 @@ def train(common: Common, epochs: int | None, weights: Path | None, scores: Path
     for picture in _pictures(config, run):
         click.echo(f"picture -> {picture}")
     click.echo(f"detections, metrics and checkpoints -> {run.detect}")
-    click.echo(f"next: etad predict VIDEO -o {run.path} --html; more training: etad train -o {run.path} --epochs N")
+    place = shlex.quote(str(run.path))
+    click.echo(f"next: etad predict VIDEO -o {place} --html; more training: etad train -o {place} --epochs N")
     return status
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Common, LastCommand, common_options
+from .options import Common, LastCommand, Number, common_options
 
 if TYPE_CHECKING:
     from ...data.annotations import Annotations
@@ -26,7 +26,7 @@ _MOST_SHOWN = 20
 @click.argument("videos", nargs=-1, required=True)
 @click.option("--checkpoint", type=_FILE, help="Detector to use; the run's own by default.")
 @click.option("--weights", type=_FILE, help="Encoder weights, where they have been moved since training.")
-@click.option("--threshold", type=click.FloatRange(min=0), help="Least score; the run's own, by class, by default.")
+@click.option("--threshold", type=Number(0, 1), help="Least score; the run's own, by class, by default.")
 @click.option("--draw", is_flag=True, help="Write copies of the videos with the labels drawn in.")
 @click.option("--html", is_flag=True, help="Write a page that plays the videos beside what was found.")
 @click.option("--ground-truth", type=_FILE, help="Annotations in ActivityNet's JSON form, to show on the page.")
@@ -75,7 +75,7 @@ def predict(
         drawn, failed = draw_copies(prediction)
         closing.append(f"{counted(drawn, 'video')} with labels drawn in -> {prediction.result.path / 'drawn'}")
         prediction = replace(prediction, result=replace(prediction.result, failed=prediction.result.failed + failed))
-    if html:
+    if html and prediction.files:
         closing.append(f"page -> {review_page(prediction, loaded, annotated, threshold=threshold)}")
     return print_result(prediction.result, *closing)
 
@@ -105,6 +105,7 @@ def draw_copies(prediction: Prediction) -> tuple[int, tuple[Failure, ...]]:
     """Write a copy of each video with what is reported in its frames; returns how many there are, and what failed."""
     from ...data.errors import DiskError, EtadError
     from ...data.files.atomic import remove_leftovers
+    from ...data.importers.detections.subtitles import score_text
     from ...data.progress import progress_bar
     from ...extract.clips import Failure
     from ..predict.videos import file_stem
@@ -120,7 +121,7 @@ def draw_copies(prediction: Prediction) -> tuple[int, tuple[Failure, ...]]:
             code = int(found.label[row])
             name, score = found.labels[code] if code >= 0 else "proposal", float(found.score[row])
             start, end = float(found.start_seconds[row]), float(found.end_seconds[row])
-            labels.append(DrawnLabel(start, end, f"{name} {score:.2f}", score, max(code, 0)))
+            labels.append(DrawnLabel(start, end, f"{name} {score_text(score)}", score, max(code, 0)))
         path = prediction.files[id]
         with progress_bar(f"draw: {id}", unit="%", total=100) as bar:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -263,6 +264,7 @@ def demo(common: Common) -> int:
         click.echo(f"picture -> {picture}")
     click.echo(f"videos, features, checkpoints, detections and metrics -> {report.folder}")
     click.echo("")
-    click.echo(f"next: etad plot page -o {folder}, to look at the detections beside the videos; or your own videos:")
+    place = shlex.quote(str(folder))
+    click.echo(f"next: etad plot page -o {place}, to look at the detections beside the videos; or your own videos:")
     click.echo("etad init -o runs/mine --videos FOLDER --labels FILE")
     return 0

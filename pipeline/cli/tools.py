@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ...data.errors import EtadError
-from .options import Common, LastCommand, common_options, parse_tious
+from .options import Common, LastCommand, Number, common_options, parse_tious
 
 if TYPE_CHECKING:
     from ...data.annotations import Annotations
@@ -133,7 +133,7 @@ _KINDS = {
 @click.option("--features", type=_FILE, help="In `sampling`: feature cache; the run's own by default.")
 @click.option(
     "--ratio",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     help="In `sampling`: share of the snippets; e2e.ratio by default, or 0.3 where that is all or nothing.",
 )
 @click.option(
@@ -356,7 +356,7 @@ def _draw_architecture(common: Common, run: RunFolder, stage: str, paths: list[P
 @click.command(cls=LastCommand)
 @click.argument("videos", type=_FILE)
 @click.option("-o", "--out", type=_FILE, required=True, metavar="FOLDER", help="Folder of the copies.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="The video's own if fewer.")
+@click.option("--fps", type=Number(min=0, min_open=True), help="The video's own if fewer.")
 @click.option("--short-side", type=click.IntRange(min=16), default=256, show_default=True, help="Never enlarged.")
 @click.option("--gop", type=click.IntRange(min=1), default=12, show_default=True, help="Frames between key frames.")
 @click.option("--crf", type=click.IntRange(0, 51), default=18, show_default=True, help="H.264 quality, 0 is lossless.")

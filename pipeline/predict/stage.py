@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,14 +116,15 @@ def predict(
         )
         limits = loaded.thresholds if threshold is None else threshold
         reported = above_thresholds(found, 0.0 if limits is None else limits)
-        write_detections(folder / "detections.json", found)
-        write_detections_csv(folder / "detections.csv", reported)
+        if done:  # what fails altogether takes nothing away
+            write_detections(folder / "detections.json", found)
+            write_detections_csv(folder / "detections.csv", reported)
         for id in done:
             for subtitle_kind in ("srt", "vtt"):
                 subtitles = folder / "subtitles" / f"{file_stem(id)}.{subtitle_kind}"
                 write_subtitles(subtitles, reported, id, kind=subtitle_kind)
-    notes = [*report.notes, *_threshold_notes(loaded, threshold)]
-    made = f"{counted(len(done), 'video')} predicted ({skipped} of them before), {len(failed)} failed"
+    notes = [*report.notes, *_threshold_notes(loaded, threshold), *_notes_of_others(folder, done)]
+    made = f"{counted(len(done), 'video')} predicted ({skipped} done before), {len(failed)} failed"
     result = StageResult(
         folder,
         notes=tuple(notes),
@@ -132,6 +133,20 @@ def predict(
         summary=f"{made}, {counted(len(reported), 'detection')} -> {folder}",
     )
     return Prediction(result, found, reported, {id: files[id] for id in done}, durations, fps)
+
+
+def _notes_of_others(folder: Path, done: Collection[str]) -> list[str]:
+    """Say what the tables of a folder do not hold: videos of earlier calls."""
+    own = {f"{file_stem(id)}.json" for id in done}
+    others = sum(each.name not in own for each in (folder / "videos").glob("*.json"))
+    if not others:
+        return []
+    if not done:
+        return [f"nothing was predicted now: the results of {counted(others, 'earlier video')} stay as they are"]
+    return [
+        f"detections.csv, detections.json and the page hold the videos of this call alone; {counted(others, 'other')} "
+        "predicted before: name them, too, and they are read from what is kept"
+    ]
 
 
 def _checked(files: Mapping[str, Path]) -> tuple[dict[str, Path], list[Failure]]:

@@ -283,7 +283,9 @@ def _checkpoint_of(run: RunFolder, config: Config | None) -> Path:
             # End-to-end training that has not come to its end has not written its encoder either.
             if path.exists() and (stage == "detect" or run.files(stage).encoder.exists()):
                 return path
+    if not run.path.is_dir():
+        raise EtadError(f"{run.path}: there is no run folder here. Name the one that was trained in with -o.")
     raise EtadError(
-        f"{run.path}: has no trained detector. Train one with `etad detect` or `etad e2e`, or name a checkpoint with "
-        "--checkpoint."
+        f"{run.path}: has no trained detector. Train one with `etad train`, `etad detect` or `etad e2e`, or name a "
+        "checkpoint with --checkpoint."
     )

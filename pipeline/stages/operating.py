@@ -11,7 +11,7 @@ import numpy as np
 
 from ...data.annotations import Video, match_ids
 from ...data.detections import Detections
-from ...data.errors import EtadError
+from ...data.errors import EtadError, counted
 from ...data.files.atomic import write_json
 from ...data.files.json_file import read_json
 from ...detect.results.matching import GroupedSegments, descending, match_by_group
@@ -54,10 +54,10 @@ class OperatingThresholds:
 
     def text(self) -> str:
         """Say where they come from, in a line."""
-        whose = "the test videos, none being set apart for validation" if self.is_tested_on else "the validation videos"
+        whose = "tested on" if self.is_tested_on else "set apart"
         return (
-            f"thresholds: those with the best F1 at tIoU {TIOU:g} on {whose} ({self.num_videos} of subset "
-            f"'{self.subset}'; F1 {100 * self.f1:.0f} % there)"
+            f"thresholds: those with the best F1 at tIoU {TIOU:g} on the {counted(self.num_videos, 'video')} {whose} "
+            f"(subset '{self.subset}'; F1 {100 * self.f1:.0f} % there)"
         )
 
 

@@ -73,9 +73,9 @@ def export_all(
     """
     chosen = layout or out.suffix.lower().removeprefix(".")
     if chosen not in layout_names():
+        what = f"--layout {chosen}: there is no such layout." if layout else f"{out}: its suffix says no layout."
         raise EtadError(
-            f"{out}: its suffix says no layout.{nearest(chosen, layout_names())} "
-            f"Name one with --layout: {listing(layout_names(), 20)}."
+            f"{what}{nearest(chosen, layout_names())} Name one with --layout: {listing(layout_names(), 20)}."
         )
     kept = above(detections, least_score)
     if chosen == "boris":

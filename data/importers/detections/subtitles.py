@@ -18,6 +18,17 @@ from ...files.atomic import write_text
 SubtitleKind = Literal["srt", "vtt"]
 
 
+def score_text(score: float) -> str:
+    """A score as people read it beside a label: two decimals, or one digit where these would be zeros.
+
+    Examples
+    --------
+    >>> score_text(0.871), score_text(0.00042), score_text(0.0)
+    ('0.87', '0.0004', '0.00')
+    """
+    return f"{score:.2f}" if score >= 0.01 or score <= 0 else f"{score:.1g}"
+
+
 def write_subtitles(path: Path | str, detections: Detections, video_id: str, *, kind: SubtitleKind = "srt") -> Path:
     """Write the detections of one video as subtitles, by their start; whole or not at all.
 
@@ -39,7 +50,7 @@ def write_subtitles(path: Path | str, detections: Detections, video_id: str, *, 
     for number, row in enumerate(mine.tolist(), start=1):
         label = detections.labels[detections.label[row]] if detections.label[row] >= 0 else "proposal"
         start, end = (_clock(column[row], kind) for column in (detections.start_seconds, detections.end_seconds))
-        cues.append(f"{number}\n{start} --> {end}\n{_one_line(label, kind)} {detections.score[row]:.2f}\n")
+        cues.append(f"{number}\n{start} --> {end}\n{_one_line(label, kind)} {score_text(detections.score[row])}\n")
     return write_text(path, "\n".join(cues))
 
 

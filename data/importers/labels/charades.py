@@ -39,5 +39,5 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
                 label, start, end = (*words, "", "", "")[:3]
                 collector.action(video, to_seconds(start), to_seconds(end), label, f"{where}, '{entry[:40]}'")
             except EtadError as error:
-                collector.refuse(f"{where}, '{entry[:40]}'", str(error))
+                collector.refuse(f"{where}, '{entry[:40]}'", str(error), video=video)
     return collector.labels()

@@ -57,7 +57,7 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
             try:
                 start, end = (int(time or "") / 1000 for time in times)
             except ValueError:
-                collector.refuse(where, "points at no time of the document")
+                collector.refuse(where, "points at no time of the document", video=video)
                 continue
             collector.action(video, start, end, each.findtext("ANNOTATION_VALUE") or "", where)
     if len(tiers) > 1:

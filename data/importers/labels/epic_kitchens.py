@@ -41,7 +41,7 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
             start, end = to_seconds(cells["start_timestamp"]), to_seconds(cells["stop_timestamp"])
             collector.action(video, start, end, names.get(kind, f"verb {kind}" if kind else ""), where)
         except EtadError as error:
-            collector.refuse(where, str(error))
+            collector.refuse(where, str(error), video=video)
     return collector.labels()
 
 

@@ -35,7 +35,7 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
         try:
             collector.action(video, to_seconds(cells["start"]), to_seconds(cells["end"]), cells["classname"], where)
         except EtadError as error:
-            collector.refuse(where, str(error))
+            collector.refuse(where, str(error), video=video)
     if negatives:
         collector.notes.append(f"{counted(negatives, 'clip')} do not show their class, and are no actions")
     return collector.labels()

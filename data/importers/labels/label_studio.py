@@ -78,7 +78,7 @@ def _add(collector: RowCollector, video: str, value: Any, fps: float | None, whe
         try:
             first, last = float(each["start"]), float(each["end"])
         except (TypeError, KeyError, ValueError):
-            collector.refuse(where, f"has the range {shown(each)}, expected a first and a last frame")
+            collector.refuse(where, f"has the range {shown(each)}, expected a first and a last frame", video=video)
             continue
         for label in labels:
             collector.action(video, (first - 1) / fps, last / fps, str(label), where)

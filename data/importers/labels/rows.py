@@ -105,6 +105,7 @@ class RowCollector:
         self._files: dict[str, str] = {}
         self.notes: list[str] = []
         self._left_out: list[str] = []
+        self._lacking: dict[str, None] = {}
         self._repeated: list[str] = []
 
     def video(
@@ -161,7 +162,7 @@ class RowCollector:
         elif end_seconds == start_seconds:
             why = f"begins and ends at {start_seconds:g} s; an action takes time"
         if why:
-            self.refuse(where, f"video {shown(video)}: {why}")
+            self.refuse(where, f"video {shown(video)}: {why}", video=video)
             return
         key = (video, start_seconds, end_seconds, label)
         if key in self._rows:
@@ -169,9 +170,17 @@ class RowCollector:
             return
         self._rows[key] = LabelRow(video, start_seconds, end_seconds, label, where)
 
-    def refuse(self, where: str, why: str) -> None:
-        """List what cannot be used."""
+    def refuse(self, where: str, why: str, *, video: str = "") -> None:
+        """List what cannot be used.
+
+        Parameters
+        ----------
+        video
+            The one in which an action is lost by that.
+        """
         self._left_out.append(f"{where}: {why}")
+        if video:
+            self._lacking.setdefault(video)
 
     def labels(self) -> Labels:
         """All that was taken.
@@ -185,6 +194,7 @@ class RowCollector:
             repeats = counted(len(self._repeated), "repetition")
             self.notes.append(f"{repeats} of the same action, which counts once: {listing(self._repeated)}")
         self._compare_with_durations()
+        self._drop_unknown()
         if not self._videos:
             raise EtadError(
                 f"{self._source}: read as {self._layout}, there is nothing in it that can be used"
@@ -201,6 +211,14 @@ class RowCollector:
             left_out=tuple(self._left_out),
         )
 
+    def _drop_unknown(self) -> None:
+        """Leave out videos that lost every action: no negatives, for something happens in them at unknown times."""
+        known = {row.video for row in self._rows.values()}
+        for video in self._lacking:
+            if video not in known and video in self._videos:
+                del self._videos[video]
+                self.refuse(f"video {shown(video)}", "is left out, since none of its actions can be used")
+
     def _compare_with_durations(self) -> None:
         """Leave out what begins after its video's end, and tell of what ends after it."""
         past = []
@@ -210,6 +228,7 @@ class RowCollector:
                 self.refuse(
                     row.where,
                     f"video {shown(row.video)}: begins at {row.start_seconds:g} s, but the video lasts {duration:g} s",
+                    video=row.video,
                 )
                 del self._rows[key]
             elif row.end_seconds > duration + max(_SAME_SECONDS, _SAME_SHARE * duration):

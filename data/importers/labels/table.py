@@ -93,7 +93,7 @@ def read_table(
                 raise EtadError(f"{rate:g} frames per second are none")
             start, end = (to_seconds(values[role], unit=unit_of(found[role]), fps=rate) for role in ("start", "end"))
         except (EtadError, ValueError) as error:
-            collector.refuse(where, str(error))
+            collector.refuse(where, str(error), video=video)
             continue
         collector.action(video, start, end, values["label"], where)
     return collector.labels()

@@ -37,7 +37,7 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
         try:
             collector.action(video, to_seconds(start), to_seconds(end), label, where)
         except EtadError as error:
-            collector.refuse(where, str(error))
+            collector.refuse(where, str(error), video=video)
     return collector.labels()
 
 

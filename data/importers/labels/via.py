@@ -60,7 +60,9 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
             try:
                 collector.action(video, float(times[0]), float(times[1]), label, where)
             except (TypeError, ValueError):
-                collector.refuse(where, f"goes from {shown(times[0])} to {shown(times[1])}, expected seconds")
+                collector.refuse(
+                    where, f"goes from {shown(times[0])} to {shown(times[1])}, expected seconds", video=video
+                )
     if spatial:
         collector.notes.append(f"{counted(spatial, 'region')} of single pictures passed over")
     return collector.labels()

@@ -44,7 +44,7 @@ def plot_diagnosis(found: Diagnosis, paths: Sequence[Path], *, title: str) -> li
             grid = parts[1].subplots(2, len(shown), squeeze=False, sharey="row", sharex="col", height_ratios=[1.4, 1])
             for number, one in enumerate(shown):
                 _draw_sensitivity(grid[0, number], grid[1, number], one, found.average_normalised_mAP, number == 0)
-            grid[0, 0].set_ylim(bottom=0)  # of all, once they are drawn
+            grid[0, 0].set_ylim(0, max(grid[0, 0].get_ylim()[1], 1))  # of all, once they are drawn
         return [save(figure, path) for path in paths]
 
 

@@ -133,7 +133,7 @@ class Panel {
     const state = stateOf(action);
     byId('state-badge').textContent = state;
     byId('state-badge').dataset.state = state;
-    byId('score-text').textContent = action.score === null ? '' : `score ${action.score.toFixed(3)}`;
+    byId('score-text').textContent = action.score === null ? '' : `score ${scoreText(action.score)}`;
     byId('label-choice').value = String(action.label);
     byId('start').value = action.start.toFixed(3);
     byId('end').value = action.end.toFixed(3);
@@ -153,7 +153,7 @@ class Panel {
       count.textContent = `${shown[label]} of ${all[label]}`;
       const threshold = store.threshold(label);
       if (document.activeElement !== slider) slider.value = String((store.thresholds[label] / top) * 1000);
-      value.textContent = threshold.toFixed(3);
+      value.textContent = scoreText(threshold);
     }
     byId('scale').value = String(Math.round(store.scale * 100));
     byId('new-label').value = String(store.newLabel);

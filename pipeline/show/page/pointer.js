@@ -77,7 +77,7 @@ class Pointer {
   }
 
   describe(action) {
-    const score = action.score === null ? '' : `, score ${action.score.toFixed(3)}`;
+    const score = action.score === null ? '' : `, score ${scoreText(action.score)}`;
     return `${this.store.labels[action.label]}, ${action.start.toFixed(3)}–${action.end.toFixed(3)} s${score}, ${stateOf(action)}`;
   }
 

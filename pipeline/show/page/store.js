@@ -5,6 +5,8 @@ const NUM_COLOURS = 8;
 const MATCH_TIOU = 0.5;
 const MOST_UNDO = 500;
 
+// Small scores keep two digits, or they would read as none.
+const scoreText = (score) => (score >= 0.01 || score <= 0 ? score.toFixed(3) : score.toPrecision(2));
 const toMilliseconds = (seconds) => Math.round(seconds * 1000) / 1000;
 
 /** Whether an action goes into the saved annotations. */

@@ -58,7 +58,7 @@ def test_a_video_is_detected_as_among_the_test_videos_and_not_done_twice(
     check_same(found, expected, *ids)
     printed = capsys.readouterr().out
     assert "2 videos predicted (0 of them before), 0 failed" in printed
-    assert "on the test videos, none being set apart for validation (2 of subset 'validation'" in printed
+    assert "on the 2 videos tested on (subset 'validation'" in printed
     assert all(id in printed for id in ids)
     with (run / "predict" / "detections.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
