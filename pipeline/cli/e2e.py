@@ -63,11 +63,12 @@ def e2e(
         report=lambda text: click.echo(text, err=True),
     )
     status = print_result(result, sources.passed_over, describe_missing(sources), result.summary)
+    curves = str(run.curves("e2e"))
     if is_first_rank():
-        from ..show.plots import plot_curves  # loads matplotlib, which would only delay the start
+        from ..show.plots import curves_of_done  # loads matplotlib, which would only delay the start
 
-        plot_curves(run.files("e2e").log, run.curves("e2e"))
-    click.echo(f"encoder, checkpoints, detections and metrics -> {run.e2e}, curves -> {run.plots}")
+        curves = curves_of_done(run.files("e2e").log, run.curves("e2e"))
+    click.echo(f"encoder, checkpoints, detections and metrics -> {run.e2e}, curves -> {curves}")
     return status
 
 

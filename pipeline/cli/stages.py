@@ -222,9 +222,9 @@ def detect(
     if not is_first_rank():
         return status
     if train:
-        from ..show.plots import plot_curves  # loads matplotlib, which would only delay the start
+        from ..show.plots import curves_of_done  # loads matplotlib, which would only delay the start
 
-        curves = plot_curves(run.files("detect").log, run.curves("detect"))
+        curves = curves_of_done(run.files("detect").log, run.curves("detect"))
         click.echo(f"detections, metrics and checkpoints -> {run.detect}, curves -> {curves}")
     else:
         click.echo(f"detections and metrics -> {run.detect}")

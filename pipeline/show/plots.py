@@ -60,7 +60,7 @@ def plot_curves(log: Path, path: Path) -> Path:
         raise EtadError(f"{log}: no training log. Run `etad detect` or `etad e2e` first.")
     lines = read_log(log)
     if not lines:
-        raise EtadError(f"{log}: holds no epoch. Train first.")
+        raise EtadError(f"{log}: holds no epoch. Train first; of a training that is done the curves are lost with it.")
     epochs = [line["epoch"] for line in lines]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     whole, parts = figure.subplots(1, 2)
@@ -75,6 +75,13 @@ def plot_curves(log: Path, path: Path) -> Path:
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     return save(figure, path, dpi=_DPI)
+
+
+def curves_of_done(log: Path, path: Path) -> str:
+    """Draw the curves of a training that is done, and say where they are; a lost log is no reason to fail by then."""
+    if log.exists() and read_log(log):
+        return str(plot_curves(log, path))
+    return f"none, for {log} is gone or empty"
 
 
 def qualitative_strips(

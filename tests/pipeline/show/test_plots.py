@@ -1,12 +1,14 @@
 import json
 from pathlib import Path
 
+import miniature
 import numpy as np
 import pytest
 
 from etad.data.annotations import Action, Annotations, Video
 from etad.data.detections import Detections
 from etad.data.errors import EtadError
+from etad.pipeline.cli.main import run
 from etad.pipeline.show.plots import is_mistaken, plot_baselines, plot_curves, plot_qualitative, qualitative_strips
 
 
@@ -76,6 +78,18 @@ def test_curves_show_every_epoch(tmp_path: Path) -> None:
     assert is_picture(plot_curves(log, tmp_path / "curves.png"))
     with pytest.raises(EtadError, match=r"no training log\. Run `etad detect` or `etad e2e` first"):
         plot_curves(tmp_path / "none.jsonl", tmp_path / "curves.png")
+
+
+def test_a_training_that_is_done_does_not_fail_for_its_log(tmp_path: Path) -> None:
+    miniature.make(tmp_path)
+    sets = [part for each in (*miniature.SETS, "detect.training.epochs=1") for part in ("--set", each)]
+    command = ["detect", "-o", str(tmp_path), "--annotations", str(tmp_path / "annotations.json"), *sets]
+    assert run(command) == 0
+    log = tmp_path / "detect" / "log.jsonl"
+    log.write_text("")
+    assert run(command) == 0
+    log.unlink()
+    assert run(command) == 0
 
 
 def test_baselines_are_bars(tmp_path: Path) -> None:
