@@ -17,6 +17,7 @@ from .detector import Detector
 from .network import DetectionNetwork
 
 FORMAT = "etad-detector"
+_MOST_NAMED = 5  # videos, in a sentence
 
 # What every detector's checkpoint has, for `require_form`.
 _FORM = {
@@ -51,6 +52,17 @@ class Trained:
     classes: tuple[str, ...]
     source: dict[str, Any]
     state: dict[str, Any]
+
+    def training_notes(self, checkpoint: Path) -> list[str]:
+        """Say what the training itself lacked, where it read videos: frames that could not be decoded."""
+        lost = self.state.get("lost_ticks") or {}
+        counts = {str(id): len(ticks) for id, ticks in sorted(lost.items()) if ticks}
+        if not counts:
+            return []
+        worst = [f"{id}: {counts[id]}" for id in sorted(counts, key=lambda id: -counts[id])[:_MOST_NAMED]]
+        more = f" and {len(counts) - len(worst)} more" if len(counts) > len(worst) else ""
+        which = f"{counted(len(counts), 'video')} of which frames could not be decoded ({', '.join(worst)}{more})"
+        return [f"{checkpoint}: it was trained on {which}"]
 
 
 def build_detector(settings: DetectSettings, *, in_channels: int, num_classes: int, seed: int) -> DetectionNetwork:
@@ -96,11 +108,13 @@ def load_detector(path: Path) -> Trained:
     with naming_contents(path):
         settings = DetectSettings.model_validate(state["settings"])
         detector = build_detector(settings, in_channels=state["in_channels"], num_classes=len(classes), seed=0)
+        trained = Trained(detector, settings, classes, state["source"], state)
+        trained.training_notes(path)
     try:
         detector.load_state_dict(state["model"])
     except RuntimeError as error:
         raise EtadError(f"{path}: the weights do not fit the sizes that the checkpoint states: {error}") from error
-    return Trained(detector, settings, classes, state["source"], state)
+    return trained
 
 
 def check_channels(settings: DetectSettings, found: int, where: Path | str) -> int:

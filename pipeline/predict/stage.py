@@ -123,7 +123,8 @@ def predict(
             for subtitle_kind in ("srt", "vtt"):
                 subtitles = folder / "subtitles" / f"{file_stem(id)}.{subtitle_kind}"
                 write_subtitles(subtitles, reported, id, kind=subtitle_kind)
-    notes = [*report.notes, *_threshold_notes(loaded, threshold), *_notes_of_others(folder, done)]
+lacked = loaded.trained.training_notes(loaded.checkpoint)
+    notes = [*report.notes, *lacked, *_threshold_notes(loaded, threshold), *_notes_of_others(folder, done)]
     made = f"{counted(len(done), 'video')} predicted ({skipped} done before), {len(failed)} failed"
     result = StageResult(
         folder,

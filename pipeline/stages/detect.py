@@ -184,6 +184,7 @@ def detect(
                 notes.lines.append(f"detector: {checkpoint} is the authors' release ({rules})")
             else:
                 checkpoint_classifier = StageFolder(checkpoint.parent.parent).classifier
+            notes.lines += given.training_notes(checkpoint)
         trained = given or load_detector(checkpoint)
         check_features(trained, cache, checkpoint)
         evaluation = infer_and_evaluate(

@@ -203,3 +203,23 @@ def test_features_of_other_weights_or_frames_than_trained_on_are_refused_with_bo
     words = [*words[:4], str(third), *words[5:-1], str(tmp_path / "third/checkpoints/last.pt")]
     said = miniature.complaint(words, capsys)
     assert "interpolation=bilinear" in said and "interpolation=cubic" in said
+
+
+def test_what_an_end_to_end_training_lacked_is_said_where_its_checkpoint_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features, annotations = miniature.make(tmp_path)
+    sets = [part for each in (*miniature.SETS, "detect.training.epochs=1") for part in ("--set", each)]
+    given = ["--features", str(features), "--annotations", str(annotations), *sets]
+    assert run(["detect", "-o", str(tmp_path / "a"), *given]) == 0
+    checkpoint = tmp_path / "a" / "detect" / "checkpoints" / "last.pt"
+    state = load_checkpoint(checkpoint)
+    infer = ["detect", "-o", str(tmp_path / "b"), *given, "--no-train", "--checkpoint", str(checkpoint)]
+    capsys.readouterr()
+    save_checkpoint(checkpoint, state | {"lost_ticks": {"v01": [3, 4], "v02": [], "v03": [1]}})
+    assert run(infer) == 0
+    said = "trained on 2 videos of which frames could not be decoded (v01: 2, v03: 1)"
+    assert said in "".join(capsys.readouterr())
+    save_checkpoint(checkpoint, state | {"lost_ticks": {"v01": 3}})
+    assert run(infer) == 2
+    assert "does not fit" in capsys.readouterr().err
