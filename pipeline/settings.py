@@ -64,6 +64,12 @@ class E2eSettings(Settings):
     first_pass_cache
         What the first pass over the sampled snippets leaves for the second one: `nothing`; `maps`: the outputs of the
         frozen stages; `graphs`: everything.
+    cache_frozen
+        Keep what the encoder's frozen stages make of each training window on disk, in half precision, so that later
+        epochs neither decode nor compute it: in so many draws of augmentation, which epochs take in turn (1 where
+        nothing is drawn); 0: off. Values are rounded to half precision from the first epoch on. For small sets.
+    cache_frozen_gib
+        Disk that this may take; training that needs more is refused.
     recompute
         Keep, of a micro-batch of `sgs`, what goes into each block of the encoder alone, and compute the rest again: a
         fraction of its memory, for a third more time of its backward pass; results are the same.
@@ -107,6 +113,8 @@ class E2eSettings(Settings):
     chunk: int = Field(default=1, ge=1)
     micro_batch: Annotated[int, Mark.RUNTIME] = Field(default=4, ge=1)
     first_pass_cache: Annotated[Literal["nothing", "maps", "graphs"], Mark.RUNTIME] = "maps"
+    cache_frozen: int = Field(default=0, ge=0)
+    cache_frozen_gib: Annotated[float, Mark.RUNTIME] = Field(default=10.0, gt=0)
     recompute: Annotated[bool, Mark.RUNTIME] = False
     memory_budget_gib: Annotated[float | None, Mark.RUNTIME] = Field(default=None, gt=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -135,6 +143,15 @@ class E2eSettings(Settings):
             raise ValueError(
                 f"memory_budget_gib={self.memory_budget_gib:g} is kept by memory='sgs' alone, which encodes in "
                 f"micro-batches; memory='{self.memory}' takes what it takes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _cache_frozen_fits(self) -> E2eSettings:
+        if self.cache_frozen and self.memory != "sgs":
+            raise ValueError(
+                f"cache_frozen={self.cache_frozen} goes with memory='sgs' alone; memory='{self.memory}' is there to "
+                "compare with, and starts from the frames"
             )
         return self
 

@@ -66,6 +66,7 @@ ARROWS: dict[str, set[str]] = {
     "extract.clips": {"data", "extract.settings", "extract.augment", "extract.prefetch", "extract/encoders"},
     "extract.encode": {"data", "extract.settings", "extract.clips", "extract/encoders"},
     "extract.joined": {"data", "extract.clips", "extract.encode", "extract/encoders"},
+    "extract.frozen": {"data", "extract/encoders"},
     "extract.run": {"data", "extract"},
     "detect.preset": set(),
     "detect.strategies": {"data"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -16,6 +17,7 @@ from ...detect.sampling.population import sample_size
 from ...detect.settings import DetectSettings
 from ...extract.clips import Failure
 from ..config import Config
+from ..settings import ColourJitterSettings, E2eSettings
 
 # Settings of weights that may change between a detector's training and this one: how it learns and computes. All
 # others are its shape and rules, those that are yet to come included.
@@ -43,6 +45,71 @@ def check_clips(config: Config) -> None:
             f"clips.num_snippets={clips.num_snippets} and detect.num_snippets={detect.num_snippets} differ; end to "
             "end they are the same snippets. Set both to one number."
         )
+
+
+def check_frozen(config: Config) -> None:
+    """Refuse to keep outputs of frozen stages where that gains nothing.
+
+    Raises
+    ------
+    EtadError
+        Naming the keys to set.
+    """
+    settings, draws = config.e2e, config.e2e.cache_frozen
+    if not draws:
+        return
+    if settings.epochs <= draws:
+        raise EtadError(
+            f"e2e.cache_frozen={draws} loses: in e2e.epochs={settings.epochs} nothing that is kept would be read "
+            "again. Set e2e.cache_frozen to fewer than the epochs, or to 0."
+        )
+    drawn = settings.crop == "random" or settings.flip_probability > 0 or settings.jitter_frames > 0
+    drawn |= settings.rand_augment.operations > 0 or settings.colour_jitter != ColourJitterSettings()
+    if draws > 1 and not drawn:
+        raise EtadError(
+            f"e2e.cache_frozen={draws} would keep the same outputs {draws} times, since no augmentation is on. Set "
+            "e2e.cache_frozen=1."
+        )
+
+
+def check_frozen_size(settings: E2eSettings, *, snippets: int, snippet_bytes: int, folder: Path) -> str:
+    """Refuse to keep more of frozen stages than there is disk for; returns a line that says what it takes.
+
+    Parameters
+    ----------
+    snippets
+        Of all training windows.
+    snippet_bytes
+        What one snippet's outputs take.
+    folder
+        Where they will lie; what lies there already counts as free, since it is read or written over.
+
+    Raises
+    ------
+    EtadError
+        Naming the sizes.
+    """
+    needed = snippets * snippet_bytes * settings.cache_frozen
+    there = sum(path.stat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free + there
+    what = (
+        f"{counted(snippets, 'snippet')} x {counted(settings.cache_frozen, 'draw')} x {snippet_bytes / 2**20:.3f} MiB"
+    )
+    for limit, name in (
+        (settings.cache_frozen_gib * 2**30, "e2e.cache_frozen_gib allows"),
+        (free, "the disk has free"),
+    ):
+        if needed > limit:
+            raise EtadError(
+                f"{folder}: outputs of the frozen stages take {needed / 2**30:.3g} GiB ({what}), and {name} "
+                f"{limit / 2**30:.3g} GiB. Freeze more stages, keep fewer draws, free or allow more disk, or set "
+                "e2e.cache_frozen=0."
+            )
+    return (
+        f"frozen stages: kept in half precision, {needed / 2**30:.3g} GiB ({what}); a window is "
+        f"decoded in {counted(settings.cache_frozen, 'epoch')}, and read from there in all others"
+    )
 
 
 def check_start(config: Config, start: tuple[Path, Trained] | None) -> None:

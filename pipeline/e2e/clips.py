@@ -18,6 +18,7 @@ from ...data.video.transforms import sample_generator
 from ...data.video.video import probe
 from ...detect.windows import Window
 from ...extract.clips import Augmentation, ClipPlan, Failure, read_clips
+from ...extract.frozen import FrozenCache
 from ...extract.prefetch import in_order
 
 
@@ -58,6 +59,11 @@ class TrainingClips:
         What the files were like before anything of them was read.
     workers
         Threads that read ahead; each holds the frames of a window.
+    frozen, draws
+        Where the outputs of the frozen stages are kept, and in how many draws of augmentation, which epochs take in
+        turn; none: every epoch draws anew.
+    digests
+        SHA-256 of each video file, where outputs are kept.
 
     Attributes
     ----------
@@ -75,13 +81,22 @@ class TrainingClips:
         augment: Augmentation,
         seed: int,
         workers: int,
+        frozen: FrozenCache | None = None,
+        draws: int = 1,
+        digests: Mapping[str, str] | None = None,
     ) -> None:
+        self.frozen, self.draws, self.digests = frozen, draws, digests or {}
         self.windows, self.files, self.plan, self.stamps = windows, files, plan, stamps
         self.augment, self.seed, self.workers = augment, seed, workers
         self.lost_ticks: dict[str, set[int]] = {}
+        if frozen is not None:  # so that the bound on its size holds whatever lay there before
+            frozen.keep_only({self._key(number, draw) for number in range(len(windows)) for draw in range(draws)})
 
     def of(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[list[Tensor | Failure]]:
-        """Yield the frames, uint8 (T, L, H, W, 3), of each list of window numbers; a failure where there are none."""
+        """Yield the frames, uint8 (T, L, H, W, 3), of each list of window numbers; a failure where there are none.
+
+        Where the outputs of the frozen stages are kept, they come in place of frames: half (T, L, H, W, C).
+        """
 
         def parts(number: int) -> list[Iterator[Tensor | Failure]]:
             return [map(self._read, (number,), (epoch,))]
@@ -89,31 +104,63 @@ class TrainingClips:
         jobs = ((number,) for numbers in order for number in numbers)
         items = in_order(parts, jobs, workers=self.workers, ahead=1)
         for numbers in order:
-            yield [next(items) for _ in numbers]
+            yield [self._frozen(number, epoch, next(items)) for number in numbers]
+
+    def _frozen(self, number: int, epoch: int, item: Tensor | Failure) -> Tensor | Failure:
+        """Encode and keep what has been decoded, in the thread that trains: the device is its alone."""
+        if self.frozen is None or isinstance(item, Failure) or item.dtype != torch.uint8:
+            return item
+        maps = self.frozen.encode(item)
+        lost_ticks = self.lost_ticks.get(self.windows[number].cache_id, set())
+        self.frozen.save(self._key(number, epoch), maps, lost_ticks)
+        return maps
+
+    def _key(self, number: int, epoch: int) -> str:
+        assert self.frozen is not None
+        window = self.windows[number]
+        return self.frozen.entry(
+            self.digests[window.cache_id],
+            window=(window.first, window.count),
+            sample=f"{window.cache_id} {window.first}",
+            draw=epoch % self.draws,
+        )
 
     def _read(self, number: int, epoch: int) -> Tensor | Failure:
         window = self.windows[number]
         path, lost_ticks = self.files[window.cache_id], set[int]()
+        found = None if self.frozen is None else self.frozen.load(self._key(number, epoch))
+        if found is not None:
+            self._require_unchanged(window.cache_id)
+            self._note_lost(window.cache_id, found[1])
+            return found[0]
+        draw = epoch if self.frozen is None else epoch % self.draws
         try:
             clips, _ = read_clips(
                 path,
                 self.plan,
                 augment=self.augment,
-                generator=sample_generator(self.seed, epoch, f"{window.cache_id} {window.first}"),
+                generator=sample_generator(self.seed, draw, f"{window.cache_id} {window.first}"),
                 first=window.first,
                 count=window.count,
                 lost_ticks=lost_ticks,
             )
         except EtadError as error:
             return Failure(window.cache_id, path, str(error))
-        if _content(file_stamp(path)) != _content(self.stamps[window.cache_id]):
+        self._require_unchanged(window.cache_id)
+        self._note_lost(window.cache_id, lost_ticks)
+        return torch.from_numpy(clips)
+
+    def _require_unchanged(self, id: str) -> None:
+        path = self.files[id]
+        if _content(file_stamp(path)) != _content(self.stamps[id]):
             raise EtadError(
                 f"{path}: was replaced or written to while it was trained on. Put it back as it was, and the same "
                 "command goes on from the last checkpoint; or train on it as it is now in another run folder."
             )
+
+    def _note_lost(self, id: str, lost_ticks: set[int]) -> None:
         if lost_ticks:  # put in place whole: another thread may be reading what is there
-            self.lost_ticks[window.cache_id] = self.lost_ticks.get(window.cache_id, set()) | lost_ticks
-        return torch.from_numpy(clips)
+            self.lost_ticks[id] = self.lost_ticks.get(id, set()) | lost_ticks
 
 
 def _content(stamp: FileStamp | None) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ from ...detect.settings import DetectSettings
 from ...detect.strategies import STRATEGIES
 from ...detect.windows import Window
 from ...extract.encoders.encoder import Encoder
+from ...extract.frozen import map_bytes
 from ..settings import E2eSettings
 from .memory import GIB, peak_bytes, tensor_bytes
 from .sgs import FirstPassCache, kept_map_bytes, sgs_step
@@ -106,7 +107,9 @@ def plan_step(
     copies = 4 if settings.ema else 3
     weights = tensor_bytes([*encoder.parameters(), *detector.parameters()]) + copies * tensor_bytes(trained)
     length = detect.num_snippets
-    waiting = (settings.batch + (workers + 1 if workers else 0)) * length * tensor_bytes([clip])
+    # What is kept of the frozen stages waits in place of the frames that it is made from.
+    waiting_bytes = max(tensor_bytes([clip]), map_bytes(encoder, clip) if settings.cache_frozen else 0)
+    waiting = (settings.batch + (workers + 1 if workers else 0)) * length * waiting_bytes
     frames = 0 if device.type == "cuda" else waiting
     chosen_late = STRATEGIES[settings.strategy].needs != "nothing"
     kept = length if chosen_late else sample_size(settings.strategy, length, settings.ratio, chunk=settings.chunk)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...data.annotations import Annotations
-from ...data.digest import tensors_digest, values_digest
+from ...data.digest import file_sha256, tensors_digest, values_digest
 from ...data.errors import EtadError
 from ...data.precision import choose_dtype, choose_training_dtype
 from ...data.ranks import ALONE, Ranks
@@ -22,18 +22,20 @@ from ...detect.model.network import DetectionNetwork
 from ...detect.objective import build_objective, mean_loss
 from ...detect.run_state import Provenance, Stream, step_generator
 from ...detect.settings import DetectSettings
-from ...detect.windows import make_windows, training_classes, windows_digest
+from ...detect.windows import Window, make_windows, training_classes, windows_digest
 from ...extract.augment import ColourJitter, RandAugment
 from ...extract.clips import Augmentation, ClipPlan
 from ...extract.encoders.encoder import Encoder
+from ...extract.frozen import FrozenCache, map_bytes
 from ..config import Config
 from ..run_folder import RunFolder
+from ..settings import E2eSettings
 from ..stages.detect import load_any_detector
 from ..stages.extract import Sources
 from ..stages.infer import note_windows, require_windows
 from ..stages.inputs import validation_videos
 from ..stages.result import StageNotes
-from .checks import check_detector, check_failing, check_sampling
+from .checks import check_detector, check_failing, check_frozen_size, check_sampling
 from .clips import TrainingClips, probe_snippets
 from .features import encode_in_memory
 from .plan import StepPlan, plan_step
@@ -128,6 +130,9 @@ class E2eSetup:
             )
             micro_batch, cached = self.ranks.broadcast([self.plan.micro_batch, self.plan.first_pass_cache])
             settings = settings.model_copy(update={"micro_batch": micro_batch, "first_pass_cache": cached})
+        frozen = None
+        if settings.cache_frozen:
+            frozen = self._frozen_cache(encoder, plan, settings, augment, autocast, windows)
         return E2eTrainer(
             settings,
             detect,
@@ -141,6 +146,9 @@ class E2eSetup:
                 augment=augment,
                 seed=config.seed,
                 workers=config.workers,
+                frozen=frozen,
+                draws=max(settings.cache_frozen, 1),
+                digests={id: file_sha256(path) for id, path in files.items()} if frozen else None,
             ),
             failed=failed,
             validation_loss=lambda: self.validation_loss(encoder, detector, detect, classes),
@@ -156,6 +164,30 @@ class E2eSetup:
             autocast=autocast,
             ranks=self.ranks,
         )
+
+    def _frozen_cache(
+        self,
+        encoder: Encoder,
+        plan: ClipPlan,
+        settings: E2eSettings,
+        augment: Augmentation,
+        autocast: torch.dtype | None,
+        windows: Sequence[Window],
+    ) -> FrozenCache:
+        """Where outputs of the frozen stages are kept, once they are known to fit."""
+        folder = self.run.e2e / "frozen"
+        width, height = crop_size(plan.crop)
+        clip = torch.zeros(plan.clip_frames, height, width, 3, dtype=torch.uint8)
+        snippets = sum(window.count for window in windows)
+        line = check_frozen_size(settings, snippets=snippets, snippet_bytes=map_bytes(encoder, clip), folder=folder)
+        self.notes.lines.append(line)
+        source = {
+            "encoder": self.config.encoder.name,
+            "clips": plan.describe(),
+            "augment": asdict(augment),
+            "seed": self.config.seed,
+        }
+        return FrozenCache(encoder, folder, source=source, micro_batch=settings.micro_batch, autocast=autocast)
 
     def validation_loss(
         self, encoder: Encoder, detector: DetectionNetwork, detect: DetectSettings, classes: tuple[str, ...]

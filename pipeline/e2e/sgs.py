@@ -78,7 +78,8 @@ def sgs_step(
     encoder
         Its norms must be fixed: with statistics of a micro-batch, the passes would disagree.
     videos
-        uint8 (T, L, H, W, 3) each, augmented already; T may differ. They go to the encoder's device bit by bit.
+        uint8 (T, L, H, W, 3) each, augmented already; T may differ. They go to the encoder's device bit by bit. Or,
+        in half precision, (T, L, H, W, C): what the frozen stages made of the frames.
     loss_of
         From each video's features (T, C) to the loss. It may scale it: the encoder's gradient scales with it.
     samples
@@ -204,6 +205,9 @@ class _Snippets:
         """Normalise the frames of some snippets, and run the first stages."""
         places = [self.places[row] for row in rows]
         frames = torch.stack([self.videos[video][index] for video, index in places])
+        if frames.dtype == torch.float16:
+            assert (start, stop) == (0, self.encoder.frozen_stages + 1), (start, stop)
+            return frames.to(self.encoder.mean.device).to(self.encoder.mean.dtype).permute(0, 4, 1, 2, 3)
         return self.run(self.encoder.normalise(frames.to(self.encoder.mean.device)), start, stop)
 
     def run(self, x: Tensor, start: int, stop: int) -> Tensor:

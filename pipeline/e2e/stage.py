@@ -26,7 +26,7 @@ from ..stages.detect import note_unused, train_on
 from ..stages.extract import Sources, load_encoder, note_weights, require_single_encoder
 from ..stages.inputs import require_data
 from ..stages.result import StageNotes, StageResult
-from .checks import check_clips, check_features_place, check_files, check_start
+from .checks import check_clips, check_features_place, check_files, check_frozen, check_start
 from .infer import infer_tuned
 from .memory import GIB
 from .setup import E2eSetup, find_detector
@@ -70,6 +70,7 @@ def run_e2e(
     ranks = current_ranks()
     require_single_encoder(config)
     check_clips(config)
+    check_frozen(config)
     check_files(config, annotations, sources.files)
     require_data(config, annotations, scores=scores, there=sources.files)
     tuned = run.files("e2e").encoder

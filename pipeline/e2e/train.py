@@ -220,7 +220,10 @@ class E2eTrainer(EpochTraining):
             loss_of,
             samples=samples,
             micro_batch=settings.micro_batch,
-            first_pass_cache=settings.first_pass_cache,
+            # Outputs of the frozen stages are there already where they are kept on disk.
+            first_pass_cache=(
+                "nothing" if self.clips.frozen and settings.first_pass_cache == "maps" else settings.first_pass_cache
+            ),
             recompute=settings.recompute,
             autocast=self.autocast,
             report=self.within_step,

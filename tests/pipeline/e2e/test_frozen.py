@@ -1,0 +1,218 @@
+"""Outputs of frozen stages are paid for once, and change nothing but by rounding to half precision."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from miniature_e2e import changed, run, trainer, weights
+from torch import Tensor
+
+from etad.data.errors import EtadError
+from etad.extract.encoders.encoder import Encoder
+from etad.extract.frozen import FrozenCache
+from etad.pipeline.e2e import clips as e2e_clips
+from etad.pipeline.e2e.train import E2eTrainer
+
+TSM = ("e2e.cache_frozen=1", "encoder.frozen_stages=2", "e2e.crop=centre")
+ADAPTERS = (
+    "e2e.cache_frozen=1",
+    "e2e.crop=centre",
+    "encoder.name=videomae_tiny",
+    "encoder.adapter=series",
+    "encoder.frozen_stages=2",
+    "clips.clip_frames=4",
+    "clips.resize=[32, 32]",
+    "clips.crop=32",
+)
+SIDE = (*ADAPTERS, "encoder.adapter=side")
+KINDS = pytest.mark.parametrize("sets", [TSM, ADAPTERS, SIDE], ids=["tsm", "series", "side"])
+
+
+class Killed(Exception):
+    pass
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted((folder / "e2e" / "frozen").glob("*.maps"))
+
+
+def plain_maps(encoder: Encoder, frames: Tensor) -> Tensor:
+    with torch.no_grad():
+        return encoder.run_stages(encoder.normalise(frames), 0, encoder.frozen_stages + 1).permute(0, 2, 3, 4, 1)
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    reads: list[Path] = []
+    plain = e2e_clips.read_clips
+
+    def counted(path: Path, *args: object, **kwargs: object) -> object:
+        reads.append(path)
+        return plain(path, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(e2e_clips, "read_clips", counted)
+    return reads
+
+
+def keys(found: E2eTrainer) -> list[str]:
+    return [found.clips._key(number, 0) for number in range(len(found.clips.windows))]
+
+
+@KINDS
+def test_kept_maps_are_the_frozen_stages_outputs_in_half_precision(
+    dataset: Path, tmp_path: Path, sets: tuple[str, ...]
+) -> None:
+    kept, plain = trainer(dataset, tmp_path / "kept", *sets), trainer(dataset, tmp_path, *sets, "e2e.cache_frozen=0")
+    cold, warm = (next(kept.clips.of([[0, 1]], 0)) for _ in range(2))
+    for frames, first, again in zip(next(plain.clips.of([[0, 1]], 0)), cold, warm, strict=True):
+        assert isinstance(frames, Tensor) and isinstance(first, Tensor) and isinstance(again, Tensor)
+        assert first.dtype == torch.float16 and torch.equal(first, again)
+        torch.testing.assert_close(first.float(), plain_maps(plain.encoder, frames), rtol=1e-3, atol=1e-4)
+
+
+@KINDS
+def test_gradients_are_those_of_ordinary_back_propagation_from_the_rounded_maps(
+    dataset: Path, tmp_path: Path, sets: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = trainer(dataset, tmp_path / "kept", *sets, "e2e.ratio=1", "e2e.micro_batch=5")
+    plain = trainer(dataset, tmp_path / "plain", *sets, "e2e.cache_frozen=0", "e2e.memory=full")
+    kept._step([0, 1], next(kept.clips.of([[0, 1]], 0)))
+    ordinary = Encoder.run_stages
+
+    def rounded(self: Encoder, x: Tensor, start: int, stop: int, *, recompute: bool = False) -> Tensor:
+        for stage in range(start, stop):
+            x = ordinary(self, x, stage, stage + 1, recompute=recompute)
+            if stage == self.frozen_stages:
+                x = x.half().float()
+        return x
+
+    monkeypatch.setattr(Encoder, "run_stages", rounded)
+    plain._step([0, 1], next(plain.clips.of([[0, 1]], 0)))
+    trained = [(name, each) for name, each in kept.encoder.named_parameters() if each.requires_grad]
+    expected = dict(plain.encoder.named_parameters())
+    assert trained
+    for name, each in trained:
+        other = expected[name].grad
+        assert each.grad is not None and other is not None, name
+        assert (each.grad - other).norm() <= 2e-3 * other.norm() + 1e-7, name
+
+
+@KINDS
+def test_the_second_epoch_decodes_nothing(
+    dataset: Path, tmp_path: Path, sets: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = count_reads(monkeypatch)
+    found = trainer(dataset, tmp_path, *sets, "e2e.batch=1")
+    found.run()
+    assert len(reads) == len(found.clips.windows) == len(files(tmp_path))
+
+
+def test_as_many_random_crops_are_kept_as_were_asked_for(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = count_reads(monkeypatch)
+    found = trainer(dataset, tmp_path, "e2e.cache_frozen=2", "e2e.epochs=5", "e2e.batch=1")
+    found.run()
+    assert len(reads) == 2 * len(found.clips.windows) == len(files(tmp_path))
+    first, second, third = (next(found.clips.of([[0]], epoch))[0] for epoch in range(3))
+    assert isinstance(first, Tensor) and isinstance(second, Tensor) and isinstance(third, Tensor)
+    assert torch.equal(first, third) and not torch.equal(first, second)
+
+
+@KINDS
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_killed_run_resumes_bit_for_bit_whether_the_cache_is_there_or_not(
+    dataset: Path, tmp_path: Path, sets: tuple[str, ...], warm: bool
+) -> None:
+    often = [*sets, "e2e.checkpoint_seconds=1e-9"]
+    whole = trainer(dataset, tmp_path / "whole", *often)
+    whole.run()
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trainer(dataset, tmp_path / "parts", *often).run(stop)
+    if not warm:
+        for path in files(tmp_path / "parts"):
+            path.unlink()
+    again = trainer(dataset, tmp_path / "parts", *often)
+    assert again.resume()
+    again.run()
+    assert changed(weights(whole), weights(again)) == set()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "other"])
+def test_a_damaged_file_is_computed_again(dataset: Path, tmp_path: Path, damage: str) -> None:
+    found = trainer(dataset, tmp_path, *TSM)
+    expected = next(found.clips.of([[0, 1]], 0))
+    path, other = (found.clips.frozen._path(key) for key in keys(found)[:2])  # type: ignore[union-attr]
+    good = content = path.read_bytes()
+    changes = {
+        "cut": content[:-2],
+        "flipped": content[:-1] + bytes([content[-1] ^ 1]),
+        "emptied": b"",
+        "other": other.read_bytes(),
+    }
+    path.write_bytes(changes[damage])
+    assert found.clips.frozen is not None and found.clips.frozen.load(keys(found)[0]) is None
+    again = next(found.clips.of([[0]], 0))[0]
+    assert isinstance(again, Tensor) and isinstance(expected[0], Tensor) and torch.equal(again, expected[0])
+    assert path.read_bytes() == good
+
+
+def test_other_weights_videos_or_clips_are_another_entry(dataset: Path, tmp_path: Path) -> None:
+    base = trainer(dataset, tmp_path, *TSM)
+    same, clips, crop = (
+        trainer(dataset, tmp_path, *TSM, each) for each in ("e2e.ratio=0.5", "clips.resize=[24, 24]", "e2e.crop=random")
+    )
+    assert keys(base) == keys(same)
+    assert not set(keys(base)) & {*keys(clips), *keys(crop)}
+    cache = base.clips.frozen
+    assert cache is not None
+    how = {"window": (0, 12), "sample": "v 0", "draw": 0}
+    before = cache.entry("a" * 64, **how)  # type: ignore[arg-type]
+    assert before != cache.entry("b" * 64, **how)  # type: ignore[arg-type]
+    encoder = base.encoder
+    for stage, is_other in ((3, False), (1, True)):
+        with torch.no_grad():
+            next(encoder.stages[stage].parameters()).add_(1)
+        again = FrozenCache(
+            encoder, cache.folder, source=cache._made_by["source"], micro_batch=cache.micro_batch, autocast=None
+        )
+        assert (before != again.entry("a" * 64, **how)) == is_other  # type: ignore[arg-type]
+
+
+def test_what_is_stale_is_removed(dataset: Path, tmp_path: Path) -> None:
+    next(trainer(dataset, tmp_path, *TSM).clips.of([[0, 1]], 0))
+    before = files(tmp_path)
+    trainer(dataset, tmp_path, *TSM)
+    assert files(tmp_path) == before and len(before) == 2
+    trainer(dataset, tmp_path, *TSM, "encoder.frozen_stages=1")
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        (("e2e.cache_frozen_gib=1e-6",), "e2e.cache_frozen_gib allows"),
+        (("e2e.epochs=1",), "would be read again"),
+        (("e2e.cache_frozen=2", "e2e.epochs=3"), "no augmentation is on"),
+        (("e2e.memory=full",), "memory='sgs' alone"),
+    ],
+)
+def test_what_does_not_fit_or_loses_is_refused(
+    dataset: Path, tmp_path: Path, sets: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(EtadError, match=words):
+        run(dataset, tmp_path, *TSM, *sets)
+
+
+def test_outputs_too_large_for_half_precision_are_refused(dataset: Path, tmp_path: Path) -> None:
+    found = trainer(dataset, tmp_path, *TSM)
+    with torch.no_grad():
+        for module in found.encoder.stages[2].modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.bias.add_(1e6)
+    with pytest.raises(EtadError, match="too large for half precision"):
+        next(found.clips.of([[0]], 0))
