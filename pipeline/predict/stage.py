@@ -116,14 +116,15 @@ def predict(
         )
         limits = loaded.thresholds if threshold is None else threshold
         reported = above_thresholds(found, 0.0 if limits is None else limits)
-        if done:  # what fails altogether takes nothing away
+        # What fails altogether takes nothing away.
+        if done or not (folder / "detections.json").exists():
             write_detections(folder / "detections.json", found)
             write_detections_csv(folder / "detections.csv", reported)
         for id in done:
             for subtitle_kind in ("srt", "vtt"):
                 subtitles = folder / "subtitles" / f"{file_stem(id)}.{subtitle_kind}"
                 write_subtitles(subtitles, reported, id, kind=subtitle_kind)
-lacked = loaded.trained.training_notes(loaded.checkpoint)
+    lacked = loaded.trained.training_notes(loaded.checkpoint)
     notes = [*report.notes, *lacked, *_threshold_notes(loaded, threshold), *_notes_of_others(folder, done)]
     made = f"{counted(len(done), 'video')} predicted ({skipped} done before), {len(failed)} failed"
     result = StageResult(

@@ -57,7 +57,7 @@ def test_a_video_is_detected_as_among_the_test_videos_and_not_done_twice(
     assert trained.predict(run, files[0], trained.videos / f"{files[1].stem[:-1]}[{files[1].stem[-1]}].mp4") == 0
     check_same(found, expected, *ids)
     printed = capsys.readouterr().out
-    assert "2 videos predicted (0 of them before), 0 failed" in printed
+    assert "2 videos predicted (0 done before), 0 failed" in printed
     assert "on the 2 videos tested on (subset 'validation'" in printed
     assert all(id in printed for id in ids)
     with (run / "predict" / "detections.csv").open(newline="") as file:
@@ -73,12 +73,12 @@ def test_a_video_is_detected_as_among_the_test_videos_and_not_done_twice(
         own = sum(row["video"] == id for row in rows)
         assert (subtitles / f"{id}.srt").read_text().count(" --> ") == own
     assert trained.predict(run, *files) == 0
-    assert "2 videos predicted (2 of them before), 0 failed" in capsys.readouterr().out
+    assert "2 videos predicted (2 done before), 0 failed" in capsys.readouterr().out
     check_same(found, expected, *ids)
 
     (run / "predict" / "videos" / f"{files[0].stem}.json").write_text("{")
     assert trained.predict(run, files[0]) == 0
-    assert "1 video predicted (0 of them before)" in capsys.readouterr().out
+    assert "1 video predicted (0 done before)" in capsys.readouterr().out
     check_same(found, expected, ids[0])
 
 
@@ -92,12 +92,20 @@ def test_a_file_that_fails_is_listed_and_the_others_go_on(
     shutil.copy(folder / "good.mp4", folder / "two\nlines.mp4")
     assert trained.predict(run, folder) == 1
     printed = capsys.readouterr().out
-    assert "1 video predicted (0 of them before), 2 failed" in printed
+    assert "1 video predicted (0 done before), 2 failed" in printed
     assert "bad.mp4" in printed and "control character" in printed
     assert read_detections(run / "predict" / "detections.json").video_ids == ("good",)
     assert "there is no such file" in miniature.complaint(["predict", str(folder / "none.mp4"), "-o", str(run)], capsys)
+    capsys.readouterr()
     assert trained.predict(run, folder / "bad.mp4") == 1
-    assert read_detections(run / "predict" / "detections.json").video_ids == ()
+    assert "the results of 1 earlier video stay as they are" in capsys.readouterr().out
+    assert read_detections(run / "predict" / "detections.json").video_ids == ("good",)
+    other = sorted(trained.videos.iterdir())[1]
+    assert trained.predict(run, other) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "hold the videos of this call alone; 1 other predicted before" in said
+    for threshold in ("nan", "2"):
+        assert etad(["predict", str(other), "-o", str(run), "--threshold", threshold]) == 2
 
 
 def test_files_of_one_stem_get_ids_that_tell_them_apart(trained: TrainedSet, run: Path, tmp_path: Path) -> None:
@@ -150,7 +158,7 @@ def test_a_checkpoint_predicts_into_another_run_folder(
     assert "threshold: 0.5, as named" in (printed := capsys.readouterr().out)
     assert "nothing above its threshold" in printed
     said = miniature.complaint(["predict", str(words[0]), "-o", str(tmp_path / "none")], capsys)
-    assert "has no trained detector" in said
+    assert "there is no run folder here" in said
 
 
 def test_labels_from_a_file_of_scores_leave_new_videos_without_labels_and_say_so(

@@ -200,3 +200,12 @@ def test_what_is_written_as_a_table_of_detections_is_read_back_exactly(
     path = write_detections_csv(tmp_path_factory.mktemp("csv") / "detections.csv", detections)
     assert sorted(set(actions(path))) == sorted(set(usable))
     assert all(math.isfinite(row[1]) for row in usable)
+
+
+def test_a_video_that_lost_all_its_actions_is_no_video_without_actions(tmp_path: Path) -> None:
+    rows = ["a,1,2,jump", "b,11,4,jump", "c,soon,4,jump", "d,,,", "e,1,2,jump", "e,5,4,jump"]
+    labels = read_labels(write(tmp_path / "labels.csv", "\n".join(["video,start,end,label", *rows])))
+    assert labels.videos == ("a", "d", "e")
+    left_out = " ".join(labels.left_out)
+    for video in "bc":
+        assert f"video '{video}': is left out, since none of its actions can be used" in left_out
