@@ -12,6 +12,9 @@ from .metrics import GroundTruth, Predictions, mean_average_precision
 from .ranked import draw_videos
 
 SAMPLES, SHARE = 100, 0.9
+# Of fewer videos there are so few different draws that an interval is much too narrow.
+LEAST_VIDEOS = 6
+TOO_NARROW = "With so few videos that is much too narrow, and no more than a hint."
 
 
 class Interval(NamedTuple):

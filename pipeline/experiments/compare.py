@@ -13,7 +13,7 @@ import numpy as np
 from ...data.annotations import Annotations
 from ...data.detections import read_detections
 from ...data.errors import EtadError, counted, listing
-from ...detect.results.interval import SHARE, bootstrap_values, bounds, can_be_told
+from ...detect.results.interval import LEAST_VIDEOS, SHARE, TOO_NARROW, bootstrap_values, bounds, can_be_told
 from ...detect.results.metrics import mean_average_precision
 from ..config import Config, settle
 from ..run_folder import RunFolder
@@ -134,7 +134,9 @@ class Comparison:
         return (
             f"Measured on the same {count}. Intervals: {100 * SHARE:.0f} % of {SAMPLES} draws of as many of these; "
             "differences are taken draw by draw, and differ where their interval leaves out 0. They tell what other "
-            "videos would change; what another seed of the training would, they do not." + (told if alike else "")
+            "videos would change; what another seed of the training would, they do not."
+            + (told if alike else "")
+            + (f" {TOO_NARROW}" if len(self.runs[0].aligned.videos) < LEAST_VIDEOS else "")
         )
 
     def as_json(self) -> dict[str, Any]:

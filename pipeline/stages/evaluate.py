@@ -19,7 +19,7 @@ from ...data.video.files import VIDEO_SUFFIXES
 from ...detect.results.characteristics import by_coverage, by_instances, by_length
 from ...detect.results.diagnose import diagnose as diagnose_columns
 from ...detect.results.diagnosis import Diagnosis
-from ...detect.results.interval import SHARE, Interval, bootstrap_interval
+from ...detect.results.interval import LEAST_VIDEOS, SHARE, TOO_NARROW, Interval, bootstrap_interval
 from ...detect.results.metrics import (
     GroundTruth,
     Predictions,
@@ -169,7 +169,7 @@ class Evaluation:
         return (
             f"Measured on {counted(count, 'video')}: on others like them, the average mAP would lie between "
             f"{100 * low:.1f} and {100 * high:.1f} ({100 * SHARE:.0f} % of draws of as many of these)."
-        )
+        ) + (f" {TOO_NARROW}" if count < LEAST_VIDEOS else "")
 
 
 @dataclass(frozen=True)

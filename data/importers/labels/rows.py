@@ -198,7 +198,8 @@ class RowCollector:
         if not self._videos:
             raise EtadError(
                 f"{self._source}: read as {self._layout}, there is nothing in it that can be used"
-                f"{_first(self._left_out)}. Name the layout with --layout, the columns with --column."
+                f"{_first(self._left_out)}. {'Correct that' if self._left_out else 'Add rows'}; or, if it was "
+                "taken for what it is not, name the layout with --layout, the columns with --column."
             )
         return Labels(
             source=self._source,

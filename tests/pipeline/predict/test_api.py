@@ -97,7 +97,7 @@ def test_what_are_no_features_of_the_run_is_refused(trained: TrainedSet, tmp_pat
         predictor.predict(trained.videos / "target_0000.mp4", fps=10)
     with pytest.raises(etad.EtadError, match="no such file"):
         predictor.predict(tmp_path / "none.mp4")
-    with pytest.raises(etad.EtadError, match="no run folder here|no trained detector"):
+    with pytest.raises(etad.EtadError, match=r"no run folder here|no trained detector"):
         etad.load(tmp_path)
 
 

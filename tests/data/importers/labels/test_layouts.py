@@ -91,7 +91,11 @@ def test_label_studios_ranges_are_frames_counted_from_one(tmp_path: Path) -> Non
     assert actions(read(path, label_studio(result), fps=25.0)) == [("cat 1", 1.0, 2.0, "a"), ("cat 1", 1.0, 2.0, "b")]
     with pytest.raises(EtadError, match="does not write their rate. Give it with --fps".replace(".", r"\.")):
         read_labels(path)
-    bad = read(path, label_studio({"value": {"ranges": [{"start": "x"}, 3], "timelinelabels": ["a"]}}), fps=25.0)
+    bad = read(
+        path,
+        label_studio({"value": {"ranges": [{"start": "x"}, 3, {"start": 1, "end": 9}], "timelinelabels": ["a"]}}),
+        fps=25.0,
+    )
     assert bad.videos == ("cat 1",) and len(bad.left_out) == 2
 
 
