@@ -112,7 +112,7 @@ def loads(path: Path, content: bytes, *, what: str, find_repeats: bool = False) 
     except json.JSONDecodeError as error:
         raise EtadError(
             f"{path}: is no JSON from line {error.lineno}, column {error.colno} on ({error.msg}), expected {what}. "
-            f"The file may be cut short: copy it again."
+            + ("It may be cut short: copy it again." if content.lstrip()[:1] in (b"{", b"[") else "Name another file.")
         ) from error
     except UnicodeDecodeError as error:
         raise EtadError(f"{path}: is no text (byte {error.start}), expected {what} as JSON. Name another.") from error

@@ -64,7 +64,10 @@ def find_videos(folder: Path | str) -> FoundVideos:
     folder = Path(folder)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
-        raise EtadError(f"{folder}: there is {found} here, a folder of videos was expected. Check --videos.")
+        raise EtadError(
+            f"{folder}: there is {found} here, a folder of videos was expected. Check --videos, or "
+            "data.videos of the settings."
+        )
     paths, passed_over = [], {}
     for path in sorted(_files_below(folder)):
         reason = None if path.suffix.lower() in VIDEO_SUFFIXES else why_no_video(path, file_stamp(path))

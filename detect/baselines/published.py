@@ -28,11 +28,11 @@ def from_mmaction2(published: dict[str, Tensor], bmn: Bmn) -> dict[str, Tensor]:
     found = {key.removeprefix("module."): value for key, value in published.items()}
     table = found.pop(TABLE, None)
     expected = bmn.state_dict()
-    strange = sorted(expected.keys() ^ found.keys())
-    if strange:
+    only_one_has = sorted(expected.keys() ^ found.keys())
+    if only_one_has:
         raise EtadError(
-            f"these are no weights of this BMN: {counted(len(strange), 'tensor')} that only one of both has "
-            f"({listing(strange, most=3)}). Expected a checkpoint of mmaction2's BMN."
+            f"these are no weights of this BMN: {counted(len(only_one_has), 'tensor')} that only one of both has "
+            f"({listing(only_one_has, most=3)}). Expected a checkpoint of mmaction2's BMN."
         )
     for name, tensor in expected.items():
         if found[name].shape != tensor.shape:

@@ -190,6 +190,8 @@ def _pictures(config: Config, run: RunFolder) -> list[Path]:
 
 
 def _shown(value: object) -> str:
-    """A value for a table: of a path its end."""
-    text = str(value)
+    """A value for a table: names of encoders alone, and of a path its end."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = ", ".join(str(each.get("name")) for each in value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= _MOST_SHOWN else f"...{text[3 - _MOST_SHOWN :]}"

@@ -213,7 +213,10 @@ def _results(place: Path, config: Config, stage: str | None) -> list[tuple[str, 
     stages = [each for each in _STAGES if stage in (None, each) and run.files(each).detections.exists()]
     if not stages:
         wanted = stage or "detect"
-        raise EtadError(f"{place}: holds no detections of `{wanted}`. Run `etad {wanted} -o {place}` first.")
+        raise EtadError(
+            f"{place}: holds no detections of `{wanted}`. Run `etad {wanted} -o {place}`, or `etad train -o {place}`, "
+            "first."
+        )
     own = settle(known, where=str(place))
     return [(f"{place}, {each}" if len(stages) > 1 else str(place), run.files(each).detections, own) for each in stages]
 

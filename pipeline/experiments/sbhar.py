@@ -175,16 +175,17 @@ def subjects_of(annotations: Annotations) -> dict[str, list[str]]:
         An id does not end in user and a number, or there are fewer than two subjects.
     """
     found: dict[str, list[str]] = {}
-    strangers = []
+    without_subject = []
     for id in annotations.videos:
         match = _SUBJECT.search(id)
         if match is None:
-            strangers.append(id)
+            without_subject.append(id)
         else:
             found.setdefault(match[1], []).append(id)
-    if strangers:
+    if without_subject:
         raise EtadError(
-            f"{annotations.source}: {counted(len(strangers), 'id')} without a subject: {listing(strangers, most=3)}. "
+            f"{annotations.source}: {counted(len(without_subject), 'id')} without a subject: "
+            f"{listing(without_subject, most=3)}. "
             "Expected ids such as exp01_user01."
         )
     if len(found) < 2:

@@ -42,7 +42,7 @@ def step_bytes(config: Config, *, channels: int | None, device: torch.device) ->
 
 def _end_to_end(config: Config, device: torch.device) -> int:
     detect, clips = config.detect, config.clips
-    encoder = build_encoder(config.encoder.name, clip_frames=clips.clip_frames)
+    encoder = build_encoder(config.encoder.name, clip_frames=clips.clip_frames, adapter=config.encoder.adapter)
     encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
     detector = build_detector(detect, in_channels=encoder.channels, num_classes=1, seed=config.seed).to(device)
     generator = torch.Generator().manual_seed(0)

@@ -57,7 +57,7 @@ class Strip:
 def plot_curves(log: Path, path: Path) -> Path:
     """Draw the loss over the epochs, its parts, and the learning rate."""
     if not log.exists():
-        raise EtadError(f"{log}: no training log. Run `etad detect` or `etad e2e` first.")
+        raise EtadError(f"{log}: no training log. Run `etad train`, `etad detect` or `etad e2e` first.")
     lines = read_log(log)
     if not lines:
         raise EtadError(f"{log}: holds no epoch. Train first; of a training that is done the curves are lost with it.")

@@ -64,7 +64,10 @@ def read_quietly(config: Config, annotations: Path | None = None, blocked: Path 
     """Read what `read_data` reads, and leave it to the caller to tell what is wrong in it."""
     path = annotations or config.data.annotations
     if path is None:
-        raise EtadError("no annotations: name an ActivityNet-form JSON with --annotations, or set data.annotations.")
+        raise EtadError(
+            "no annotations: name the run that has them with -o RUN, an ActivityNet-form JSON with --annotations, or "
+            "set data.annotations."
+        )
     lists = [each for each in (config.data.blocked, blocked) if each is not None]
     read = read_annotations(path, leave_out=lambda ids: {id for each in lists for id in _blocked(each, ids, path)})
     return read.without_labels(config.data.dropped_labels)

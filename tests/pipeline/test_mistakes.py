@@ -131,7 +131,9 @@ def test_missing_files_are_named(data: Path, tmp_path: Path, capsys: pytest.Capt
     assert "none.json: there is no such file of annotations" in complaint(
         ["detect", "-o", str(data), "--annotations", str(tmp_path / "none.json")], capsys
     )
-    assert "no annotations: name an ActivityNet-form JSON" in complaint(["detect", "-o", str(tmp_path / "new")], capsys)
+    assert "no annotations: name the run that has them with -o RUN" in complaint(
+        ["detect", "-o", str(tmp_path / "new")], capsys
+    )
     assert "no videos: name their folder" in complaint(["extract", "-o", str(tmp_path / "new")], capsys)
     assert "give --scores FILE" in complaint(detect(data, "detect.labels.source=scores"), capsys)
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import miniature
 import pytest
+import torch
 from miniature import SMALL_DEMO, complaint
 
 from etad.pipeline.cli.main import run
+from etad.pipeline.config import load_config
 from etad.pipeline.experiments.page import put_into_page
+from etad.pipeline.experiments.step_memory import step_bytes
 
 SETS = [word for value in SMALL_DEMO for word in ("--set", value)]
 
@@ -141,3 +144,16 @@ def test_what_cannot_be_measured_is_refused_beforehand(
     assert run(["reproduce", "table6", "-o", str(tmp_path / "t6"), *options]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "t6").exists()
+
+
+def test_a_step_is_measured_with_the_adapters_that_are_trained() -> None:
+    sets = ["encoder.name=videomae_tiny", "encoder.frozen_stages=0", "clips.clip_frames=4", "clips.resize=[32,32]"]
+    sets += ["clips.crop=32", "detect.num_snippets=8", "detect.max_duration=8", "e2e.batch=1"]
+    peaks = {
+        adapter: step_bytes(
+            load_config("demo", [*sets, f"encoder.adapter={adapter}"]), channels=None, device=torch.device("cpu")
+        )
+        for adapter in ("none", "side")
+    }
+    # Nothing is kept of the blocks for a backward pass that goes beside them.
+    assert 0 < peaks["side"] < peaks["none"]

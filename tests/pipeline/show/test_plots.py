@@ -76,7 +76,7 @@ def test_curves_show_every_epoch(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_text("\n".join(map(json.dumps, lines)) + "\n")
     assert is_picture(plot_curves(log, tmp_path / "curves.png"))
-    with pytest.raises(EtadError, match=r"no training log\. Run `etad detect` or `etad e2e` first"):
+    with pytest.raises(EtadError, match=r"no training log\. Run `etad train`, `etad detect` or `etad e2e` first"):
         plot_curves(tmp_path / "none.jsonl", tmp_path / "curves.png")
 
 
