@@ -1,10 +1,15 @@
 """Where tests find the real videos, annotations and golden numbers."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Jobs in the background inherit that SIGINT is ignored; tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # As the command line does, and before any test imports torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
