@@ -92,19 +92,23 @@ def encode_batches(
     report
         Called after each batch with the share of its video, 0..1, that is encoded.
     """
-    parts: list[Tensor] = []
+    # A video's features are filled in: joined from their parts, they would take twice their memory.
+    whole: Tensor | None = None
     lost: frozenset[int] = frozenset()
     launched: deque[torch.cuda.Event] = deque()
     finished: tuple[ClipBatch, Tensor, Reading] | None = None
     for item in items:
         if isinstance(item, Failure):
-            parts, lost = [], frozenset()
+            whole, lost = None, frozenset()
             if finished is not None:
                 yield _fetch(*finished)
                 finished = None
             yield item
             continue
-        parts.append(_encode_batch(encoder, further, item, device, dtype))
+        found = _encode_batch(encoder, further, item, device, dtype)
+        if whole is None:
+            whole = found.new_empty(item.timeline.num_snippets, found.shape[1])
+        whole[item.first_snippet : item.first_snippet + len(found)] = found
         lost |= item.reading.lost_ticks
         report((item.first_snippet + len(item.clips)) / item.timeline.num_snippets)
         if finished is not None:
@@ -116,8 +120,8 @@ def encode_batches(
             if len(launched) > _LAUNCHED_AHEAD:
                 launched.popleft().synchronize()
         if item.is_last:
-            finished = (item, torch.cat(parts), replace(item.reading, lost_ticks=lost))
-            parts, lost = [], frozenset()
+            finished = (item, whole, replace(item.reading, lost_ticks=lost))
+            whole, lost = None, frozenset()
             if device.type != "cuda":
                 yield _fetch(*finished)
                 finished = None
