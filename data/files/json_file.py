@@ -112,7 +112,11 @@ def loads(path: Path, content: bytes, *, what: str, find_repeats: bool = False) 
     except json.JSONDecodeError as error:
         raise EtadError(
             f"{path}: is no JSON from line {error.lineno}, column {error.colno} on ({error.msg}), expected {what}. "
-            + ("It may be cut short: copy it again." if content.lstrip()[:1] in (b"{", b"[") else "Name another file.")
+            + (
+                "It may be cut short: copy it again."
+                if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+                else "Name another file."
+            )
         ) from error
     except UnicodeDecodeError as error:
         raise EtadError(f"{path}: is no text (byte {error.start}), expected {what} as JSON. Name another.") from error

@@ -11,13 +11,12 @@ from typing import Any
 import torch
 
 from ...data.checkpoint import TENSORS, load_checkpoint, naming_contents, require_form
-from ...data.errors import EtadError, counted
+from ...data.errors import EtadError, counted, listing
 from ..settings import DetectSettings
 from .detector import Detector
 from .network import DetectionNetwork
 
 FORMAT = "etad-detector"
-_MOST_NAMED = 5  # videos, in a sentence
 
 # What every detector's checkpoint has, for `require_form`.
 _FORM = {
@@ -59,9 +58,8 @@ class Trained:
         counts = {str(id): len(ticks) for id, ticks in sorted(lost.items()) if ticks}
         if not counts:
             return []
-        worst = [f"{id}: {counts[id]}" for id in sorted(counts, key=lambda id: -counts[id])[:_MOST_NAMED]]
-        more = f" and {len(counts) - len(worst)} more" if len(counts) > len(worst) else ""
-        which = f"{counted(len(counts), 'video')} of which frames could not be decoded ({', '.join(worst)}{more})"
+        worst = listing(f"{id}: {counts[id]}" for id in sorted(counts, key=lambda id: -counts[id]))
+        which = f"{counted(len(counts), 'video')} of which frames could not be decoded ({worst})"
         return [f"{checkpoint}: it was trained on {which}"]
 
 
@@ -109,7 +107,7 @@ def load_detector(path: Path) -> Trained:
         settings = DetectSettings.model_validate(state["settings"])
         detector = build_detector(settings, in_channels=state["in_channels"], num_classes=len(classes), seed=0)
         trained = Trained(detector, settings, classes, state["source"], state)
-        trained.training_notes(path)
+        trained.training_notes(path)  # complains of what it cannot be made from
     try:
         detector.load_state_dict(state["model"])
     except RuntimeError as error:

@@ -75,8 +75,9 @@ def predict(
         drawn, failed = draw_copies(prediction)
         closing.append(f"{counted(drawn, 'video')} with labels drawn in -> {prediction.result.path / 'drawn'}")
         prediction = replace(prediction, result=replace(prediction.result, failed=prediction.result.failed + failed))
-    if html and prediction.files:
-        closing.append(f"page -> {review_page(prediction, loaded, annotated, threshold=threshold)}")
+    if html:
+        page = review_page(prediction, loaded, annotated, threshold=threshold) if prediction.files else None
+        closing.append(f"page -> {page}" if page else "no page was written: no video was predicted")
     return print_result(prediction.result, *closing)
 
 

@@ -13,6 +13,7 @@ from ...data.annotations import Annotations
 from ...data.digest import file_sha256, tensors_digest, values_digest
 from ...data.errors import EtadError
 from ...data.precision import choose_dtype, choose_training_dtype
+from ...data.progress import progress_bar
 from ...data.ranks import ALONE, Ranks
 from ...data.video.files import file_stamp
 from ...data.video.transforms import crop_size
@@ -148,7 +149,7 @@ class E2eSetup:
                 workers=config.workers,
                 frozen=frozen,
                 draws=max(settings.cache_frozen, 1),
-                digests={id: file_sha256(path) for id, path in files.items()} if frozen else None,
+                digests=_digests(files) if frozen else None,
             ),
             failed=failed,
             validation_loss=lambda: self.validation_loss(encoder, detector, detect, classes),
@@ -187,7 +188,9 @@ class E2eSetup:
             "augment": asdict(augment),
             "seed": self.config.seed,
         }
-        return FrozenCache(encoder, folder, source=source, micro_batch=settings.micro_batch, autocast=autocast)
+        cache = FrozenCache(encoder, folder, source=source, micro_batch=settings.micro_batch, autocast=autocast)
+        self.ranks.wait()  # none writes before all have cleared away what was left half written
+        return cache
 
     def validation_loss(
         self, encoder: Encoder, detector: DetectionNetwork, detect: DetectSettings, classes: tuple[str, ...]
@@ -271,3 +274,9 @@ def _folder(config: Config, files: Mapping[str, Path]) -> Path:
 def _autocast(precision: str, device: torch.device) -> torch.dtype | None:
     dtype = choose_training_dtype(precision, device)
     return None if dtype == torch.float32 else dtype
+
+
+def _digests(files: Mapping[str, Path]) -> dict[str, str]:
+    """SHA-256 of each video file."""
+    bar = progress_bar("e2e: digests", files.items(), unit="video", delay=1)
+    return {id: file_sha256(path) for id, path in bar}

@@ -98,7 +98,7 @@ def doubts(
     """
     return [
         *_of_names(videos),
-        *_of_subsets(videos, subsets),
+        *_of_subsets([clean(video, measured_seconds[video.id])[0] for video in videos], subsets),
         *_of_durations(videos, measured_seconds),
         *_of_segments(videos, measured_seconds),
         *_of_overlaps(videos),

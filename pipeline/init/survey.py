@@ -116,9 +116,12 @@ def survey(
         except EtadError as error:
             unreadable[found.files[id].name] = str(error)
     labelled = tuple(replace(read[name], id=id) for name, id in matches.items() if id in files)
-    if not any(video.actions for video in labelled):
-        raise EtadError(f"{source}: no video that can be opened has a labelled action. Check the files and the labels.")
     usable, lost = _usable(labelled, files)
+    if not any(video.actions for video in usable):
+        raise EtadError(
+            f"{source}: no video that can be opened has a labelled action within it. Check the files, and the labels' "
+            "times and their unit."
+        )
     split = _subsets(usable, seed=seed, known=known_subsets or {}, source=source)
     videos = tuple(replace(video, subset=split.subsets[video.id]) for video in usable)
     return Survey(
@@ -227,7 +230,7 @@ def _subsets(videos: Sequence[Video], *, seed: int, known: Mapping[str, str], so
             notes.append(f"all of them were in subset {next(iter(kept.values()))} before: they were dealt anew")
             kept, split = {}, _dealt(videos, (), seed=seed)
         names = {TRAINING, VALIDATION} if not kept else {TRAINING, *split.values()}
-        where = f"the annotations of before, with {source},"
+        where = f"{source} and the annotations of before"
         return _Split(split, _roles(names, where), True, len(kept), notes)
     if open_videos:
         some = counted(len(open_videos), "video")
@@ -253,7 +256,7 @@ def _roles(names: Collection[str], source: str) -> tuple[str, str | None, str]:
     others = sorted(set(names) - set(usual))
     hint = "".join(nearest(name, (TRAINING, VALIDATION, TEST)) for name in others[:1])
     raise EtadError(
-        f"{source}: states the subsets {listing(sorted(names))}; expected two or three of training, validation and "
+        f"{source}: the subsets are {listing(sorted(names))}; expected two or three of training, validation and "
         f"test.{hint} Name them so, or leave all out to have the videos split."
     )
 

@@ -202,7 +202,7 @@ def test_transport_packets_that_are_missing_are_counted(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ts", range(100), crf="1")
     content = path.read_bytes()
     packets = [content[at : at + 188] for at in range(0, len(content), 188)]
-    # From the inside of a picture in the middle: where whole pictures are gone, nothing is left to tell of them.
+    # From the inside of a picture in the middle, which the decoder notices whatever the encoder wrote.
     begins = [bool(packet[1] & 0x40) for packet in packets]
     middle = len(packets) // 2
     first = next(at for at in range(middle, len(packets)) if begins[at] and not any(begins[at + 1 : at + 5]))

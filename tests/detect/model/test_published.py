@@ -10,7 +10,8 @@ from etad.data.errors import EtadError
 from etad.detect.model.published import Released, find_released, from_published, load_released
 from etad.detect.settings import DetectSettings, LabelSettings
 from reference.encoders import State, fabricate
-from reference.published_layouts import Writer, etad_detector
+from reference.layout_writer import Writer
+from reference.published_layouts import etad_detector
 
 
 def released(prefix: str = "base_detector.", **sizes: int) -> State:

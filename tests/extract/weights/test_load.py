@@ -15,7 +15,8 @@ from etad.extract.weights import load as weights
 from etad.extract.weights.layouts import manifest, manifests
 from etad.extract.weights.load import describe, encoder_checkpoint, load_weights
 from reference import encoders as plain
-from reference.published_layouts import FOLDER, all_manifests, text_of, videomae_manifests
+from reference.published_layouts import FOLDER, all_manifests, text_of
+from reference.published_videomae import videomae_manifests
 
 FITS = {
     "mmaction2_tsm_r50": ["tsm_r50"],

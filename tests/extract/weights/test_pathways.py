@@ -13,7 +13,8 @@ from etad.extract.weights import load
 from etad.extract.weights.file import WeightsFile
 from etad.extract.weights.layouts import manifest, published_as, recognise
 from reference import encoders as plain
-from reference.published_layouts import Writer, pathways
+from reference.layout_writer import Writer
+from reference.published_layouts import pathways
 
 PUBLISHERS = {"pyslowfast": "PySlowFast", "pytorchvideo": "PyTorchVideo"}
 BLOCKS = {"slowfast": (2, 1, 2, 1), "i3d": (1, 2, 1, 2)}

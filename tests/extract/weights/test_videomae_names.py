@@ -12,7 +12,8 @@ from etad.extract.weights.file import WeightsFile
 from etad.extract.weights.layouts import manifest, recognise
 from etad.extract.weights.load import WeightsReport, _match, describe, load_weights
 from reference import encoders as plain
-from reference.published_layouts import Writer, authors_blocks
+from reference.layout_writer import Writer
+from reference.published_videomae import authors_blocks
 
 State = plain.State
 # Names of the encoders that each published file covers.

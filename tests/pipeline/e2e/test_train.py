@@ -78,7 +78,7 @@ def test_a_step_given_up_at_any_place_is_taken_again_to_the_same_weights(
     chosen = [f"e2e.memory={memory}", "e2e.ema=0.9"]
     whole = trainer(dataset, tmp_path / "whole", *chosen)
     whole.run()
-    # Broken off in the encoder, the detector's way forward, its way backward, and amid the update, in turn.
+    # Broken off in the encoder, in the detector's forward pass, in its backward pass, and within the update, in turn.
     broken = trainer(dataset, tmp_path / "parts", *chosen)
     places = [
         lambda do: broken.encoder.stages[-1].register_forward_hook(do),

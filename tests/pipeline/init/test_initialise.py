@@ -133,13 +133,16 @@ def test_a_subset_to_test_on_stays_the_one_when_a_video_is_added(clips: Path) ->
     assert kept == names
 
 
-def test_actions_that_lie_outside_their_video_are_not_written(clips: Path) -> None:
+def test_actions_that_lie_outside_their_video_are_not_written(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inside, outside = ({"segment": segment, "label": "jump"} for segment in ([1, 3], [90, 95]))
     change(clips, v1={"annotations": [inside, outside]}, v2={"annotations": [outside]})
     assert run(call(clips)) == 1
     written = read_annotations(clips / "run/annotations.json").videos
     assert [(each.start_seconds, each.end_seconds) for each in written["v1"].actions] == [(1.0, 3.0)]
     assert "v2" not in written  # something happens in it, at times that nobody knows
+    tree = json.loads((clips / "labels.json").read_text())["database"]
+    change(clips, **{id: {"annotations": [outside]} for id in tree})
+    assert "no video that can be opened has a labelled action within it" in complaint(call(clips, "--replace"), capsys)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +192,7 @@ def test_mistakes_get_a_sentence(clips: Path, capsys: pytest.CaptureFixture[str]
     assert "--column video" in complaint(call(clips, "--column", "video"), capsys)
     tree = json.loads((clips / "labels.json").read_text())["database"]
     change(clips, **{id: {**entry, "subset": "fold 1"} for id, entry in tree.items()})
-    assert "states the subsets fold 1" in complaint(call(clips), capsys)
+    assert "the subsets are fold 1" in complaint(call(clips), capsys)
     (clips / "labels.json").write_text(json.dumps({"database": {"x": next(iter(tree.values()))}}))
     assert "none of its 1 video (x) has a file" in complaint(call(clips), capsys)
     assert not (clips / "run").exists()

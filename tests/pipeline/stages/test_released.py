@@ -22,7 +22,8 @@ from etad.pipeline.predict.trained import load_run
 from etad.pipeline.run_folder import RunFolder
 from etad.pipeline.stages.detect import check_features, load_any_detector
 from reference.encoders import fabricate
-from reference.published_layouts import Writer, etad_detector
+from reference.layout_writer import Writer
+from reference.published_layouts import etad_detector
 
 SETS = ["encoder.name=r2plus1d_34", "detect.labels.source=classifier", "detect.preset=paper"]
 
