@@ -95,6 +95,11 @@ class StageFolder(TrainingFiles):
         """The tuned encoder, as weights that extraction takes."""
         return self.folder / "encoder.pt"
 
+    @property
+    def frozen(self) -> Path:
+        """Outputs of the encoder's frozen stages."""
+        return self.folder / "frozen"
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -192,6 +197,24 @@ class RunFolder:
             bound = self._bound(stage, config) if ranks.is_first else None
             yield ranks.broadcast(bound)
 
+    def require_same(self, stage: str, config: Config) -> None:
+        """Refuse a config that contradicts what a stage has made already; nothing is written.
+
+        Raises
+        ------
+        EtadError
+            A setting that the stage's results depend on has another value than when they were made.
+        """
+        noted = self.path / f".{stage}.toml"
+        if not (noted.exists() and self._has_made(stage)):
+            return
+        changed = _changes(stage, _read(noted), config)
+        if changed:
+            raise EtadError(
+                f"{self.path}: this run's `{stage}` was made with another config: {changed[0]}. "
+                "Choose another run folder with -o, or set the key back."
+            )
+
     @contextlib.contextmanager
     def hold(self, stage: str, *, wait_seconds: float = 0.0) -> Iterator[None]:
         """Keep others from a stage through the block; of processes that work together, the first one does.
@@ -222,13 +245,8 @@ class RunFolder:
     def _bound(self, stage: str, config: Config) -> dict[str, Any]:
         noted = self.path / f".{stage}.toml"
         if noted.exists() and self._has_made(stage):
+            self.require_same(stage, config)
             bound = _read(noted)
-            changed = _changes(stage, bound, config)
-            if changed:
-                raise EtadError(
-                    f"{self.path}: this run's `{stage}` was made with another config: {changed[0]}. "
-                    "Choose another run folder with -o, or set the key back."
-                )
         else:
             values = _flat(config.to_tree())
             bound = {"format": _FORMAT} | _nested({key: values[key] for key in _binding(stage) if key in values})

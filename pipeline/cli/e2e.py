@@ -20,6 +20,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--memory-budget", type=float, metavar="GIB", help="Memory that a step may take.")
 @click.option("--scores", type=_FILE, help="Video-level class scores; sets detect.labels.source=scores.")
 @click.option("--features", type=_FILE, help="Cache to keep the tuned encoder's features in, for `detect`.")
+@click.option("--plan", "only_plan", is_flag=True, help="Tell steps, time, memory and disk, and stop there.")
 @common_options
 def e2e(
     common: Common,
@@ -30,6 +31,7 @@ def e2e(
     memory_budget: float | None,
     scores: Path | None,
     features: Path | None,
+    only_plan: bool,
 ) -> int:
     """Train encoder and detector together from raw video, infer, evaluate; goes on where it stopped.
 
@@ -50,6 +52,23 @@ def e2e(
     run = RunFolder(common.run_folder())
     read = read_data(config)
     sources = find_sources(config, read, None)
+    device = choose_device(config.device)
+    if only_plan:
+        from ..e2e.cost import plan_e2e
+
+        planned = plan_e2e(
+            config,
+            run,
+            sources=sources,
+            annotations=read,
+            init_detector=init_detector,
+            weights=weights,
+            scores=scores,
+            device=device,
+        )
+        for line in planned.lines():
+            click.echo(line)
+        return 0
     result = run_e2e(
         config,
         run,
@@ -59,7 +78,7 @@ def e2e(
         weights=weights,
         scores=scores,
         features=features,
-        device=choose_device(config.device),
+        device=device,
         report=lambda text: click.echo(text, err=True),
     )
     status = print_result(result, sources.passed_over, describe_missing(sources), result.summary)

@@ -176,7 +176,7 @@ class E2eSetup:
         windows: Sequence[Window],
     ) -> FrozenCache:
         """Where outputs of the frozen stages are kept, once they are known to fit."""
-        folder = self.run.e2e / "frozen"
+        folder = self.run.files("e2e").frozen
         width, height = crop_size(plan.crop)
         clip = torch.zeros(plan.clip_frames, height, width, 3, dtype=torch.uint8)
         snippets = sum(window.count for window in windows)

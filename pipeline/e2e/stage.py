@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from ...data.cache.cache import FeatureCache
 from ...data.checkpoint import TENSORS, load_checkpoint, naming_contents, require_form, save_checkpoint
 from ...data.files.atomic import remove_leftovers
 from ...data.ranks import Ranks, current_ranks
-from ...detect.model.build import check_channels
+from ...detect.model.build import Trained, check_channels
+from ...detect.run_state import read_log
 from ...extract.encoders.encoder import Encoder
 from ...extract.weights.adapters import restore_encoder, same_frozen
 from ...extract.weights.load import encoder_checkpoint
@@ -32,6 +34,68 @@ from .memory import GIB
 from .setup import E2eSetup, find_detector
 
 ENCODER_FORMAT = "etad-encoder"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What training starts from.
+
+    Parameters
+    ----------
+    encoder
+        With its weights, on the device; what is to be frozen is.
+    weights_sha256
+        Of these weights.
+    detector
+        Checkpoint, and what it holds; none: a fresh one.
+    notes
+        What a reader of the result has to know of it.
+    """
+
+    encoder: Encoder
+    weights_sha256: str
+    detector: tuple[Path, Trained] | None
+    notes: StageNotes
+
+
+def prepare(
+    config: Config,
+    run: RunFolder,
+    *,
+    sources: Sources,
+    annotations: Annotations,
+    device: torch.device,
+    init_detector: Path | None = None,
+    weights: Path | None = None,
+    scores: Path | None = None,
+) -> Start:
+    """Load encoder and detector, and refuse what does not go together, before anything is written.
+
+    Parameters
+    ----------
+    init_detector, weights, scores
+        See `run_e2e`.
+
+    Raises
+    ------
+    EtadError
+        Settings, weights, detector and videos do not go together.
+    """
+    require_single_encoder(config)
+    check_clips(config)
+    check_frozen(config)
+    check_files(config, annotations, sources.files)
+    require_data(config, annotations, scores=scores, there=sources.files)
+    notes = StageNotes(run.e2e)
+    notes.missing += sources.missing
+    note_unused(notes, config)
+    encoder, weights_sha256, text = load_encoder(config, run, weights)
+    notes.lines.append(f"encoder: {text}")
+    encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
+    check_channels(config.detect, encoder.channels, config.encoder.name)
+    start = find_detector(config, run, init_detector, annotations)
+    check_start(config, start)
+    return Start(encoder, weights_sha256, start, notes)
 
 
 def run_e2e(
@@ -67,25 +131,25 @@ def run_e2e(
     EtadError
         Settings, weights, detector and videos do not go together; nothing can be sampled; too many videos fail.
     """
-    ranks = current_ranks()
-    require_single_encoder(config)
-    check_clips(config)
-    check_frozen(config)
-    check_files(config, annotations, sources.files)
-    require_data(config, annotations, scores=scores, there=sources.files)
-    tuned = run.files("e2e").encoder
     if features is not None:
-        check_features_place(features, tuned)
-    notes = StageNotes(run.e2e)
-    notes.missing += sources.missing
-    note_unused(notes, config)
-    encoder, weights_sha256, text = load_encoder(config, run, weights)
-    notes.lines.append(f"encoder: {text}")
-    encoder = encoder.to(device).freeze(config.encoder.frozen_stages)
-    check_channels(config.detect, encoder.channels, config.encoder.name)
-    start = find_detector(config, run, init_detector, annotations)
-    check_start(config, start)
-    inputs = {"annotations": annotations.source, "scores": scores, "detector": None if start is None else start[0]}
+        check_features_place(features, run.files("e2e").encoder)
+    ranks, tuned = current_ranks(), run.files("e2e").encoder
+    start = prepare(
+        config,
+        run,
+        sources=sources,
+        annotations=annotations,
+        device=device,
+        init_detector=init_detector,
+        weights=weights,
+        scores=scores,
+    )
+    notes, encoder, weights_sha256 = start.notes, start.encoder, start.weights_sha256
+    inputs = {
+        "annotations": annotations.source,
+        "scores": scores,
+        "detector": None if start.detector is None else start.detector[0],
+    }
     digests = {"weights": weights_sha256}
     with (
         run.bind("e2e", config) as bound,
@@ -95,7 +159,7 @@ def run_e2e(
             remove_leftovers(run.e2e)
         note_weights(config, run, weights, weights_sha256)
         setup = E2eSetup(config, run, sources, annotations, device, notes, bound, ranks)
-        trainer = setup.trainer(encoder, weights_sha256, start)
+        trainer = setup.trainer(encoder, weights_sha256, start.detector)
         if setup.plan is not None:
             if ranks.is_first:
                 report(setup.plan.text())
@@ -105,6 +169,8 @@ def run_e2e(
         if setup.plan is not None and trainer.peak_bytes is not None:
             taken = trainer.peak_bytes + setup.plan.frames
             notes.lines.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
+        if config.e2e.cache_frozen:
+            notes.lines += _kept_gain(trainer.files.log, config.e2e.cache_frozen)
         notes.failed |= trainer.failed
         notes.flawed |= trainer.flawed
         chosen = trainer.files.checkpoint(config.detect.inference.checkpoint)
@@ -130,6 +196,15 @@ def run_e2e(
         if features is not None and ranks.is_first and features.exists():
             entry["made"]["cache"] = FeatureCache(features).digest
     return notes.result(evaluation)
+
+
+def _kept_gain(log: Path, draws: int) -> list[str]:
+    """Say what an epoch took that filled what is kept of frozen stages, and one that read it."""
+    took = [float(line["seconds"]) for line in read_log(log)]
+    if len(took) <= draws:
+        return []
+    first, later = (sum(part) / len(part) for part in (took[:draws], took[draws:]))
+    return [f"frozen stages: {first:.3g} s an epoch that kept their outputs, {later:.3g} s one that read them"]
 
 
 def _write_encoder(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config, ranks: Ranks) -> None:

@@ -56,6 +56,8 @@ def make_plan(config: Config, run: RunFolder, *, weights: Path | None, device: t
     EtadError
         Annotations, videos, weights and config do not go together, or the disk has no room.
     """
+    for stage in ("extract", "detect"):
+        run.require_same(stage, config)
     annotations = read_data(config)
     annotations.subset(config.data.test_subset)
     validation_videos(config, annotations)

@@ -142,6 +142,11 @@ def test_a_killed_run_resumes_bit_for_bit_whether_the_cache_is_there_or_not(
     assert changed(weights(whole), weights(again)) == set()
 
 
+def test_the_run_says_what_it_gained(dataset: Path, tmp_path: Path) -> None:
+    lines = run(dataset, tmp_path, *TSM, "e2e.epochs=3").notes
+    assert any("s an epoch that kept their outputs" in line for line in lines)
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "other"])
 def test_a_damaged_file_is_computed_again(dataset: Path, tmp_path: Path, damage: str) -> None:
     found = trainer(dataset, tmp_path, *TSM)
