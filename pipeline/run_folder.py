@@ -269,6 +269,8 @@ class RunFolder:
         done = None
         if self.config.exists():
             tree = read_tree(str(self.config))
+            if not tree:
+                raise EtadError(f"{self.config}: is empty, and held what this run is. Put it back from a copy.")
             for name, found in tree.items():
                 kind = Config.model_fields[name].annotation if name in Config.model_fields else None
                 if isinstance(kind, type) and issubclass(kind, Settings) and not isinstance(found, Mapping):

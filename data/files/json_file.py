@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import re
+import stat
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -92,9 +93,12 @@ def read_bytes(path: Path, *, what: str) -> bytes:
     Raises
     ------
     EtadError
-        It is missing, a folder, or cannot be read.
+        It is missing, a folder, a device, or cannot be read.
     """
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # many of them never end
+            raise EtadError(f"{path}: is a device, expected a file of {what}. Name another.")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise EtadError(f"{path}: there is no such file of {what}. Check the path.") from error

@@ -71,7 +71,7 @@ def plot_curves(log: Path, path: Path) -> Path:
         parts.plot(epochs, [line["train"].get(name, np.nan) for line in lines], marker="o", label=name)
     for axes, title in ((whole, "Loss"), (parts, "Parts of the training loss")):
         axes.set(title=title, xlabel="epoch", ylim=(0, 1.08 * axes.dataLim.y1))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     return save(figure, path, dpi=_DPI)

@@ -206,3 +206,9 @@ def test_a_run_folder_with_settings_can_move(tmp_path: Path) -> None:
         run.detect.mkdir()
     moved = RunFolder(run.path.rename(tmp_path / "new"))
     assert known(moved)["data"]["annotations"] == tmp_path / "new/a.json"
+
+
+def test_a_config_that_was_emptied_is_not_taken_for_defaults(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("# nothing\n")
+    with pytest.raises(EtadError, match="is empty, and held what this run is"):
+        RunFolder(tmp_path).known_config()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etad.data.errors import EtadError
-from etad.data.files.json_file import read_json, repeated_keys, without_collector, write_large_json
+from etad.data.files.json_file import read_bytes, read_json, repeated_keys, without_collector, write_large_json
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,9 @@ def test_keys_that_stand_twice_are_found_on_request_and_the_last_value_counts(tm
     found = read_json(path, what="things", find_repeats=True)
     assert found == read_json(path, what="things") == {"a": {"x": 4, "y": 2}, "b": {"x": 1}}
     assert repeated_keys(found["a"]) == ("x",) and repeated_keys(found["b"]) == repeated_keys(found) == ()
+
+
+@pytest.mark.skipif(not Path("/dev/zero").is_char_device(), reason="this system has no /dev/zero")
+def test_a_device_that_never_ends_is_refused() -> None:
+    with pytest.raises(EtadError, match="is a device, expected a file of annotations"):
+        read_bytes(Path("/dev/zero"), what="annotations")
