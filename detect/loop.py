@@ -20,6 +20,7 @@ from ..data.interrupts import deferring_signals, holding_signals, received_signa
 from ..data.ranks import ALONE, Ranks
 from .average import WeightAverage
 from .run_state import Progress, Provenance, TrainingFiles, TrainState, epoch_order, log_epoch, read_log
+from .schedule import RateSchedule
 
 # What a checkpoint must have for training to go on from it.
 _FORM = {
@@ -120,8 +121,10 @@ class EpochTraining(ABC):
         Learning rate of each of its groups, in order, under the name that the log gives it.
     num_windows, batch
         Windows to learn from; a last, short batch is dropped unless it is the only one.
-    epochs, decay_after
-        All rates are divided by ten after so many epochs.
+    epochs
+        To train.
+    schedule
+        How all rates change meanwhile.
     clip_norm
         Largest norm of the gradient of all that is trained; none: no clipping.
     ema
@@ -145,7 +148,7 @@ class EpochTraining(ABC):
         num_windows: int,
         batch: int,
         epochs: int,
-        decay_after: int,
+        schedule: RateSchedule,
         clip_norm: float | None,
         ema: float,
         checkpoint_seconds: float,
@@ -155,7 +158,7 @@ class EpochTraining(ABC):
         self.ranks = ranks
         self.files, self.optimizer, self.rates = TrainingFiles(folder), optimizer, dict(rates)
         self.origin, self.seed = origin, origin.seed
-        self.epochs, self.decay_after, self.clip_norm = epochs, decay_after, clip_norm
+        self.epochs, self.schedule, self.clip_norm = epochs, schedule, clip_norm
         self.average = WeightAverage(self._trained, ema) if ema else None
         self.num_windows, self.batch = num_windows, batch
         self.checkpoint_seconds = checkpoint_seconds
@@ -218,7 +221,6 @@ class EpochTraining(ABC):
         self.ranks.wait()  # until the first one has written the last checkpoint
 
     def epoch_batches(self) -> Iterator[Any]:
-        self._set_rates()
         for module in self._modules():
             module.train()
         left = self._order(self.state.epoch)[self.state.step :]
@@ -306,7 +308,7 @@ class EpochTraining(ABC):
         return epoch_order(self.num_windows, batch=self.batch, seed=self.seed, epoch=epoch)
 
     def _set_rates(self) -> None:
-        factor = 0.1 if self.state.epoch >= self.decay_after else 1.0
+        factor = self.schedule.factor(self.state.epoch, self.state.step, self.steps_per_epoch)
         for group, rate in zip(self.optimizer.param_groups, self.rates.values()):
             group["lr"] = rate * factor
 
@@ -315,6 +317,7 @@ class EpochTraining(ABC):
 
     def _update(self, parts: Mapping[str, Tensor]) -> float:
         """Join and clip the gradients, take the optimiser's step, and note the parts of the loss; returns the loss."""
+        self._set_rates()
         trained = self._trained
         self.ranks.sum_gradients(trained)
         if self.clip_norm is not None:

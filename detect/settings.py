@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from ..data.settings import Mark, Settings, marks
 from .preset import PRESETS, Preset
+from .schedule import RateDecay
 from .strategies import ProposalStrategy
 
 # What only ETAD has.
@@ -42,8 +43,11 @@ class TrainingSettings(Settings):
         A trained run that is given more goes on, to the same end as if it had been given them at first.
     optimizer, lr, weight_decay
         AdamW or Adam, its learning rate and its weight decay.
-    decay_after
-        Epochs after which the learning rate is divided by ten; counted from the very first one, whatever `epochs` is.
+    decay, decay_after
+        `step`: the learning rate is divided by ten after so many epochs; `cosine`: it falls along half a cosine, to a
+        hundredth at so many. They are counted from the very first one, whatever `epochs` is.
+    warmup_epochs
+        Epochs, or a part of one, over which the learning rate rises from nearly nothing; 0: it begins at `lr`.
     clip_norm
         Largest gradient norm; none: no clipping.
     ema
@@ -61,7 +65,9 @@ class TrainingSettings(Settings):
     optimizer: Literal["adamw", "adam"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
+    decay: RateDecay = "step"
     decay_after: int = Field(default=5, ge=1)
+    warmup_epochs: float = Field(default=0.0, ge=0)
     clip_norm: float | None = Field(default=None, gt=0)
     ema: float = Field(default=0.0, ge=0, lt=1)
     keep_negatives: bool = True

@@ -18,6 +18,7 @@ from .loop import EpochTraining, build_optimizer
 from .model.build import build_detector
 from .objective import build_objective, mean_loss
 from .run_state import Provenance, Stream, TrainState, detector_checkpoint, restore_training_state, step_generator
+from .schedule import RateSchedule
 from .settings import DetectSettings
 from .standardise import channel_statistics
 from .windows import Window
@@ -89,7 +90,7 @@ class Trainer(EpochTraining):
             num_windows=len(train_windows),
             batch=training.batch,
             epochs=training.epochs,
-            decay_after=training.decay_after,
+            schedule=RateSchedule(training.decay, training.decay_after, training.warmup_epochs),
             clip_norm=training.clip_norm,
             ema=training.ema,
             checkpoint_seconds=training.checkpoint_seconds,

@@ -34,7 +34,10 @@ _OTHERS = {
     "extract": ("encoder.frozen_stages", "encoder.adapter"),
     "detect": (),
     "e2e": tuple(
-        f"detect.training.{name}" for name in ("batch", "optimizer", "lr", "weight_decay", "decay_after", "clip_norm")
+        f"detect.training.{name}"
+        for name in (
+            *("batch", "optimizer", "lr", "weight_decay", "decay", "decay_after", "warmup_epochs", "clip_norm", "ema"),
+        )
     ),
 }
 # Stages that train have their inference done again where it may change; a feature is made once.

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from ..data.settings import Mark, Settings
+from ..detect.schedule import RateDecay
 from ..detect.strategies import STRATEGIES, SnippetStrategy
 from ..extract.augment import LARGEST_MAGNITUDE, OPERATIONS
 
@@ -85,8 +86,11 @@ class E2eSettings(Settings):
         Windows a step; a last, short batch is dropped unless it is the only one.
     epochs
         A trained run that is given more goes on, to the same end as if it had been given them at first.
-    decay_after
-        Epochs after which both learning rates are divided by ten; counted from the very first one.
+    decay, decay_after
+        `step`: both learning rates are divided by ten after so many epochs; `cosine`: they fall along half a cosine, to
+        a hundredth at so many. They are counted from the very first one.
+    warmup_epochs
+        Epochs, or a part of one, over which both learning rates rise from nearly nothing; 0: they begin as they are.
     clip_norm
         Largest norm of the gradient of encoder and detector together; none: no clipping.
     ema
@@ -124,7 +128,9 @@ class E2eSettings(Settings):
     weight_decay: float = Field(default=1e-4, ge=0)
     epochs: Annotated[int, Mark.RUNTIME] = Field(default=6, ge=1)
     batch: int = Field(default=4, ge=1)
+    decay: RateDecay = "step"
     decay_after: int = Field(default=5, ge=1)
+    warmup_epochs: float = Field(default=0.0, ge=0)
     clip_norm: float | None = Field(default=None, gt=0)
     ema: float = Field(default=0.0, ge=0, lt=1)
     crop: Literal["random", "centre"] = "random"

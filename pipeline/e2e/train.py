@@ -24,6 +24,7 @@ from ...detect.run_state import (
     restore_training_state,
     step_generator,
 )
+from ...detect.schedule import RateSchedule
 from ...detect.settings import DetectSettings
 from ...extract.clips import Failure, flaw, lost_frames_text
 from ...extract.encoders.encoder import Encoder
@@ -113,7 +114,7 @@ class E2eTrainer(EpochTraining):
             num_windows=len(clips.windows),
             batch=settings.batch,
             epochs=settings.epochs,
-            decay_after=settings.decay_after,
+            schedule=RateSchedule(settings.decay, settings.decay_after, settings.warmup_epochs),
             clip_norm=settings.clip_norm,
             ema=settings.ema,
             checkpoint_seconds=settings.checkpoint_seconds,

@@ -93,11 +93,16 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize(("stop_at", "ema"), [(1, 0), (2, 0), (3, 0), (3, 0.9)])
+COSINE = ("detect.training.decay=cosine", "detect.training.warmup_epochs=1.5")
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "more"), [(1, ()), (2, ()), (3, ()), (3, ("detect.training.ema=0.9",)), (1, COSINE), (3, COSINE)]
+)
 def test_an_interrupted_run_resumes_to_the_same_weights(
-    data: tuple[Path, Path], tmp_path: Path, stop_at: int, ema: float
+    data: tuple[Path, Path], tmp_path: Path, stop_at: int, more: tuple[str, ...]
 ) -> None:
-    often = settings("detect.training.checkpoint_seconds=1e-9", f"detect.training.ema={ema}")
+    often = settings("detect.training.checkpoint_seconds=1e-9", *more)
     trainer(data, tmp_path / "whole", often).run()
 
     def stop(step: int, steps: int, loss: float) -> None:
