@@ -68,7 +68,8 @@ class E2eSettings(Settings):
     cache_frozen
         Keep what the encoder's frozen stages make of each training window on disk, in half precision, so that later
         epochs neither decode nor compute it: in so many draws of augmentation, which epochs take in turn (1 where
-        nothing is drawn); 0: off. Values are rounded to half precision from the first epoch on. For small sets.
+        nothing is drawn); 0: off. Values are rounded to half precision from the first epoch on. It is removed when
+        training is done. For small sets.
     cache_frozen_gib
         Disk that this may take; training that needs more is refused.
     recompute
@@ -142,6 +143,12 @@ class E2eSettings(Settings):
     failing_share: Annotated[float, Mark.RUNTIME] = Field(default=0.1, ge=0, le=1)
     validate_epochs: bool = True
     checkpoint_seconds: Annotated[float, Mark.RUNTIME] = Field(default=300.0, gt=0)
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether a window's frames may differ from epoch to epoch."""
+        drawn = self.crop == "random" or self.flip_probability > 0 or self.jitter_frames > 0
+        return drawn or self.rand_augment.operations > 0 or self.colour_jitter != ColourJitterSettings()
 
     @model_validator(mode="after")
     def _budget_fits(self) -> E2eSettings:

@@ -17,7 +17,7 @@ from ...detect.sampling.population import sample_size
 from ...detect.settings import DetectSettings
 from ...extract.clips import Failure
 from ..config import Config
-from ..settings import ColourJitterSettings, E2eSettings
+from ..settings import E2eSettings
 
 # Settings of weights that may change between a detector's training and this one: how it learns and computes. All
 # others are its shape and rules, those that are yet to come included.
@@ -63,9 +63,7 @@ def check_frozen(config: Config) -> None:
             f"e2e.cache_frozen={draws} loses: in e2e.epochs={settings.epochs} nothing that is kept would be read "
             "again. Set e2e.cache_frozen to fewer than the epochs, or to 0."
         )
-    drawn = settings.crop == "random" or settings.flip_probability > 0 or settings.jitter_frames > 0
-    drawn |= settings.rand_augment.operations > 0 or settings.colour_jitter != ColourJitterSettings()
-    if draws > 1 and not drawn:
+    if draws > 1 and not settings.is_augmented:
         raise EtadError(
             f"e2e.cache_frozen={draws} would keep the same outputs {draws} times, since no augmentation is on. Set "
             "e2e.cache_frozen=1."

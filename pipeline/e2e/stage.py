@@ -171,6 +171,8 @@ def run_e2e(
             notes.lines.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
         if config.e2e.cache_frozen:
             notes.lines += _kept_gain(trainer.files.log, config.e2e.cache_frozen)
+            if ranks.is_first:  # it is large, and needed again only if more epochs are asked for
+                trainer.clips.forget_frozen()
         notes.failed |= trainer.failed
         notes.flawed |= trainer.flawed
         chosen = trainer.files.checkpoint(config.detect.inference.checkpoint)

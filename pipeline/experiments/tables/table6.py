@@ -41,7 +41,17 @@ def table6(config: Config, inputs: Inputs) -> Grid:
                 f"{config.encoder.name} is another encoder; {encoder} has weights and a preset of its own: "
                 f"--data {_PRESETS[encoder]}"
             )
-        cells += [_cell(encoder, ratio, strategy, own=encoder == family, why=why) for ratio, strategy in ARMS]
+        cells += [
+            _cell(
+                encoder,
+                ratio,
+                strategy,
+                own=encoder == family,
+                why=why,
+                sets=_frozen_sets(config) if ratio == 0 else (),
+            )
+            for ratio, strategy in ARMS
+        ]
     return Grid(
         name="table6",
         title="Table 6: share of the snippets whose gradients reach the encoder",
@@ -74,7 +84,15 @@ def table6(config: Config, inputs: Inputs) -> Grid:
     )
 
 
-def _cell(encoder: str, ratio: float, strategy: str, *, own: bool, why: str) -> Cell:
+def _frozen_sets(config: Config) -> tuple[str, ...]:
+    """What a frozen encoder makes of the same frames, epoch for epoch, is made once."""
+    settings = config.e2e
+    if settings.is_augmented or settings.memory != "sgs" or settings.epochs == 1:
+        return ()
+    return ("encoder.frozen_stages=4", "e2e.cache_frozen=1")
+
+
+def _cell(encoder: str, ratio: float, strategy: str, *, own: bool, why: str, sets: tuple[str, ...]) -> Cell:
     figures = {name: value for name, value in zip(_COLUMNS, PAPER[encoder][ratio]) if value is not None}
     how = "frozen encoder, gamma 0 %" if ratio == 0 else f"end to end, gamma {100 * ratio:g} %"
     chosen = f", {strategy}" if 0 < ratio < 1 else ""
@@ -82,7 +100,7 @@ def _cell(encoder: str, ratio: float, strategy: str, *, own: bool, why: str) -> 
         name=f"{encoder}: {how}{chosen}",
         folder=_folder(encoder, ratio, strategy, own=own),
         stages=("e2e",),
-        sets=(f"e2e.ratio={ratio:g}", f"e2e.strategy={strategy}"),
+        sets=(f"e2e.ratio={ratio:g}", f"e2e.strategy={strategy}", *sets),
         against=_folder(encoder, 0.0, "grid", own=own) if ratio > 0 else "",
         paper=figures,
         left_out=why,

@@ -142,9 +142,10 @@ def test_a_killed_run_resumes_bit_for_bit_whether_the_cache_is_there_or_not(
     assert changed(weights(whole), weights(again)) == set()
 
 
-def test_the_run_says_what_it_gained(dataset: Path, tmp_path: Path) -> None:
+def test_the_run_says_what_it_gained_and_removes_what_it_kept(dataset: Path, tmp_path: Path) -> None:
     lines = run(dataset, tmp_path, *TSM, "e2e.epochs=3").notes
     assert any("s an epoch that kept their outputs" in line for line in lines)
+    assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "other"])
