@@ -33,6 +33,8 @@ def base_cell(config: Config, inputs: Inputs, *, detector: bool = False, is_row:
         name="detector to start from" if detector else "features",
         folder=BASE,
         stages=tuple(stages),
+        # Adapters are there to tune an encoder that has learned: the source set trains the whole of it.
+        sets=("encoder.adapter=none",) if "pretrain" in stages else (),
         after=None,
         is_row=is_row,
     )

@@ -116,3 +116,24 @@ def test_what_cannot_exist_on_a_data_set_says_why() -> None:
     whole = load_config("demo", ["detect.sampling.ratio=0.6"])
     block = TABLES["table5"].cells(whole, Inputs()).cell("block")
     assert "does not fit into their map" in block.left_out
+
+
+def test_an_encoder_that_the_paper_does_not_have_is_named_by_its_own_name_beside_no_figures() -> None:
+    grid = TABLES["table6"].cells(load_config("table6-videomae"), Inputs())
+    run = [cell for cell in grid.rows if not cell.left_out]
+    assert [cell.name for cell in run[1:3]] == [
+        "videomae_tiny, series adapters: frozen encoder, gamma 0 %",
+        "videomae_tiny, series adapters: end to end, gamma 10 %, gradnorm",
+    ]
+    assert not any(cell.paper for cell in run)
+    assert {cell.name.split(":")[0] for cell in grid.rows if cell.left_out} == {"TSM", "SlowOnly"}
+    # The source set trains the encoder itself; adapters come when it is tuned.
+    assert grid.cell("base").sets == ("encoder.adapter=none",)
+
+
+def test_a_frozen_encoder_encodes_once_where_every_epoch_shows_the_same_frames() -> None:
+    fixed, drawn = (
+        TABLES["table6"].cells(load_config("table6", [f"e2e.crop={crop}"]), Inputs()).cell("gamma0-grid").sets
+        for crop in ("centre", "random")
+    )
+    assert fixed == (*drawn, "encoder.frozen_stages=4", "e2e.cache_frozen=1")
