@@ -92,6 +92,9 @@ def evaluate(
         from ..show.figures.diagnosis import plot_diagnosis
         from ..stages.evaluate import diagnose as find_causes
 
+        if not as_json:  # also where nothing can be written
+            click.echo("\n".join(filter(None, lines)))
+            lines = []
         found = find_causes(read, asked, detections, tious=tious, source=str(results), duplicates=rule)
         named = f"{results.stem}_{_mark_of(results)}" if pictures else results.stem
         stem = (pictures or results.parent) / f"{named}_diagnosis"

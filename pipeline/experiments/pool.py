@@ -14,10 +14,13 @@ from typing import Generic, TypeVar
 import torch
 
 from ...data.errors import EtadError
+from ...data.interrupts import watching_signals
 from ...data.progress import progress_bar
 
 # Of a run of the demo's size: libraries 0.5 GiB, the rest frames, features and maps.
 _BYTES_PER_RUN = 1.5 * 2**30
+# Until processes that were asked to end have saved.
+_PATIENCE_SECONDS = 20.0
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
@@ -54,7 +57,7 @@ class Pool(Generic[_Job, _Result]):
 
     def _submit(self, job: _Job) -> Future[_Result]:
         if self._executor is not None:
-            return self._executor.submit(self._run, job)
+            return self._executor.submit(_run_watched, self._run, job)
         done: Future[_Result] = Future()
         done.set_result(self._run(job))
         return done
@@ -73,7 +76,25 @@ def pool_of(run: Callable[[_Job], _Result], jobs: int) -> Iterator[Pool[_Job, _R
             yield Pool(run, executor)
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
+            _end(multiprocessing.active_children())
             raise
+
+
+def _end(processes: Sequence[multiprocessing.process.BaseProcess]) -> None:
+    """Ask processes to end, as whoever ended this one asked; a training in them saves where it is."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(_PATIENCE_SECONDS)
+        process.kill()
+
+
+def _run_watched(run: Callable[[_Job], _Result], job: _Job) -> _Result:
+    try:
+        with watching_signals():
+            return run(job)
+    except KeyboardInterrupt:
+        os._exit(1)  # the next job is waiting in the queue already
 
 
 def jobs_that_fit(device: torch.device) -> int:

@@ -1,0 +1,53 @@
+"""Runs side by side end when the one that started them is asked to, and save where they are."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+WORK = """
+import time
+from pathlib import Path
+
+def slow(job):
+    Path(job).touch()
+    try:
+        time.sleep(120)
+    except KeyboardInterrupt:
+        Path(job + ".saved").touch()
+        raise
+"""
+MAIN = """
+import sys
+from etad.data.interrupts import watching_signals
+from etad.pipeline.experiments.pool import pool_of
+from work import slow
+
+if __name__ == "__main__":
+    try:
+        with watching_signals(), pool_of(slow, 2) as pool:
+            pool.gather(sys.argv[1:], title="slow")
+    except KeyboardInterrupt:
+        sys.exit(3)
+"""
+
+
+def test_a_pool_that_is_asked_to_end_asks_its_runs_which_save(tmp_path: Path) -> None:
+    (tmp_path / "work.py").write_text(WORK)
+    (tmp_path / "main.py").write_text(MAIN)
+    jobs = [str(tmp_path / f"job{number}") for number in range(3)]
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    process = subprocess.Popen([sys.executable, "main.py", *jobs], cwd=tmp_path, env=environment)
+    try:
+        deadline = time.monotonic() + 60
+        while not all(Path(job).exists() for job in jobs[:2]):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)  # to this one alone, as `kill` and some batch systems do
+        assert process.wait(timeout=30) == 3
+    finally:
+        process.kill()
+    assert [Path(job + ".saved").exists() for job in jobs] == [True, True, False]
+    assert not Path(jobs[2]).exists()
