@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from threading import Lock, Thread
 from time import sleep, time
 from typing import Any
@@ -44,6 +44,8 @@ def progress_bar(
     delay
         Seconds before it is drawn: what is done by then needs no bar.
     """
+    count = len(items) if total is None and isinstance(items, Sized) else total
+    shown = shown and count != 0  # of nothing to do, nothing is to be seen
     # Where it is to be drawn, tqdm's own variable still decides: of several processes, one draws.
     return _Bar(items, desc=title, unit=unit, total=total, delay=delay, **({} if shown else {"disable": True}))
 
@@ -72,8 +74,8 @@ class PartBar(_Bar):
             total=total,
             initial=done,
             miniters=0,
-            bar_format=layout if total else None,
-            **({} if shown else {"disable": True}),
+            bar_format=layout,
+            **({} if shown and total else {"disable": True}),
         )
 
     @property

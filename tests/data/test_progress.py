@@ -41,9 +41,10 @@ def test_a_bar_moves_within_a_long_item_and_tells_whole_ones(capsys: pytest.Capt
 
 
 def test_a_bar_over_nothing_and_one_that_only_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    with PartBar("extract", unit="video", total=0) as bar:
+    with PartBar("extract", unit="video", total=0):
         pass
-    capsys.readouterr()
+    assert list(progress_bar("check", [], unit="video")) == []
+    assert capsys.readouterr().err == "", "where there is nothing to do there is nothing to see"
     with PartBar("extract", unit="video", total=3, shown=False) as bar:
         bar.within(0.5)
         bar.finish_one()
