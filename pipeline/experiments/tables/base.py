@@ -73,3 +73,11 @@ def without_videos(cells: Sequence[Cell], inputs: Inputs) -> tuple[Cell, ...]:
     return tuple(
         replace(cell, left_out=why) if needs & set(cell.stages) and not cell.left_out else cell for cell in cells
     )
+
+
+def once_encoded(config: Config) -> tuple[str, ...]:
+    """Overrides under which an encoder that stays frozen encodes each window once; none where frames are drawn."""
+    settings = config.e2e
+    if settings.is_augmented or settings.memory != "sgs":
+        return ()
+    return ("encoder.frozen_stages=4", f"e2e.cache_frozen={int(settings.epochs > 1)}")

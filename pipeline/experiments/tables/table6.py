@@ -7,7 +7,7 @@ from ....extract.encoders.encoder import encoder_spec
 from ...config import Config
 from ..grid import AVERAGE, Cell, Claim, Grid
 from ..runs import Inputs
-from .base import base_cell, without_videos
+from .base import base_cell, once_encoded, without_videos
 
 # Encoder and share of the gradients -> mAP at tIoU 0.3 to 0.7, the average, GB of a video, hours, on THUMOS-14.
 PAPER: dict[str, dict[float, tuple[float | None, ...]]] = {
@@ -39,7 +39,7 @@ def table6(config: Config, inputs: Inputs) -> Grid:
     cells = [base_cell(config, inputs, detector=True, is_row=True)]
     cells += [
         _cell(
-            own, ratio, strategy, own=True, sets=_frozen_sets(config) if ratio == 0 else _cache_sets(config, strategy)
+            own, ratio, strategy, own=True, sets=once_encoded(config) if ratio == 0 else _cache_sets(config, strategy)
         )
         for ratio, strategy in ARMS
     ]
@@ -63,18 +63,11 @@ def table6(config: Config, inputs: Inputs) -> Grid:
     )
 
 
-def _frozen_sets(config: Config) -> tuple[str, ...]:
-    """What a frozen encoder makes of the same frames, epoch for epoch, is made once."""
-    settings = config.e2e
-    if settings.is_augmented or settings.memory != "sgs" or settings.epochs == 1:
-        return ()
-    return ("encoder.frozen_stages=4", "e2e.cache_frozen=1")
-
-
 def _cache_sets(config: Config, strategy: str) -> tuple[str, ...]:
-    """Graphs can be kept of samples that are drawn beforehand alone."""
+    """What a cell cannot keep: graphs of samples that are not drawn beforehand; outputs that no epoch would read."""
     late = find_strategy(strategy, gradients=True).needs != "nothing"
-    return ("e2e.first_pass_cache=maps",) if late and config.e2e.first_pass_cache == "graphs" else ()
+    graphs = ("e2e.first_pass_cache=maps",) if late and config.e2e.first_pass_cache == "graphs" else ()
+    return (*graphs, "e2e.cache_frozen=0") if 0 < config.e2e.epochs <= config.e2e.cache_frozen else graphs
 
 
 def _cell(encoder: str, ratio: float, strategy: str, *, own: bool, why: str = "", sets: tuple[str, ...] = ()) -> Cell:

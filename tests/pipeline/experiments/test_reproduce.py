@@ -116,7 +116,7 @@ def test_table_6_runs_side_by_side_from_one_command_and_does_nothing_twice(
     assert (tmp_path / "t6" / "table6.png").stat().st_size > 5000
     weights = {p: p.stat().st_mtime_ns for p in (tmp_path / "t6").rglob("last.pt")}
     assert len(weights) == 1 + 5
-    assert (tmp_path / "t6" / "seed1" / "gamma30-random" / "e2e" / "metrics.json").exists()
+    assert (tmp_path / "t6" / "seed1" / "gamma30-gradnorm" / "e2e" / "metrics.json").exists()
     assert run(command) == 0
     assert {p: p.stat().st_mtime_ns for p in weights} == weights
     assert json.loads((tmp_path / "t6" / "table6.json").read_text()) == found
