@@ -13,6 +13,7 @@ import torch
 from .errors import EtadError, nearest
 from .files.archive import damage_of
 from .files.atomic import replacing
+from .interrupts import holding_signals
 
 # What `weights_only=True` lets back in. Exact types: numpy's float64 passes for a float and is refused on loading.
 _PLAIN_TYPES = {type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device}
@@ -31,7 +32,7 @@ OPTIMIZER: Mapping[Any, Any] = {"state": dict, "param_groups": [dict]}
 
 
 def save_checkpoint(path: Path | str, state: Mapping[str, Any]) -> Path:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint, whole or not at all; a signal that comes meanwhile ends the run after it.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ def save_checkpoint(path: Path | str, state: Mapping[str, Any]) -> Path:
     """
     for where, value in _unexpected(dict(state), "state"):
         raise TypeError(f"{where} is a {type(value).__name__}: checkpoints hold only tensors and plain values")
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    # torch would report what a signal leaves of its archive as a mistake of its own.
+    with holding_signals(), replacing(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save(dict(state), file)
         except RuntimeError as error:

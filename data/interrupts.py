@@ -129,6 +129,7 @@ def _receive(number: int, frame: FrameType | None) -> None:
     elif _received.is_held:
         _received.is_pending = True
     else:
+        _stop_timer()  # what follows, saving above all, has all the time it needs
         raise KeyboardInterrupt
 
 

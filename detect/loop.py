@@ -252,12 +252,16 @@ class EpochTraining(ABC):
         better = measured < best
         self.state = TrainState(epoch=self.state.epoch + 1, best_loss=min(measured, best), best_of=measured_of)
         if better and self.ranks.is_first:
-            save_checkpoint(self.files.checkpoint("best"), self._contents())
+            self._write(self.files.checkpoint("best"))
         self.save()
 
     def save(self) -> None:
         if self.ranks.is_first:
-            save_checkpoint(self.last, self._contents())
+            self._write(self.last)
+
+    def _write(self, path: Path) -> None:
+        with holding_signals():  # the weights change places with their average meanwhile
+            save_checkpoint(path, self._contents())
 
     @abstractmethod
     def _modules(self) -> Sequence[nn.Module]:

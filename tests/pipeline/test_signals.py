@@ -14,8 +14,9 @@ from pathlib import Path
 
 import miniature
 import pytest
+import torch
 
-from etad.data.checkpoint import load_checkpoint
+from etad.data.checkpoint import load_checkpoint, save_checkpoint
 from etad.data.files.atomic import TEMPORARY_PREFIX
 from etad.data.interrupts import holding_signals, received_signal, watching_signals
 from etad.detect.loop import run_training
@@ -189,6 +190,40 @@ def test_what_a_step_changes_is_changed_whole_whatever_comes(monkeypatch: pytest
     monkeypatch.setattr(cli.cli, "main", lambda **_: run_training(training, checkpoint_seconds=1e9, progress=print))
     assert cli.run([]) == 143
     assert (training.position, training.saved) == (1, [1])
+
+
+def test_a_checkpoint_is_saved_whole_whatever_comes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = torch.save
+
+    def interrupted(*arguments: object) -> None:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+        write(*arguments)
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with watching_signals(), pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path / "last.pt", {"weights": torch.ones(3)})
+    assert torch.equal(load_checkpoint(tmp_path / "last.pt")["weights"], torch.ones(3))
+
+
+def test_patience_ends_with_the_signal_that_did_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etad.data.interrupts._PATIENCE_SECONDS", 0.05)
+    training = Counting("")
+
+    def step(batch: int) -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    def save() -> None:
+        time.sleep(0.2)  # longer than the patience
+        training.saved.append(training.position)
+
+    monkeypatch.setattr(training, "step", step)
+    monkeypatch.setattr(training, "save", save)
+    monkeypatch.setattr(cli.cli, "main", lambda **_: run_training(training, checkpoint_seconds=1e9, progress=print))
+    assert cli.run([]) == 143
+    assert training.saved == [0]
 
 
 def test_what_a_killed_run_left_goes_at_the_next_one(tmp_path: Path) -> None:
