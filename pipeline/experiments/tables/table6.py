@@ -27,7 +27,7 @@ PAPER: dict[str, dict[float, tuple[float | None, ...]]] = {
 _COLUMNS = ("0.3", "0.4", "0.5", "0.6", "0.7", AVERAGE)
 # Share of the gradients, and how the snippets are chosen. The paper names no strategy; the fewer there are, the more it
 # matters that they are those with a gradient.
-ARMS = ((0.0, "grid"), (0.1, "gradnorm"), (0.3, "gradnorm"), (0.3, "grid"), (1.0, "grid"))
+ARMS = ((0.0, "grid"), (0.1, "gradnorm"), (0.3, "gradnorm"), (1.0, "grid"))
 _FAMILIES = {"tsm": "TSM", "slowonly": "SlowOnly"}
 _PRESETS = {"TSM": "thumos14-e2e-tsm", "SlowOnly": "thumos14-e2e-slowonly"}
 
