@@ -102,18 +102,20 @@ class Outcome:
 
     def _verdict(self, claim: Claim) -> Verdict:
         left, right = self.grid.cell(claim.left), self.grid.cell(claim.right)
-        paper = left.paper[AVERAGE] - right.paper[AVERAGE]
+        paper = ""
+        if AVERAGE in left.paper and AVERAGE in right.paper:
+            paper = f" ({left.paper[AVERAGE] - right.paper[AVERAGE]:+.2f} in the paper)"
         gain = self.gain(left, right)
         if gain is None:
             missing = [cell.name for cell in (left, right) if self.mean(cell) is None]
-            return Verdict(claim, None, f"{claim.text} ({paper:+.2f} in the paper): not known, without {missing[0]}")
+            return Verdict(claim, None, f"{claim.text}{paper}: not known, without {missing[0]}")
         holds = claim.holds(gain.mean)
-        spread = ("", "") if gain.p is None else (f" +- {gain.deviation:.1f}", f", p {gain.p:.2f}")
+        spread = ("", "") if gain.p is None else (f" +- {gain.deviation:.1f}", f", p {p_text(gain.p)}")
         figures = f"{gain.mean:+.1f}{spread[0]} points{spread[1]}"
         word = "holds" if holds else "does not hold"
         if holds and claim.within is None and (gain.p is None or gain.p >= 0.05):
             word = "holds in the mean, but may be chance"
-        return Verdict(claim, holds, f"{claim.text} ({paper:+.2f} in the paper): {word}, {figures}")
+        return Verdict(claim, holds, f"{claim.text}{paper}: {word}, {figures}")
 
     @property
     def missing(self) -> list[tuple[str, str]]:
@@ -157,3 +159,14 @@ class Outcome:
             "missing": dict(self.missing),
             "left_out": list(self.left_out),
         }
+
+
+def p_text(p: float) -> str:
+    """Word a p-value with two digits that say something.
+
+    Examples
+    --------
+    >>> p_text(0.1273), p_text(0.00821), p_text(0.0000213), p_text(1.0)
+    ('0.13', '0.0082', '<0.001', '1.0')
+    """
+    return "<0.001" if p < 0.001 else f"{p:.2g}" if p < 0.995 else "1.0"

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...data.files.atomic import write_json, write_text
 from .grid import AVERAGE, MEMORY, MINUTES, Cell
-from .outcome import Outcome
+from .outcome import Outcome, p_text
 
 NOTHING = "-"
 
@@ -109,7 +109,7 @@ def _row(outcome: Outcome, cell: Cell, *, wide: bool) -> tuple[str, ...]:
         found += [NOTHING, NOTHING]
     else:
         spread = "" if gain.p is None else f" +- {gain.deviation:.1f}"
-        found += [f"{gain.mean:+.1f}{spread}", _shown(gain.p, 2)]
+        found += [f"{gain.mean:+.1f}{spread}", NOTHING if gain.p is None else p_text(gain.p)]
     minutes = outcome.mean(cell, MINUTES)
     found.append(NOTHING if minutes is None else f"{60 * minutes:.0f}")
     for column in _columns(outcome, wide=wide):

@@ -57,7 +57,7 @@ def test_gains_are_paired_seed_by_seed() -> None:
 def test_claims_that_hold_those_that_do_not_and_those_that_nobody_knows_are_told_apart() -> None:
     better = outcome({"a": [41.0, 51.1, 42.0], "b": [40.0, 50.0, 41.1]}).verdicts()
     assert [verdict.holds for verdict in better] == [True, True, None]
-    assert "a beats b (+1.00 in the paper): holds, +1.0 +- 0.1 points, p 0.00" in better[0].text
+    assert "a beats b (+1.00 in the paper): holds, +1.0 +- 0.1 points, p 0.0033" in better[0].text
     assert "not known, without c" in better[2].text
     worse = outcome({"a": [38.0, 51.0, 42.0], "b": [43.0, 49.9, 46.0]}).verdicts()
     assert [verdict.holds for verdict in worse] == [False, True, None]
@@ -126,6 +126,9 @@ def test_an_encoder_that_the_paper_does_not_have_is_named_by_its_own_name_beside
         "videomae_tiny, series adapters: end to end, gamma 10 %, gradnorm",
     ]
     assert not any(cell.paper for cell in run)
+    values = {cell.folder: (Measured(average_mAP=0.4), Measured(average_mAP=0.5)) for cell in run}
+    verdicts = Outcome(grid, (0, 1), values).verdicts()
+    assert verdicts[0].holds is False and "paper" not in verdicts[0].text
     assert {cell.name.split(":")[0] for cell in grid.rows if cell.left_out} == {"TSM", "SlowOnly"}
     # The source set trains the encoder itself; adapters come when it is tuned.
     assert grid.cell("base").sets == ("encoder.adapter=none",)
