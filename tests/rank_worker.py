@@ -97,6 +97,7 @@ def end_to_end(folder: Path, sets: list[str], ranks: Ranks) -> dict[str, torch.T
     numbers = [0, 1, 2]
     frames = next(iter(trainer.clips.of([ranks.share(numbers)], 0)))
     trainer.optimizer = torch.optim.SGD([{"params": group["params"]} for group in trainer.optimizer.param_groups], 0.0)
+    trainer.rates = dict.fromkeys(trainer.rates, 0.0)
     loss = trainer.step((numbers, frames))
     found = {f"encoder {name}": each.grad for name, each in trainer.encoder.named_parameters() if each.grad is not None}
     found |= {f"detector {n}": each.grad for n, each in trainer.detector.named_parameters() if each.grad is not None}

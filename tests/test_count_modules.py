@@ -11,9 +11,9 @@ import pytest
     [
         ("extract", 35, "extract/encode.py"),
         ("extract-command", 57, "pipeline/cli/stages.py"),
-        ("train", 19, "detect/objective.py"),
-        ("first-step", 27, "data/cache/cache.py"),
-        ("e2e", 39, "pipeline/e2e/sgs.py"),
+        ("train", 20, "detect/objective.py"),
+        ("first-step", 28, "data/cache/cache.py"),
+        ("e2e", 40, "pipeline/e2e/sgs.py"),
     ],
 )
 def test_the_way_passes_through_few_modules(name: str, most: int, through: str, tmp_path: Path) -> None:

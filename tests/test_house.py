@@ -70,7 +70,7 @@ ARROWS: dict[str, set[str]] = {
     "extract.run": {"data", "extract"},
     "detect.preset": set(),
     "detect.strategies": {"data"},
-    "detect.settings": {"data", "detect.preset", "detect.strategies"},
+    "detect.settings": {"data", "detect.preset", "detect.schedule", "detect.strategies"},
     "detect.resize": {"data"},
     "detect/kernels": {"data", "detect.settings"},
     "detect/model": {"data", "detect.settings", "detect/kernels"},
@@ -86,9 +86,10 @@ ARROWS: dict[str, set[str]] = {
     "detect.objective": {"data", "detect.settings", "detect/loss", "detect/sampling", "detect/model", "detect.windows"}
     | {"detect/baselines"},
     "detect.average": set(),
-    "detect.loop": {"data", "detect.settings", "detect.average", "detect.run_state"},
+    "detect.schedule": set(),
+    "detect.loop": {"data", "detect.settings", "detect.average", "detect.run_state", "detect.schedule"},
     "detect.train": {"data", "detect.settings", "detect.loop", "detect.run_state", "detect.objective"}
-    | {"detect.loading", "detect.windows", "detect.standardise", "detect/model"},
+    | {"detect.loading", "detect.schedule", "detect.windows", "detect.standardise", "detect/model"},
     "detect/results": {"data", "detect.settings", "detect.loading", "detect.windows", "detect/model", "detect/loss"}
     | {"detect/kernels", "detect/sampling"},
     "pipeline.settings": {"data", "extract", "detect"},
