@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ...data.annotations import Annotations
-from ...data.checkpoint import load_checkpoint
 from ...data.errors import EtadError, counted
 from ...data.progress import PartBar
 from ...data.video.transforms import sample_generator
@@ -23,10 +22,10 @@ from ..config import Config, override
 from ..device import threads_for
 from ..run_folder import RunFolder
 from ..stages.extract import Sources
-from ..stages.plan import duration_text
+from ..stages.plan import duration_text, least_seconds, steps_done
 from .checks import check_frozen_size
 from .full_step import full_step
-from .plan import StepPlan, detector_step, plan_step
+from .plan import StepPlan, detector_step, feature_sum, plan_step
 from .setup import E2eSetup
 from .sgs import sgs_step
 from .stage import prepare
@@ -49,7 +48,7 @@ class SnippetSeconds:
     keep
         Sent through the frozen stages, their outputs written.
     read
-        Those outputs read again.
+        Those outputs read again, from memory: of more than that holds, the disk decides.
     learn_from_kept
         Encoded from them, and learned from.
     """
@@ -196,7 +195,7 @@ def plan_e2e(
     )
     trainer = setup.trainer(encoder, start.weights_sha256, start.detector)
     windows = trainer.clips.windows
-    done_epochs, done_steps = _done(trainer)
+    done_epochs, done_steps = steps_done(trainer.last)
     keeps = settings.memory == "sgs" and encoder.frozen_stages >= 0
     with PartBar("e2e: plan", unit="part", total=3) as bar, threads_for(encoder):
         decode, frames = _decoded(trainer, config.seed)
@@ -214,7 +213,7 @@ def plan_e2e(
         bar.finish_one()
         of_snippet = _timed(trainer, frames, decode, keeps=keeps)
         batch, channels = settings.batch, encoder.channels
-        detector_seconds = _least_seconds(
+        detector_seconds = least_seconds(
             lambda: detector_step(trainer.detector, trainer.detect, channels=channels, batch=batch, device=device)
         )
         bar.finish_one()
@@ -239,15 +238,6 @@ def plan_e2e(
         kept_text=kept_text,
         step=step,
     )
-
-
-def _done(trainer: E2eTrainer) -> tuple[int, int]:
-    """Epochs that lie behind, and steps of the next one."""
-    if not trainer.last.exists():
-        return 0, 0
-    position = load_checkpoint(trainer.last).get("position")
-    epoch, step = (position.get(name) if isinstance(position, dict) else None for name in ("epoch", "step"))
-    return (epoch, step) if isinstance(epoch, int) and isinstance(step, int) else (0, 0)
 
 
 def _decoded(trainer: E2eTrainer, seed: int) -> tuple[float, Tensor]:
@@ -291,8 +281,8 @@ def _timed(trainer: E2eTrainer, frames: Tensor, decode: float, *, keeps: bool) -
         cache = FrozenCache(encoder, Path(folder), source={}, micro_batch=micro_batch, autocast=trainer.autocast)
         key = cache.entry("", window=(0, count), sample="", draw=0)
         maps = cache.encode(frames)
-        keep = _least_seconds(lambda: cache.save(key, cache.encode(frames), set()))
-        read = _least_seconds(lambda: cache.load(key))
+        keep = least_seconds(lambda: cache.save(key, cache.encode(frames), set()))
+        read = least_seconds(lambda: cache.load(key))
     return SnippetSeconds(
         decode=decode,
         learn=learn,
@@ -309,11 +299,11 @@ def _learning_seconds(trainer: E2eTrainer, values: Tensor) -> float:
     def learn(share: float) -> Callable[[], object]:
         if settings.memory != "sgs":
             recompute = settings.memory == "checkpoint"
-            return lambda: full_step(encoder, [values], _total, recompute=recompute, autocast=trainer.autocast)
+            return lambda: full_step(encoder, [values], feature_sum, recompute=recompute, autocast=trainer.autocast)
         return lambda: sgs_step(
             encoder,
             [values],
-            _total,
+            feature_sum,
             samples=[torch.arange(round(share * len(values)))],
             micro_batch=settings.micro_batch,
             first_pass_cache="nothing" if values.dtype == torch.float16 else settings.first_pass_cache,
@@ -321,29 +311,12 @@ def _learning_seconds(trainer: E2eTrainer, values: Tensor) -> float:
             autocast=trainer.autocast,
         )
 
-    whole = _least_seconds(learn(1.0))
+    whole = least_seconds(learn(1.0))
     if settings.memory == "sgs":
         # A share of a piece would round; of a whole window it hardly does.
         length = trainer.detect.num_snippets
         share = sample_size(settings.strategy, length, settings.ratio, chunk=settings.chunk) / length
-        none = _least_seconds(learn(0.0))
+        none = least_seconds(learn(0.0))
         whole = none + share * max(whole - none, 0.0)
     encoder.zero_grad(set_to_none=True)
     return whole
-
-
-def _total(features: object) -> Tensor:
-    assert isinstance(features, tuple)
-    return torch.stack([part.sum() for part in features]).sum()
-
-
-def _least_seconds(work: Callable[[], object], times: int = 2) -> float:
-    """The least of the seconds that something takes: the first time, memory is made ready."""
-    taken = []
-    for _ in range(times):
-        started = time.monotonic()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        taken.append(time.monotonic() - started)
-    return min(taken)

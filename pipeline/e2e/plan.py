@@ -162,7 +162,7 @@ def snippets_bytes(
     def step() -> None:
         everything = [torch.arange(count)]
         how = {"samples": everything, "micro_batch": count, "recompute": recompute, "autocast": autocast}
-        sgs_step(encoder, [video], _total, **how)  # type: ignore[arg-type]
+        sgs_step(encoder, [video], feature_sum, **how)  # type: ignore[arg-type]
 
     return peak_bytes(step, device)
 
@@ -179,7 +179,8 @@ def detector_step(
     parts["loss"].backward()
 
 
-def _total(features: object) -> Tensor:
+def feature_sum(features: object) -> Tensor:
+    """A loss to measure with, of each video's features."""
     assert isinstance(features, tuple)
     return torch.stack([part.sum() for part in features]).sum()
 

@@ -15,6 +15,7 @@ import torch
 from ...data.annotations import Annotations, Video
 from ...data.cache.cache import FeatureCache
 from ...data.cache.source import Snippets
+from ...data.checkpoint import load_checkpoint
 from ...data.errors import EtadError, counted
 from ...data.precision import choose_dtype
 from ...data.timeline import Timing, spread, strided
@@ -182,7 +183,7 @@ def time_clip(config: Config, encoders: Encoders, device: torch.device) -> float
         frames = torch.zeros(_CLIPS, count, height, width, 3, dtype=torch.uint8, device=device)
         encode = partial(encode_clips, encoder.to(device).eval(), frames, dtype)
         with torch.inference_mode():
-            seconds += _best_of(encode) / _CLIPS
+            seconds += least_seconds(encode) / _CLIPS
     return seconds
 
 
@@ -205,7 +206,7 @@ def time_step(
         objective(detector, batch, features, None, generator=generator, training=True)["loss"].backward()
         optimizer.step()
 
-    seconds = _best_of(step)
+    seconds = least_seconds(step)
     return seconds, sum(weights.numel() for weights in detector.parameters())
 
 
@@ -260,12 +261,23 @@ def _decode_seconds(clips: ClipSettings, files: Mapping[str, Path], timings: Map
     return 0.0
 
 
-def _best_of(work: Callable[[], object], times: int = 2) -> float:
+def steps_done(last: Path) -> tuple[int, int]:
+    """Epochs that lie behind a training, by its last checkpoint, and steps of the next one."""
+    if not last.exists():
+        return 0, 0
+    position = load_checkpoint(last).get("position")
+    epoch, step = (position.get(name) if isinstance(position, dict) else None for name in ("epoch", "step"))
+    return (epoch, step) if isinstance(epoch, int) and isinstance(step, int) else (0, 0)
+
+
+def least_seconds(work: Callable[[], object], times: int = 2) -> float:
     """The least of the seconds that something takes: the first time, memory is made ready."""
     taken = []
     for _ in range(times):
         started = time.monotonic()
         work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         taken.append(time.monotonic() - started)
     return min(taken)
 

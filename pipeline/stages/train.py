@@ -9,14 +9,13 @@ import torch
 
 from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache
-from ...data.checkpoint import load_checkpoint
 from ...data.errors import EtadError, counted
 from ..config import Config
 from ..run_folder import RunFolder
 from .detect import detect
 from .extract import Sources, extract, find_sources, load_encoders
 from .inputs import read_data, require_data, validation_videos
-from .plan import TrainPlan, plan_training
+from .plan import TrainPlan, plan_training, steps_done
 from .result import StageResult
 
 
@@ -72,7 +71,13 @@ def make_plan(config: Config, run: RunFolder, *, weights: Path | None, device: t
     sources = replace(sources, files=labelled)
     encoders, _ = load_encoders(config, run, weights)
     plan = plan_training(
-        config, run, encoders=encoders, sources=sources, annotations=annotations, done=_done(run), device=device
+        config,
+        run,
+        encoders=encoders,
+        sources=sources,
+        annotations=annotations,
+        done=steps_done(run.files("detect").last),
+        device=device,
     )
     if plan.bytes > plan.free_bytes:
         raise EtadError(
@@ -115,13 +120,3 @@ def train(
         device=device,
     )
     return extracted, detected
-
-
-def _done(run: RunFolder) -> tuple[int, int]:
-    """Epochs of the run's training that lie behind it, and steps of the next one."""
-    last = run.files("detect").last
-    if not last.exists():
-        return 0, 0
-    position = load_checkpoint(last).get("position")
-    epoch, step = (position.get(name) if isinstance(position, dict) else None for name in ("epoch", "step"))
-    return (epoch, step) if isinstance(epoch, int) and isinstance(step, int) else (0, 0)

@@ -76,8 +76,11 @@ def without_videos(cells: Sequence[Cell], inputs: Inputs) -> tuple[Cell, ...]:
 
 
 def once_encoded(config: Config) -> tuple[str, ...]:
-    """Overrides under which an encoder that stays frozen encodes each window once; none where frames are drawn."""
+    """Overrides under which an encoder that stays frozen encodes each window once.
+
+    None where frames are drawn, or where the config keeps nothing: it may not fit on the disk.
+    """
     settings = config.e2e
-    if settings.is_augmented or settings.memory != "sgs":
+    if settings.is_augmented or not settings.cache_frozen:
         return ()
     return ("encoder.frozen_stages=4", f"e2e.cache_frozen={int(settings.epochs > 1)}")

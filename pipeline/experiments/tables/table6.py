@@ -59,6 +59,7 @@ def table6(config: Config, inputs: Inputs) -> Grid:
         notes=(
             "All go on from one detector of the seed, and are trained as long; seconds are of a run beside others on "
             "the same machine.",
+            "The paper does not say how it chooses the snippets.",
         ),
     )
 

@@ -135,8 +135,9 @@ def test_an_encoder_that_the_paper_does_not_have_is_named_by_its_own_name_beside
 
 
 def test_a_frozen_encoder_encodes_once_where_every_epoch_shows_the_same_frames() -> None:
-    fixed, drawn = (
-        TABLES["table6"].cells(load_config("table6", [f"e2e.crop={crop}"]), Inputs()).cell("gamma0-grid").sets
-        for crop in ("centre", "random")
+    fixed, drawn, unkept = (
+        TABLES["table6"].cells(load_config("table6", [each]), Inputs()).cell("gamma0-grid").sets
+        for each in ("e2e.crop=centre", "e2e.crop=random", "e2e.cache_frozen=0")
     )
     assert fixed == (*drawn, "encoder.frozen_stages=4", "e2e.cache_frozen=1")
+    assert unkept == drawn, "what is kept may not fit, unless the config says so"
