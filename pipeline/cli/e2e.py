@@ -66,7 +66,7 @@ def e2e(
             scores=scores,
             device=device,
         )
-        for line in planned.lines():
+        for line in filter(None, (describe_missing(sources), *planned.lines())):
             click.echo(line)
         return 0
     result = run_e2e(

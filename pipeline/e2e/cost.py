@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...data.annotations import Annotations
-from ...data.errors import EtadError, counted
+from ...data.errors import EtadError, counted, listing
 from ...data.progress import PartBar
 from ...data.video.transforms import sample_generator
 from ...detect.sampling.population import sample_size
@@ -93,6 +93,8 @@ class TrainingCost:
         What they take; empty: nothing is frozen, or it would gain nothing.
     step
         Memory of a step.
+    unreadable
+        Training videos that cannot be opened.
     """
 
     windows: int
@@ -105,6 +107,7 @@ class TrainingCost:
     draws: int
     kept_text: str
     step: StepPlan
+    unreadable: tuple[str, ...] = ()
 
     def seconds(self, draws: int) -> float:
         """Of all epochs that are left, where so many draws are kept; 0: nothing is."""
@@ -134,6 +137,9 @@ class TrainingCost:
             f"from; a step {1000 * self.detector_seconds:.3g} ms in the detector",
             self.step.text(),
         ]
+        if self.unreadable:
+            count = counted(len(self.unreadable), "training video")
+            lines.insert(0, f"{count} left out that cannot be opened: {listing(self.unreadable)}")
         if not self.kept_text:
             return lines
         draws = self.draws or 1
@@ -146,7 +152,7 @@ class TrainingCost:
                 )
             return lines
         each = f"{1000 * of.later:.3g} ms a snippet from what is kept, {1000 * of.plain:.3g} ms from its frames"
-        if kept >= plain and self.epochs + self.done_epochs > draws:
+        if kept >= plain:
             raise EtadError(
                 f"e2e.cache_frozen={draws} loses: {each}, in all about {duration_text(kept)} instead of "
                 f"{duration_text(plain)}. Set e2e.cache_frozen=0."
@@ -201,7 +207,7 @@ def plan_e2e(
         decode, frames = _decoded(trainer, config.seed)
         bar.finish_one()
         step = setup.plan or plan_step(
-            trainer.settings,
+            settings,
             trainer.detect,
             encoder=encoder,
             detector=trainer.detector,
@@ -237,6 +243,7 @@ def plan_e2e(
         draws=settings.cache_frozen,
         kept_text=kept_text,
         step=step,
+        unreadable=tuple(sorted(trainer.failed)),
     )
 
 

@@ -1,5 +1,6 @@
 """`etad e2e --plan` tells what training takes, and refuses to keep what is slower to read than to compute."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_it_counts_the_steps_and_times_each_part(dataset: Path, tmp_path: Path) 
     assert found.of_snippet.decode > 0 and found.of_snippet.learn > 0 and found.detector_seconds > 0
     assert "4 steps in 2 epochs of 4 windows" in found.lines()[0]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_training_video_that_cannot_be_opened_is_named(dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(dataset.parent, tmp_path / "set")
+    annotations = tmp_path / "set" / dataset.name
+    broken = read_annotations(annotations).subset("training")[0].id
+    (tmp_path / "set" / "videos" / f"{broken}.mp4").write_bytes(b"no video")
+    found = plan(annotations, tmp_path / "run", "e2e.failing_share=0.5")
+    assert found.lines()[0] == f"1 training video left out that cannot be opened: {broken}"
 
 
 def test_what_is_done_does_not_count(dataset: Path, tmp_path: Path) -> None:
