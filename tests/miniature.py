@@ -107,6 +107,7 @@ SMALL_DEMO = [
     "e2e.batch=2",
     "e2e.epochs=1",
     "e2e.decay_after=1",
+    "e2e.cache_frozen=0",
 ]
 
 

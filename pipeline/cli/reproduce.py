@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..experiments.runs import Inputs
 
 _FILE = click.Path(path_type=Path)
-_TABLES = tuple(f"table{number}" for number in range(1, 8))
+_TABLES = (*(f"table{number}" for number in range(1, 8)), "demo")
 _SBHAR = "sbhar"
 
 
@@ -50,7 +50,8 @@ def reproduce(
     table1: feature enhancement and stages. table2: the architecture, read off a live model. table3: share of the
     proposals in training, frozen and end to end. table4: the same at inference. table5: sampling strategies and other
     detectors. table6: share of the snippets whose gradients reach the encoder. table7: augmentation, frozen stages,
-    resolution, pretraining. Each cell is a run of its own; called again, the command goes on where it stopped.
+    resolution, pretraining. demo: the rows of `etad demo`, over several seeds. Each cell is a run of its own; called
+    again, the command goes on where it stopped.
 
     sbhar: a benchmark of accelerometer recordings, one subject left out in turn, beside published figures; it takes
     --features and --annotations (docs/datasets.md).
@@ -135,7 +136,8 @@ def _run_table(
     )
     click.echo(grid.title)
     click.echo(aligned(rows(outcome, wide=False), heads=heads(outcome, wide=False)))
-    for line in (f"paper: {grid.of}", *grid.notes, *(verdict.text for verdict in outcome.verdicts())):
+    paper_line = [f"paper: {grid.of}"] if grid.of else []
+    for line in (*paper_line, *grid.notes, *(verdict.text for verdict in outcome.verdicts())):
         click.echo(line)
     for cell, why in outcome.missing:
         click.echo(f"without figures: {cell}: {why}")

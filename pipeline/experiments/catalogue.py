@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..config import Config
 from .grid import Grid
 from .runs import Inputs
+from .tables.demo_rows import demo_rows
 from .tables.table1 import table1
 from .tables.table3 import table3
 from .tables.table4 import table4
@@ -41,6 +42,7 @@ TABLES = {
     "table5": Table(table5),
     "table6": Table(table6, preset="table6"),
     "table7": Table(table7),
+    "demo": Table(demo_rows),
 }
 # Printed from a model; nothing is trained.
 ARCHITECTURE = "table2"

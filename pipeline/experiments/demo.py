@@ -26,9 +26,10 @@ from ..stages.inputs import read_data
 from ..stages.pretrain import pretrain
 from ..stages.result import StageResult
 from .synthetic_set import ensure_synthetic_set
+from .tables.demo_rows import ALONE, NAMES, PRETRAINED, STILL, TUNED, UNTRAINED, poorer_sets
 
 PROPOSALS_PER_VIDEO = 100
-PARTS = 8
+PARTS = 9
 
 
 @dataclass
@@ -70,24 +71,30 @@ def demo(config: Config, folder: Path, *, report: Callable[[str], None]) -> Demo
 
     with _part("baseline: random proposals", found, report):
         found.evaluations["random proposals"] = _random(config, annotations, folder)
-    poorer = folder / "baselines"
-    variants = {
-        "clips of one repeated frame": (RunFolder(poorer / "still"), ("clips.still=true",)),
-        "untrained encoder": (RunFolder(poorer / "untrained"), ("encoder.init=random",)),
-        "pretrained motion features": (run, ()),
-    }
-    for name, (variant, sets) in variants.items():
-        with _part(f"extract and detect: {name}", found, report):
-            changed = override(config, *sets)
-            weights = None if "untrained" in name else run.encoder
+    sets = poorer_sets(config)
+    runs = {row: RunFolder(folder / "baselines" / row) for row in sets}
+    for row in (STILL, UNTRAINED, PRETRAINED):
+        with _part(f"extract and detect: {NAMES[row]}", found, report):
+            changed, variant = override(config, *sets.get(row, ())), runs.get(row, run)
+            weights = None if row == UNTRAINED else run.encoder
             extracted = extract(changed, variant, sources=sources, weights=weights, device=device)
             cache = FeatureCache(variant.cache)
             detected = detect(changed, variant, cache=cache, annotations=annotations, device=device)
-            found.evaluations[name] = _measured(extracted, detected)
+            found.evaluations[NAMES[row]] = _measured(extracted, detected)
 
-    with _part("train end to end from there", found, report):
-        tuned = run_e2e(config, run, sources=sources, annotations=annotations, device=device)
-        found.evaluations["the same, then trained end to end"] = _measured(tuned)
+    detector = run.files("detect").checkpoint(config.detect.inference.checkpoint)
+    for row, part in ((ALONE, "train the detector on, alone"), (TUNED, "train encoder and detector on, together")):
+        with _part(part, found, report):
+            trained = run_e2e(
+                override(config, *sets.get(row, ())),
+                runs.get(row, run),
+                sources=sources,
+                annotations=annotations,
+                device=device,
+                init_detector=detector,
+                weights=run.encoder,
+            )
+            found.evaluations[NAMES[row]] = _measured(trained)
 
     with _part("draw the pictures", found, report):
         detections = read_detections(run.files("e2e").detections)

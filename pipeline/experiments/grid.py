@@ -94,7 +94,7 @@ class Grid:
     Parameters
     ----------
     of
-        What the paper measured it on.
+        What the paper measured it on; empty: it has no such table.
     sets
         Overrides of the config for all cells, the drawn data included.
     notes
@@ -115,6 +115,7 @@ class Grid:
         for cell in self.cells:
             assert cell.after is None or cell.after in folders, cell.after
             assert not cell.against or cell.against in folders, cell.against
+            assert cell.left_out or not any(each.left_out for each in self.chain(cell)), cell.folder
         for claim in self.claims:
             assert {claim.left, claim.right} <= set(folders), claim
 
@@ -129,13 +130,13 @@ class Grid:
         """The cells that one comes after, nearest first."""
         return () if cell.after is None else (self.cell(cell.after), *self.chain(self.cell(cell.after)))
 
-    def levels(self) -> list[list[Cell]]:
-        """Cells to run, such that each comes after those of earlier levels alone; the longest of a level first."""
-        found: dict[int, list[Cell]] = {}
-        for cell in self.cells:
-            if not cell.left_out:
-                found.setdefault(len(self.chain(cell)), []).append(cell)
-        return [sorted(found[level], key=lambda cell: -cell.cost) for level in sorted(found)]
+    @property
+    def to_run(self) -> tuple[Cell, ...]:
+        return tuple(cell for cell in self.cells if not cell.left_out)
+
+    def after(self, folder: str | None) -> list[Cell]:
+        """Cells to run that come next after one, or after none; the longest first."""
+        return sorted((cell for cell in self.to_run if cell.after == folder), key=lambda cell: -cell.cost)
 
     @property
     def paper_columns(self) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -24,6 +25,7 @@ _PATIENCE_SECONDS = 20.0
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
+_Key = TypeVar("_Key")
 
 
 class Pool(Generic[_Job, _Result]):
@@ -40,27 +42,55 @@ class Pool(Generic[_Job, _Result]):
         EtadError
             A process was killed.
         """
-        with progress_bar(title, unit="run", total=len(jobs)) as bar:
-            futures = []
-            for job in jobs:
-                futures.append(self._submit(job))
-                futures[-1].add_done_callback(lambda _: bar.update())
+        found: dict[int, _Result] = {}
+
+        def note(number: int, result: _Result) -> dict[int, _Job]:
+            found[number] = result
+            return {}
+
+        self.work(dict(enumerate(jobs)), note, title=title, total=len(jobs))
+        return [found[number] for number in range(len(jobs))]
+
+    def work(
+        self, jobs: Mapping[_Key, _Job], done: Callable[[_Key, _Result], Mapping[_Key, _Job]], *, title: str, total: int
+    ) -> None:
+        """Do jobs, and those that they make possible, in the order in which they become so.
+
+        Parameters
+        ----------
+        jobs
+            Those to begin with, by whatever names them.
+        done
+            Called in this thread with each result; returns the jobs that can now be done.
+        total
+            Jobs that there will be in all.
+
+        Raises
+        ------
+        EtadError
+            A process was killed.
+        """
+        with progress_bar(title, unit="run", total=total) as bar:
+            waiting, running = deque(jobs.items()), dict[Future[_Result], _Key]()
             try:
-                for done in as_completed(futures):
-                    done.result()
+                while waiting or running:
+                    if self._executor is None:
+                        key, job = waiting.popleft()
+                        finished = {key: self._run(job)}
+                    else:
+                        while waiting:
+                            key, job = waiting.popleft()
+                            running[self._executor.submit(_run_watched, self._run, job)] = key
+                        ended = wait(running, return_when=FIRST_COMPLETED).done
+                        finished = {running.pop(future): future.result() for future in ended}
+                    for key, result in finished.items():
+                        bar.update()
+                        waiting.extend(done(key, result).items())
             except BrokenProcessPool as error:
                 raise EtadError(
                     "a run was killed, most likely because memory ran out. Ask for fewer at a time with --jobs; what "
                     "is done stays."
                 ) from error
-        return [future.result() for future in futures]
-
-    def _submit(self, job: _Job) -> Future[_Result]:
-        if self._executor is not None:
-            return self._executor.submit(_run_watched, self._run, job)
-        done: Future[_Result] = Future()
-        done.set_result(self._run(job))
-        return done
 
 
 @contextlib.contextmanager

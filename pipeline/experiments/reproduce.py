@@ -40,37 +40,41 @@ def reproduce_grid(
         The run that all others come after failed.
     """
     of_seed = {seed: override(config, f"seed={seed}", *grid.sets) for seed in seeds}
-    found: dict[str, list[Measured]] = {}
+    found: dict[tuple[str, int], Measured] = {}
+
+    def jobs_after(folder_before: str | None, seed: int) -> dict[tuple[str, int], Job]:
+        """Of a seed, the runs that wait for one alone; the longest first."""
+        return {
+            (cell.folder, seed): Job(
+                config=of_seed[seed],
+                cell=cell,
+                chain=grid.chain(cell),
+                folder=folder / f"seed{seed}",
+                home=(home or folder) / f"seed{seed}",
+                inputs=inputs,
+            )
+            for cell in grid.after(folder_before)
+        }
+
+    def note(key: tuple[str, int], measured: Measured) -> dict[tuple[str, int], Job]:
+        found[key] = measured
+        cell, (name, seed) = grid.cell(key[0]), key
+        following = jobs_after(name, seed)
+        if not measured.failed:
+            return following
+        if name == BASE:
+            raise EtadError(measured.failed)
+        for each in following:
+            note(each, Measured(failed=f"it comes after {cell.name}, which failed: {measured.failed}"))
+        return {}
+
+    first = [jobs_after(None, seed) for seed in seeds]
     with pool_of(run_job, jobs) as pool:
-        for level in grid.levels():
-            queue = [
-                Job(
-                    config=of_seed[seed],
-                    cell=cell,
-                    chain=grid.chain(cell),
-                    folder=folder / f"seed{seed}",
-                    home=(home or folder) / f"seed{seed}",
-                    inputs=inputs,
-                )
-                for cell in level
-                for seed in seeds
-            ]
-            ready = [job for job in queue if not _lacking(job, found, seeds)]
-            title = f"{grid.name}: {'base' if level[0].folder == BASE else 'runs'}"
-            results = iter(pool.gather(ready, title=title))
-            for job in queue:
-                lacking = _lacking(job, found, seeds)
-                measured = Measured(failed=lacking) if lacking else next(results)
-                found.setdefault(job.cell.folder, []).append(measured)
-            if BASE in found and (failed := next((each.failed for each in found[BASE] if each.failed), "")):
-                raise EtadError(failed)
-    return Outcome(grid, tuple(seeds), {name: tuple(runs) for name, runs in found.items()})
-
-
-def _lacking(job: Job, found: dict[str, list[Measured]], seeds: Sequence[int]) -> str:
-    """Why a run cannot be begun: one that it comes after has failed at its seed."""
-    number = list(seeds).index(job.config.seed)
-    for cell in job.chain:
-        if (why := found[cell.folder][number].failed) if cell.folder in found else "":
-            return f"it comes after {cell.name}, which failed: {why}"
-    return ""
+        pool.work(
+            {key: job for each in first for key, job in each.items()},
+            note,
+            title=f"{grid.name}: runs",
+            total=len(grid.to_run) * len(seeds),
+        )
+    runs = {cell.folder: tuple(found[cell.folder, seed] for seed in seeds) for cell in grid.to_run}
+    return Outcome(grid, tuple(seeds), runs)

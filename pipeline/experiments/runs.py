@@ -189,6 +189,8 @@ def _run_stages(job: Job, config: Config) -> list[StageResult]:
 
 
 def _weights(job: Job) -> Path | None:
+    if "encoder.init=random" in job.cell.sets:
+        return None
     run = job.last_with("pretrain")
     return job.inputs.weights if run is None else run.encoder
 

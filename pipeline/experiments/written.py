@@ -24,7 +24,7 @@ def heads(outcome: Outcome, *, wide: bool = True) -> tuple[str, ...]:
         The mAP at each of the paper's thresholds, too.
     """
     seeds = tuple(f"seed {seed}" for seed in outcome.seeds)
-    found = ["average mAP, %", *seeds, "mean +- sd", "paper", "gain", "p", "seconds"]
+    found = ["average mAP, %", *seeds, "mean +- sd", *(["paper"] if outcome.grid.of else []), "gain", "p", "seconds"]
     for column in _columns(outcome, wide=wide):
         name = f"tIoU {column}" if column not in (MEMORY, MINUTES) else column
         found += [name, f"paper, {column}"]
@@ -47,12 +47,13 @@ def markdown(outcome: Outcome, *, made_by: str = "") -> str:
     grid = outcome.grid
     lines = [f"### {grid.title}", "", *markdown_table(heads(outcome), rows(outcome)), ""]
     against = {outcome.grid.cell(cell.against).name for cell in grid.rows if cell.against}
-    said = [f"Paper: {grid.of}."]
+    said = [f"Paper: {grid.of}."] if grid.of else []
     if against:
         said.append(f"Gain: over {' or '.join(sorted(against))}, in points; p: paired t-test over the seeds.")
     lines += [" ".join([*said, *grid.notes]), ""]
     if verdicts := outcome.verdicts():
-        lines += ["What the paper's figures say, and whether it holds here:", ""]
+        source = "the paper's figures say" if grid.of else "it is there to show"
+        lines += [f"What {source}, and whether it holds here:", ""]
         lines += [f"- {verdict.text}" for verdict in verdicts] + [""]
     if outcome.missing:
         lines += ["Without figures:", "", *(f"- {name}: {why}" for name, why in outcome.missing), ""]
@@ -103,7 +104,8 @@ def _row(outcome: Outcome, cell: Cell, *, wide: bool) -> tuple[str, ...]:
     mean, deviation = outcome.mean(cell), outcome.deviation(cell)
     found = [cell.name, *(_shown(None if np.isnan(value) else value) for value in outcome.values(cell))]
     found.append(NOTHING if mean is None else f"{mean:.1f}" + ("" if deviation is None else f" +- {deviation:.1f}"))
-    found.append(_shown(cell.paper.get(AVERAGE), 2))
+    if outcome.grid.of:
+        found.append(_shown(cell.paper.get(AVERAGE), 2))
     gain = outcome.gain(cell, outcome.grid.cell(cell.against)) if cell.against else None
     if gain is None:
         found += [NOTHING, NOTHING]

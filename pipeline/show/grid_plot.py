@@ -23,12 +23,13 @@ def plot_grid(
     paper
         The paper's figure of some cells.
     of
-        What the paper measured it on.
+        What the paper measured it on; empty: it has no such table, and the right side is left out.
     """
     names = list(values)
     heights = {name: -number for number, name in enumerate(names)}
     figure = Figure(figsize=(9, 0.32 * len(names) + 1.4), layout="constrained")
-    ours, theirs = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    sides = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2), squeeze=False)[0] if of else [figure.subplots()]
+    ours = sides[0]
     for name in names:
         known = [value for value in values[name] if np.isfinite(value)]
         ours.plot(known, [heights[name]] * len(known), linestyle="none", marker="o", markersize=4, color="0.55")
@@ -38,15 +39,16 @@ def plot_grid(
             ours.annotate(
                 "left out", (0.02, heights[name]), xycoords=("axes fraction", "data"), va="center", fontsize=7
             )
-    shown = [name for name in names if name in paper]
-    theirs.plot([paper[name] for name in shown], [heights[name] for name in shown], "D", color="C1", markersize=5)
     ours.set(title="here: seeds and their mean", xlabel="average mAP, %", yticks=list(heights.values()))
     ours.set_yticklabels(names, fontsize=7, parse_math=False)
     ours.set_ylim(-len(names) + 0.4, 0.6)
-    theirs.set(title="the paper", xlabel="average mAP, %")
-    theirs.tick_params(left=False)
-    figure.supxlabel(f"Paper: {of}", fontsize=7)
-    for axes in (ours, theirs):
+    for theirs in sides[1:]:
+        shown = [name for name in names if name in paper]
+        theirs.plot([paper[name] for name in shown], [heights[name] for name in shown], "D", color="C1", markersize=5)
+        theirs.set(title="the paper", xlabel="average mAP, %")
+        theirs.tick_params(left=False)
+        figure.supxlabel(f"Paper: {of}", fontsize=7)
+    for axes in sides:
         axes.grid(alpha=0.3)
         axes.title.set_fontsize(9)
     figure.suptitle(title, fontsize=10)

@@ -5,6 +5,7 @@ import pytest
 from miniature import SMALL_DEMO
 
 from etad.pipeline.cli.main import run
+from etad.pipeline.experiments.tables.demo_rows import NAMES
 
 SETS = [word for value in SMALL_DEMO for word in ("--set", value)]
 
@@ -24,10 +25,9 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
     assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
     captured = capsys.readouterr()
     printed, told = captured.out, captured.err
-    assert "8 parts, 3 to 5 minutes" in told and "part 1 of 8: " in told and "part 8 of 8: " in told
-    assert "part 9 of 8" not in told and "100 is all" in printed and "next: etad plot page" in printed
-    methods = ["random proposals", "clips of one repeated frame", "untrained encoder", "pretrained motion features"]
-    methods.append("the same, then trained end to end")
+    assert "9 parts, 4 minutes" in told and "part 1 of 9: " in told and "part 9 of 9: " in told
+    assert "part 10 of 9" not in told and "100 is all" in printed and "next: etad plot page" in printed
+    methods = ["random proposals", *NAMES.values()]
     for name in methods:
         assert name in printed
     found = json.loads((out / "demo.json").read_text())
@@ -36,7 +36,7 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
         assert (out / "plots" / f"{picture}.png").stat().st_size > 5000
         assert f"{picture}.png" in printed
     before = stamps(out)
-    assert len(before) == 8 + 1 + 3 * 3 + 3
+    assert len(before) == 8 + 1 + 3 * 3 + 2 * 3
     assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
     assert stamps(out) == before
     assert json.loads((out / "demo.json").read_text()) == found

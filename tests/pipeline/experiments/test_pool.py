@@ -51,3 +51,42 @@ def test_a_pool_that_is_asked_to_end_asks_its_runs_which_save(tmp_path: Path) ->
         process.kill()
     assert [Path(job + ".saved").exists() for job in jobs] == [True, True, False]
     assert not Path(jobs[2]).exists()
+
+
+CHAIN = """
+import sys, time
+from pathlib import Path
+from etad.pipeline.experiments.pool import pool_of
+from work import wait_for
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    results = {}
+    def done(key, result):
+        results[key] = result
+        return {"after": (folder, "after", "")} if key == "short" else {}
+    jobs = {"long": (folder, "long", "after"), "short": (folder, "short", "")}
+    with pool_of(wait_for, 2) as pool:
+        pool.work(jobs, done, title="chain", total=3)
+    assert results == {"short": "short", "after": "after", "long": "long"}, results
+"""
+WAIT = """
+import time
+
+def wait_for(job):
+    folder, name, other = job
+    deadline = time.monotonic() + 60
+    while other and not (folder / other).exists():
+        assert time.monotonic() < deadline, f"{other} was not begun"
+        time.sleep(0.05)
+    (folder / name).touch()
+    return name
+"""
+
+
+def test_a_run_begins_as_soon_as_what_it_comes_after_is_done(tmp_path: Path) -> None:
+    (tmp_path / "work.py").write_text(WAIT)
+    (tmp_path / "main.py").write_text(CHAIN)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    # The long one ends only once the one after the short one has.
+    subprocess.run([sys.executable, "main.py", str(tmp_path)], cwd=tmp_path, env=environment, check=True, timeout=100)

@@ -1,0 +1,54 @@
+"""What the demo shows, over seeds: the same detector on poorer features, on good ones, and trained end to end."""
+
+from __future__ import annotations
+
+from ...config import Config
+from ..grid import BASE, Cell, Claim, Grid
+from ..runs import Inputs
+from .base import base_cell, once_encoded, without_videos
+
+STILL, UNTRAINED, PRETRAINED, ALONE, TUNED = "still", "untrained", BASE, "detector_alone", "tuned"
+# By the folder of the cell. The demo prints the same names.
+NAMES = {
+    STILL: "clips of one repeated frame",
+    UNTRAINED: "untrained encoder",
+    PRETRAINED: "pretrained encoder",
+    ALONE: "the same, then the detector trained on, alone",
+    TUNED: "the same, then encoder and detector trained on, together",
+}
+
+
+def poorer_sets(config: Config) -> dict[str, tuple[str, ...]]:
+    """Overrides of each row that is there for comparison, by its folder."""
+    return {
+        STILL: ("clips.still=true",),
+        UNTRAINED: ("encoder.init=random",),
+        ALONE: ("e2e.ratio=0", *once_encoded(config)),
+    }
+
+
+def demo_rows(config: Config, inputs: Inputs) -> Grid:
+    """Cells of the table for a data set."""
+    sets = poorer_sets(config)
+    before = base_cell(config, inputs, detector=True, is_row=True)
+    cells = (
+        *(
+            Cell(name=NAMES[folder], folder=folder, stages=("extract", "detect"), sets=sets[folder], against=PRETRAINED)
+            for folder in (STILL, UNTRAINED)
+        ),
+        Cell(name=NAMES[PRETRAINED], folder=before.folder, stages=before.stages, sets=before.sets, after=None),
+        Cell(name=NAMES[ALONE], folder=ALONE, stages=("e2e",), sets=sets[ALONE]),
+        Cell(name=NAMES[TUNED], folder=TUNED, stages=("e2e",), against=ALONE, cost=2),
+    )
+    return Grid(
+        name="demo",
+        title="The demo: one detector on features of several encoders",
+        of="",
+        cells=without_videos(cells, inputs),
+        claims=(
+            Claim(text="motion is needed: pretrained features beat those of still frames", left=BASE, right=STILL),
+            Claim(text="learning is needed: they beat those of an untrained encoder", left=BASE, right=UNTRAINED),
+            Claim(text="training the encoder, too, beats training the detector alone", left=TUNED, right=ALONE),
+        ),
+        notes=("The last two rows go on from the detector of the row above them, and are trained as long.",),
+    )
