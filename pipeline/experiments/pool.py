@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -101,7 +103,7 @@ def pool_of(run: Callable[[_Job], _Result], jobs: int) -> Iterator[Pool[_Job, _R
         return
     # Spawned, not forked: a fork takes over threads' locks in whatever state they are.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as executor:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare) as executor:
         try:
             yield Pool(run, executor)
         except BaseException:
@@ -148,6 +150,15 @@ def _free_bytes() -> int | None:
     return None
 
 
-def _one_thread() -> None:
+def _prepare() -> None:
+    """Of a process: one thread, and an end when the process that started it has ended."""
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()  # returns when it is killed, too
+    os.kill(os.getpid(), signal.SIGTERM)  # a training that is under way saves where it is
