@@ -144,7 +144,8 @@ def _training(augmentation: str, frozen: int) -> tuple[str, ...]:
     graph = ("e2e.memory=sgs", "e2e.ratio=0") if frozen == 4 else ("e2e.memory=full",)
     plain: tuple[str, ...] = ("e2e.flip_probability=0", "e2e.rand_augment.operations=0")
     plain += tuple(f"e2e.colour_jitter.{name}=0" for name in ("brightness", "contrast", "saturation", "hue"))
-    return (*_AUGMENTATIONS[augmentation], *plain, *graph, f"encoder.frozen_stages={frozen}")
+    anew = ("e2e.cache_frozen=0", "e2e.first_pass_cache=maps")  # each epoch draws its own, and memory is the question
+    return (*_AUGMENTATIONS[augmentation], *plain, *graph, *anew, f"encoder.frozen_stages={frozen}")
 
 
 def _resolution(config: Config, factor: int) -> tuple[str, ...]:
