@@ -186,7 +186,7 @@ class DetectSettings(Settings):
         Channels of the features; none: the cache's.
     standardise
         Bring each channel of the features to mean 0 and deviation 1, as measured over the training videos; for
-        features whose channels differ much in size.
+        features whose channels differ much in size, or are all positive: the class branch learns sooner then.
     enhancement, num_stages
         Table 1.
     num_snippets, max_duration
