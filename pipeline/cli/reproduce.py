@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,8 +95,18 @@ def reproduce(
             continue
         # Tables of one preset share what is drawn, pretrained and extracted.
         home = folder / "base" if name == "all" and (named or preset == DEFAULT_PRESET) else None
-        statuses.append(_run_table(table, config, inputs, place, home, seeds=seeds, jobs=jobs, page=page))
+        command = _command(table, common, named, seeds)
+        statuses.append(
+            _run_table(table, config, inputs, place, home, command=command, seeds=seeds, jobs=jobs, page=page)
+        )
     return max(statuses)
+
+
+def _command(table: str, common: Common, data: str | None, seeds: int) -> str:
+    """Word the call that a table comes from, without files, which have other names elsewhere."""
+    words = ["etad", "reproduce", table, *(["--data", Path(data).name] if data else []), "--seeds", str(seeds)]
+    words += [] if common.seed is None else ["--seed", str(common.seed)]
+    return shlex.join([*words, *(word for each in common.sets for word in ("--set", each))])
 
 
 def _run_table(
@@ -105,6 +116,7 @@ def _run_table(
     folder: Path,
     home: Path | None,
     *,
+    command: str,
     seeds: int,
     jobs: int | None,
     page: Path | None,
@@ -131,9 +143,7 @@ def _run_table(
         jobs=at_once,
         home=None if grid.sets else home,
     )
-    made_by = describe_call(
-        f"etad reproduce {table} --seeds {seeds}", seconds=outcome.seconds, jobs=at_once, device=device
-    )
+    made_by = describe_call(command, seconds=outcome.seconds, jobs=at_once, device=device)
     click.echo(grid.title)
     click.echo(aligned(rows(outcome, wide=False), heads=heads(outcome, wide=False)))
     paper_line = [f"paper: {grid.of}"] if grid.of else []

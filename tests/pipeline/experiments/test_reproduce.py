@@ -111,6 +111,8 @@ def test_table_6_runs_side_by_side_from_one_command_and_does_nothing_twice(
     for text in ("frozen encoder, gamma 0 %", "end to end, gamma 100 %", "seed 1", "38.67", "table6.png"):
         assert text in printed
     assert "SlowOnly: end to end, gamma 100 %: tsm_tiny is another encoder" in printed
+    made_by = (tmp_path / "t6" / "table6.md").read_text().splitlines()[-1]
+    assert made_by.startswith("`etad reproduce table6 --seeds 1 --seed 1 --set demo.videos=8 ")
     found = json.loads((tmp_path / "t6" / "table6.json").read_text())
     assert found["seeds"] == [1] and len(found["average_mAP"]) == 1 + 2 * 4
     assert (tmp_path / "t6" / "table6.png").stat().st_size > 5000
