@@ -168,7 +168,7 @@ def plot(
 
     \b
     Example:
-      etad plot qualitative -o runs/demo --video target_0041
+      etad plot qualitative -o runs/demo --video target_0121
       etad plot qualitative runs/demo runs/other --format pdf
       etad plot page -o runs/demo
       etad plot sampling -o runs/demo --ratio 0.3

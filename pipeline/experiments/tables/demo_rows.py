@@ -50,5 +50,5 @@ def demo_rows(config: Config, inputs: Inputs) -> Grid:
             Claim(text="learning is needed: they beat those of an untrained encoder", left=BASE, right=UNTRAINED),
             Claim(text="training the encoder, too, beats training the detector alone", left=TUNED, right=ALONE),
         ),
-        notes=("The last two rows go on from the detector of the row above them, and are trained as long.",),
+        notes=("The last two rows both go on from the pretrained encoder's detector, and are trained as long.",),
     )
