@@ -42,6 +42,15 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
     assert json.loads((out / "demo.json").read_text()) == found
 
 
+def test_settings_of_the_last_part_are_checked_before_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["demo", "-o", str(tmp_path), *SETS, "--set", "e2e.cache_frozen=1"]) == 2
+    told = capsys.readouterr().err
+    assert "e2e.cache_frozen=1 loses" in told and "part 1 of 9" not in told
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_demo_of_another_seed_is_refused_in_the_same_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
