@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ..experiments.runs import Inputs
 
 _FILE = click.Path(path_type=Path)
-_TABLES = (*(f"table{number}" for number in range(1, 8)), "demo")
+_TABLES = tuple(f"table{number}" for number in range(1, 8))
 _SBHAR = "sbhar"
 
 
 @click.command(cls=LastCommand)
-@click.argument("name", metavar="TABLE", type=click.Choice([*_TABLES, "all", _SBHAR]))
+@click.argument("name", metavar="TABLE", type=click.Choice([*_TABLES, "demo", "all", _SBHAR]))
 @click.option("--data", metavar="NAME|FILE", help="Config of the data set, as -c; demo, or table6, by default.")
 @click.option("--videos", type=_FILE, help="Folder of videos; a synthetic set is drawn by default.")
 @click.option("--features", type=_FILE, help="A cache of features, for cells that train on features alone.")

@@ -23,7 +23,7 @@ def poorer_sets(config: Config) -> dict[str, tuple[str, ...]]:
     return {
         STILL: ("clips.still=true",),
         UNTRAINED: ("encoder.init=random",),
-        ALONE: ("e2e.ratio=0", *once_encoded(config)),
+        ALONE: ("e2e.memory=sgs", "e2e.ratio=0", *once_encoded(config)),
     }
 
 
