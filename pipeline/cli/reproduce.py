@@ -46,7 +46,7 @@ def reproduce(
     jobs: int | None,
     page: Path | None,
 ) -> int:
-    """Run one of the paper's tables, or all, and print it beside the paper's figures.
+    """Run one of the paper's tables, all of them, or the demo over seeds, and print it beside the paper's figures.
 
     table1: feature enhancement and stages. table2: the architecture, read off a live model. table3: share of the
     proposals in training, frozen and end to end. table4: the same at inference. table5: sampling strategies and other
@@ -95,18 +95,23 @@ def reproduce(
             continue
         # Tables of one preset share what is drawn, pretrained and extracted.
         home = folder / "base" if name == "all" and (named or preset == DEFAULT_PRESET) else None
-        command = _command(table, common, named, seeds)
+        command = _command(table, common, named, config, inputs, seeds)
         statuses.append(
             _run_table(table, config, inputs, place, home, command=command, seeds=seeds, jobs=jobs, page=page)
         )
     return max(statuses)
 
 
-def _command(table: str, common: Common, data: str | None, seeds: int) -> str:
-    """Word the call that a table comes from, without files, which have other names elsewhere."""
+def _command(table: str, common: Common, data: str | None, config: Config, inputs: Inputs, seeds: int) -> str:
+    """Word the call that a table comes from; files that it took are `FILE`, for their names are private."""
     words = ["etad", "reproduce", table, *(["--data", Path(data).name] if data else []), "--seeds", str(seeds)]
     words += [] if common.seed is None else ["--seed", str(common.seed)]
-    return shlex.join([*words, *(word for each in common.sets for word in ("--set", each))])
+    given = {"weights": inputs.weights, "features": inputs.features, "scores": inputs.scores}
+    given |= {"videos": config.data.videos, "annotations": config.data.annotations}
+    words += [word for name, path in given.items() if path is not None for word in (f"--{name}", "FILE")]
+    for key, _, value in (each.partition("=") for each in common.sets):
+        words += ["--set", f"{key}={Path(value).name}"]  # of a path its name
+    return shlex.join(words)
 
 
 def _run_table(

@@ -234,7 +234,7 @@ def detect(
 @click.command()
 @common_options
 def demo(common: Common) -> int:
-    """Go the whole way on a synthetic set in 6 to 10 minutes on 2 cores: videos, features, detector, mAP, plots.
+    """Go the whole way on a synthetic set in about 10 minutes on 2 cores: videos, features, detector, mAP, plots.
 
     \b
     Example:
@@ -246,7 +246,7 @@ def demo(common: Common) -> int:
 
     config = common.load(default="demo")
     folder = common.run_folder("runs/demo")
-    click.echo(f"{PARTS} parts, 6 to 10 minutes on 2 cores; called again, it goes on where it stopped.", err=True)
+    click.echo(f"{PARTS} parts, about 10 minutes on 2 cores; called again, it goes on where it stopped.", err=True)
     report = run_demo(config, folder, report=lambda part: click.echo(part, err=True))
     tious = config.detect.tious
     shown = [tiou for tiou in (0.3, 0.5, 0.75, 0.95) if tiou in tious] or list(tious)

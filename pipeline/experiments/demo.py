@@ -16,7 +16,6 @@ from ...data.detections import Detections, read_detections, write_detections
 from ...data.files.atomic import write_json
 from ..config import Config, override
 from ..device import choose_device
-from ..e2e.checks import check_frozen
 from ..e2e.stage import run_e2e
 from ..run_folder import RunFolder
 from ..show.plots import plot_baselines, plot_curves, plot_qualitative, qualitative_strips
@@ -27,7 +26,7 @@ from ..stages.inputs import read_data
 from ..stages.pretrain import pretrain
 from ..stages.result import StageResult
 from .synthetic_set import ensure_synthetic_set
-from .tables.demo_rows import ALONE, NAMES, PRETRAINED, STILL, TUNED, UNTRAINED, poorer_sets
+from .tables.demo_rows import ALONE, NAMES, PRETRAINED, STILL, TUNED, UNTRAINED, check_rows, poorer_sets
 
 PROPOSALS_PER_VIDEO = 100
 PARTS = 9
@@ -59,7 +58,7 @@ def demo(config: Config, folder: Path, *, report: Callable[[str], None]) -> Demo
     report
         Called with each part's name before it begins.
     """
-    check_frozen(config)  # now, not when all else is done
+    check_rows(config)  # now, not when all else is done
     found = DemoReport(folder)
     run, device = RunFolder(folder), choose_device(config.device)
 

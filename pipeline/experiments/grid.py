@@ -45,7 +45,7 @@ class Cell:
     left_out
         Why it is not run; empty: it is.
     cost
-        How long it takes, compared with the others: the longest are begun first.
+        How long it takes, compared with the others that come after the same cell: the longest are begun first.
     memory
         Whether the memory of a training step is measured.
     is_row

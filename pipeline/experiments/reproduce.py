@@ -41,6 +41,7 @@ def reproduce_grid(
     """
     of_seed = {seed: override(config, f"seed={seed}", *grid.sets) for seed in seeds}
     found: dict[tuple[str, int], Measured] = {}
+    failed_bases: list[str] = []
 
     def jobs_after(folder_before: str | None, seed: int) -> dict[tuple[str, int], Job]:
         """Of a seed, the runs that wait for one alone; the longest first."""
@@ -63,7 +64,8 @@ def reproduce_grid(
         if not measured.failed:
             return following
         if name == BASE:
-            raise EtadError(measured.failed)
+            failed_bases.append(measured.failed)  # those of other seeds may end: what they did stays
+            return {}
         for each in following:
             note(each, Measured(failed=f"it comes after {cell.name}, which failed: {measured.failed}"))
         return {}
@@ -76,5 +78,7 @@ def reproduce_grid(
             title=f"{grid.name}: runs",
             total=len(grid.to_run) * len(seeds),
         )
+    if failed_bases:
+        raise EtadError(failed_bases[0])
     runs = {cell.folder: tuple(found[cell.folder, seed] for seed in seeds) for cell in grid.to_run}
     return Outcome(grid, tuple(seeds), runs)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ....data.errors import EtadError
 from ...config import Config
+from ...e2e.checks import check_frozen
 from ..grid import BASE, Cell, Claim, Grid
 from ..runs import Inputs
 from .base import base_cell, once_encoded, without_videos
@@ -18,6 +20,22 @@ NAMES = {
 }
 
 
+def check_rows(config: Config) -> None:
+    """Refuse what the last two rows could not be trained with, before anything is drawn.
+
+    Raises
+    ------
+    EtadError
+        Naming the key to set.
+    """
+    if config.e2e.start == "scratch":
+        raise EtadError(
+            "e2e.start=scratch: the last rows of the demo go on from the detector of the row above them. Set "
+            "e2e.start=detector."
+        )
+    check_frozen(config)
+
+
 def poorer_sets(config: Config) -> dict[str, tuple[str, ...]]:
     """Overrides of each row that is there for comparison, by its folder."""
     return {
@@ -29,6 +47,8 @@ def poorer_sets(config: Config) -> dict[str, tuple[str, ...]]:
 
 def demo_rows(config: Config, inputs: Inputs) -> Grid:
     """Cells of the table for a data set."""
+    if inputs.features is None:
+        check_rows(config)
     sets = poorer_sets(config)
     before = base_cell(config, inputs, detector=True, is_row=True)
     cells = (

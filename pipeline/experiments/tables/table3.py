@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...config import Config
+from ...e2e.checks import check_frozen
 from ..grid import AVERAGE, Cell, Claim, Grid, unfit
 from ..runs import Inputs
 from .base import base_cell, without_videos
@@ -23,6 +24,8 @@ _DEFAULT = 0.06
 
 def table3(config: Config, inputs: Inputs) -> Grid:
     """Cells of the table for a data set."""
+    if inputs.features is None:
+        check_frozen(config)
     cells = [base_cell(config, inputs)]
     # A frozen encoder's detector sees every video as often as one that is trained end to end after it was.
     epochs = config.detect.training.epochs + config.e2e.epochs

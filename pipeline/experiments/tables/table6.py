@@ -39,7 +39,11 @@ def table6(config: Config, inputs: Inputs) -> Grid:
     cells = [base_cell(config, inputs, detector=True, is_row=True)]
     cells += [
         _cell(
-            own, ratio, strategy, own=True, sets=once_encoded(config) if ratio == 0 else _cache_sets(config, strategy)
+            own,
+            ratio,
+            strategy,
+            own=True,
+            sets=("e2e.memory=sgs", *once_encoded(config)) if ratio == 0 else _cache_sets(config, strategy),
         )
         for ratio, strategy in ARMS
     ]

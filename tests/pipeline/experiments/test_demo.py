@@ -25,7 +25,7 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
     assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
     captured = capsys.readouterr()
     printed, told = captured.out, captured.err
-    assert "9 parts, 6 to 10 minutes" in told and "part 1 of 9: " in told and "part 9 of 9: " in told
+    assert "9 parts, about 10 minutes" in told and "part 1 of 9: " in told and "part 9 of 9: " in told
     assert "part 10 of 9" not in told and "100 is all" in printed and "next: etad plot page" in printed
     methods = ["random proposals", *NAMES.values()]
     for name in methods:
