@@ -1,9 +1,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from miniature import SMALL_DEMO
 
+from etad.data.cache.cache import FeatureCache
+from etad.data.checkpoint import load_checkpoint
 from etad.pipeline.cli.main import run
 from etad.pipeline.experiments.tables.demo_rows import NAMES
 
@@ -42,13 +46,35 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
     assert json.loads((out / "demo.json").read_text()) == found
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("e2e.cache_frozen=1", "e2e.cache_frozen=1 loses"), ("e2e.start=scratch", "Set e2e.start=detector")],
+)
+@pytest.mark.parametrize("command", [["demo"], ["reproduce", "demo", "--seeds", "1"]])
 def test_settings_of_the_last_part_are_checked_before_the_first(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: list[str], value: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["demo", "-o", str(tmp_path), *SETS, "--set", "e2e.cache_frozen=1"]) == 2
+    assert run([*command, "-o", str(tmp_path), *SETS, "--set", value]) == 2
     told = capsys.readouterr().err
-    assert "e2e.cache_frozen=1 loses" in told and "part 1 of 9" not in told
+    assert said in told and "part 1 of 9" not in told
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.slow
+def test_the_demo_over_seeds_trains_the_detector_alone_and_then_the_encoder_too(tmp_path: Path) -> None:
+    more = ["e2e.epochs=2", "e2e.decay_after=2", "e2e.cache_frozen=1"]
+    sets = [*SETS, *(word for value in more for word in ("--set", value))]
+    assert run(["reproduce", "demo", "-o", str(tmp_path), "--seed", "3", "--seeds", "1", "--jobs", "1", *sets]) == 0
+    of_seed = tmp_path / "seed3"
+    before = load_checkpoint(of_seed / "base" / "pretrain" / "encoder.pt")["encoder"]
+    for row, is_same in (("detector_alone", True), ("tuned", False)):
+        after = load_checkpoint(of_seed / row / "e2e" / "encoder.pt")["encoder"]
+        learned = [name for name in before if not name.endswith("num_batches_tracked")]  # a count that nothing reads
+        assert all(torch.equal(before[name], after[name]) for name in learned) == is_same, row
+    table = (tmp_path / "demo.md").read_text()
+    assert all(f"| {name} |" in table for name in NAMES.values()) and "paper" not in table
+    untrained, trained = (FeatureCache(of_seed / row / "features.h5") for row in ("untrained", "base"))
+    assert not np.array_equal(untrained.read("target_0000"), trained.read("target_0000"))
 
 
 def test_a_demo_of_another_seed_is_refused_in_the_same_folder(
