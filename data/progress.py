@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sized
 from threading import Lock, Thread
 from time import sleep, time
@@ -115,6 +116,11 @@ class StepBar(PartBar):
         self.set_postfix_str(self.describe(loss), refresh=False)
         self.whole = step
         self.update(step - self.n)
+
+
+def write_above_bars(text: str) -> None:
+    """Write a line to stderr that stays, above the bars that are being drawn."""
+    tqdm.write(text, file=sys.stderr)
 
 
 def redraw_still(now: float) -> None:

@@ -14,9 +14,12 @@ from ..annotations import Action, read_json
 from ..digest import values_digest
 from ..errors import EtadError
 from ..files.atomic import write_json
+from ..progress import progress_bar
 from ..video.video import write_video
 from .motion import DOMAINS, REST, draw_scenes, move, render
 
+# Of a set's folder.
+ANNOTATIONS, VIDEOS = "annotations.json", "videos"
 _VERSION = 1  # of the pictures: a folder drawn by another version is refused, not mixed
 _FRAMES_AT_ONCE = 64
 _SHORTEST_ACTION_SECONDS = 3.0
@@ -104,7 +107,7 @@ def make_dataset(folder: Path, spec: SyntheticSpec, *, workers: int = 2) -> Path
         The folder holds a synthetic set of another spec.
     """
     folder = Path(folder)
-    annotations, stamp, videos = folder / "annotations.json", folder / "synthetic.json", folder / "videos"
+    annotations, stamp, videos = folder / ANNOTATIONS, folder / "synthetic.json", folder / VIDEOS
     _check_stamp(stamp, spec)
     paths = [videos / f"{_video_id(spec, index)}.mp4" for index in range(spec.num_videos)]
     missing = [index for index, path in enumerate(paths) if not path.exists()]
@@ -114,7 +117,8 @@ def make_dataset(folder: Path, spec: SyntheticSpec, *, workers: int = 2) -> Path
     write_json(stamp, {"digest": spec.digest, **asdict(spec)}, indent=2)
     # Drawing and encoding both release Python's lock, so threads keep all cores busy.
     with ThreadPoolExecutor(max(1, min(workers, os.cpu_count() or 1))) as pool:
-        list(pool.map(lambda index: _write_one(paths[index], spec, index), missing))
+        drawn = pool.map(lambda index: _write_one(paths[index], spec, index), missing)
+        list(progress_bar("draw", drawn, unit="video", total=len(missing)))
     return write_json(annotations, _annotate(spec), indent=1)
 
 

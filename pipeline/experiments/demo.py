@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache
 from ...data.detections import Detections, read_detections, write_detections
-from ...data.files.atomic import write_json
+from ...data.files.atomic import open_to_append, write_json
 from ..config import Config, override
 from ..device import choose_device
 from ..e2e.stage import run_e2e
@@ -25,11 +25,30 @@ from ..stages.extract import extract, find_sources
 from ..stages.inputs import read_data
 from ..stages.pretrain import pretrain
 from ..stages.result import StageResult
-from .synthetic_set import ensure_synthetic_set
+from .pool import pool_of
+from .synthetic_set import ensure_synthetic_set, naming_synthetic_set
 from .tables.demo_rows import ALONE, NAMES, PRETRAINED, STILL, TUNED, UNTRAINED, check_rows, poorer_sets
 
 PROPOSALS_PER_VIDEO = 100
-PARTS = 9
+_DATA, _PRETRAIN = "data", "pretrain"
+# What a part comes after. Of those that can be done, the first is begun first: the longest way leads through these.
+_AFTER = {
+    _PRETRAIN: (),
+    _DATA: (),
+    PRETRAINED: (_PRETRAIN, _DATA),
+    UNTRAINED: (_DATA,),
+    STILL: (_PRETRAIN, _DATA),
+    TUNED: (PRETRAINED,),
+    ALONE: (PRETRAINED,),
+}
+_TITLES = {
+    _PRETRAIN: "pretrain the encoder on the source set",
+    _DATA: "draw the videos",
+    **{row: f"extract and detect: {NAMES[row]}" for row in (PRETRAINED, UNTRAINED, STILL)},
+    TUNED: "train encoder and detector on, together",
+    ALONE: "train the detector on, alone",
+}
+PARTS = len(_AFTER)
 
 
 @dataclass
@@ -50,74 +69,147 @@ class DemoReport:
     pictures: list[Path] = field(default_factory=list)
 
 
-def demo(config: Config, folder: Path, *, report: Callable[[str], None]) -> DemoReport:
+@dataclass(frozen=True)
+class _Part:
+    """A part of the demo.
+
+    Parameters
+    ----------
+    key
+        In `_AFTER`.
+    config
+        That names the drawn set.
+    log
+        Where its bars go; none: to the screen.
+    """
+
+    key: str
+    config: Config
+    folder: Path
+    log: Path | None
+
+    @property
+    def run(self) -> RunFolder:
+        is_poorer = self.key in poorer_sets(self.config)
+        return RunFolder(self.folder / "baselines" / self.key if is_poorer else self.folder)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a part came to."""
+
+    seconds: float
+    summary: str
+    evaluation: Evaluation | None
+
+
+def demo(config: Config, folder: Path, *, jobs: int, report: Callable[[str], None]) -> DemoReport:
     """Draw the set, pretrain, extract, detect, train end to end, evaluate, plot; the same detector on poorer features.
 
     Parameters
     ----------
+    jobs
+        Parts at a time, each in a process of its own with one thread; 1: in this process, with all threads.
     report
-        Called with each part's name before it begins.
+        Called with what each part came to.
+
+    Raises
+    ------
+    EtadError
+        The settings do not suit a demo, or the folder holds another one.
     """
     check_rows(config)  # now, not when all else is done
-    found = DemoReport(folder)
-    run, device = RunFolder(folder), choose_device(config.device)
+    config = naming_synthetic_set(config, folder / "data")
+    done = _all_parts(config, folder, jobs=jobs, report=report)
+    annotations, run = read_data(config), RunFolder(folder)
+    found = DemoReport(folder, seconds={_TITLES[key]: done[key].seconds for key in _AFTER})
+    found.evaluations["random proposals"] = _random(config, annotations, folder)
+    for row, name in NAMES.items():
+        evaluation = done[row].evaluation
+        assert evaluation is not None
+        found.evaluations[name] = evaluation
 
-    with _part("draw the videos", found, report):
-        config = ensure_synthetic_set(config, folder / "data")
-    annotations = read_data(config)
-    sources = find_sources(config, annotations, None)
-
-    with _part("pretrain the encoder on the source set", found, report):
-        report(f"  {pretrain(config, run, device=device).summary}")
-
-    with _part("baseline: random proposals", found, report):
-        found.evaluations["random proposals"] = _random(config, annotations, folder)
-    sets = poorer_sets(config)
-    runs = {row: RunFolder(folder / "baselines" / row) for row in sets}
-    for row in (STILL, UNTRAINED, PRETRAINED):
-        with _part(f"extract and detect: {NAMES[row]}", found, report):
-            changed, variant = override(config, *sets.get(row, ())), runs.get(row, run)
-            weights = None if row == UNTRAINED else run.encoder
-            extracted = extract(changed, variant, sources=sources, weights=weights, device=device)
-            cache = FeatureCache(variant.cache)
-            detected = detect(changed, variant, cache=cache, annotations=annotations, device=device)
-            found.evaluations[NAMES[row]] = _measured(extracted, detected)
-
-    detector = run.files("detect").checkpoint(config.detect.inference.checkpoint)
-    for row, part in ((ALONE, "train the detector on, alone"), (TUNED, "train encoder and detector on, together")):
-        with _part(part, found, report):
-            trained = run_e2e(
-                override(config, *sets.get(row, ())),
-                runs.get(row, run),
-                sources=sources,
-                annotations=annotations,
-                device=device,
-                init_detector=detector,
-                weights=run.encoder,
-            )
-            found.evaluations[NAMES[row]] = _measured(trained)
-
-    with _part("draw the pictures", found, report):
-        detections = read_detections(run.files("e2e").detections)
-        tested = Annotations(
-            annotations.source, {video.id: video for video in annotations.subset(config.data.test_subset)}
-        )
-        average = {name: evaluation.average_mAP for name, evaluation in found.evaluations.items()}
-        found.pictures = [
-            plot_qualitative(qualitative_strips(tested, detections), run.qualitative("detect")),
-            plot_curves(run.files("detect").log, run.curves("detect")),
-            plot_curves(run.files("e2e").log, run.curves("e2e")),
-            plot_baselines(average, run.plots / "baselines.png", title="The same detector on the same videos"),
-        ]
+    detections = read_detections(run.files("e2e").detections)
+    tested = Annotations(annotations.source, {video.id: video for video in annotations.subset(config.data.test_subset)})
+    average = {name: evaluation.average_mAP for name, evaluation in found.evaluations.items()}
+    found.pictures = [
+        plot_qualitative(qualitative_strips(tested, detections), run.qualitative("detect")),
+        plot_curves(run.files("detect").log, run.curves("detect")),
+        plot_curves(run.files("e2e").log, run.curves("e2e")),
+        plot_baselines(average, run.plots / "baselines.png", title="The same detector on the same videos"),
+    ]
     write_json(folder / "demo.json", {name: e.as_json() for name, e in found.evaluations.items()}, indent=1)
     return found
 
 
-def _measured(*results: StageResult) -> Evaluation:
-    """What the last stage measured; of the drawn set no stage leaves anything out."""
+def _all_parts(config: Config, folder: Path, *, jobs: int, report: Callable[[str], None]) -> dict[str, _Done]:
+    """Do every part as soon as those that it comes after are done."""
+    done: dict[str, _Done] = {}
+    begun: set[str] = set()
+    logs = folder / "parts"
+    if jobs > 1:
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def possible() -> dict[str, _Part]:
+        keys = [key for key, before in _AFTER.items() if key not in begun and done.keys() >= set(before)]
+        begun.update(keys)
+        return {key: _Part(key, config, folder, logs / f"{key}.log" if jobs > 1 else None) for key in keys}
+
+    def note(key: str, part: _Done) -> dict[str, _Part]:
+        done[key] = part
+        report(f"part {len(done)} of {PARTS} done in {part.seconds:.0f} s: {_TITLES[key]}: {part.summary}")
+        return possible()
+
+    with pool_of(_run_part, jobs) as pool:
+        pool.work(possible(), note, title="demo: parts", unit="part", total=PARTS)
+    return done
+
+
+def _run_part(part: _Part) -> _Done:
+    started = time.monotonic()
+    with contextlib.ExitStack() as opened:
+        if part.log is not None:
+            log = opened.enter_context(open_to_append(part.log))
+            opened.enter_context(contextlib.redirect_stderr(log))
+        results = _results(part)
     for result in results:
-        assert not result.left_out, result.left_out
-    return results[-1].measured()
+        assert not result.left_out, result.left_out  # of the drawn set no stage leaves anything out
+    evaluation = results[-1].measured() if part.key in NAMES else None
+    if evaluation is not None:
+        summary = f"average mAP {100 * evaluation.average_mAP:.1f} %"
+    else:
+        summary = results[-1].summary if results else f"-> {part.config.data.videos}"
+    return _Done(time.monotonic() - started, summary, evaluation)
+
+
+def _results(part: _Part) -> list[StageResult]:
+    key, config, run, folder = part.key, part.config, part.run, part.folder
+    if key == _DATA:
+        ensure_synthetic_set(config, folder / "data")
+        return []
+    device, of_pretrained = choose_device(config.device), RunFolder(folder)
+    if key == _PRETRAIN:
+        return [pretrain(config, run, device=device)]
+    config = override(config, *poorer_sets(config).get(key, ()))
+    annotations = read_data(config)
+    sources = find_sources(config, annotations, None)
+    weights = None if key == UNTRAINED else of_pretrained.encoder
+    if key in (ALONE, TUNED):
+        detector = of_pretrained.files("detect").checkpoint(config.detect.inference.checkpoint)
+        return [
+            run_e2e(
+                config,
+                run,
+                sources=sources,
+                annotations=annotations,
+                device=device,
+                init_detector=detector,
+                weights=weights,
+            )
+        ]
+    extracted = extract(config, run, sources=sources, weights=weights, device=device)
+    cache = FeatureCache(run.cache)
+    return [extracted, detect(config, run, cache=cache, annotations=annotations, device=device)]
 
 
 def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluation:
@@ -138,11 +230,3 @@ def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluatio
         source=str(path),
         duplicates=config.data.duplicates,
     )
-
-
-@contextmanager
-def _part(name: str, found: DemoReport, report: Callable[[str], None]) -> Iterator[None]:
-    report(f"part {len(found.seconds) + 1} of {PARTS}: {name}")
-    started = time.monotonic()
-    yield
-    found.seconds[name] = time.monotonic() - started

@@ -54,7 +54,13 @@ class Pool(Generic[_Job, _Result]):
         return [found[number] for number in range(len(jobs))]
 
     def work(
-        self, jobs: Mapping[_Key, _Job], done: Callable[[_Key, _Result], Mapping[_Key, _Job]], *, title: str, total: int
+        self,
+        jobs: Mapping[_Key, _Job],
+        done: Callable[[_Key, _Result], Mapping[_Key, _Job]],
+        *,
+        title: str,
+        total: int,
+        unit: str = "run",
     ) -> None:
         """Do jobs, and those that they make possible, in the order in which they become so.
 
@@ -66,13 +72,15 @@ class Pool(Generic[_Job, _Result]):
             Called in this thread with each result; returns the jobs that can now be done.
         total
             Jobs that there will be in all.
+        unit
+            What the bar calls a job.
 
         Raises
         ------
         EtadError
             A process was killed.
         """
-        with progress_bar(title, unit="run", total=total) as bar:
+        with progress_bar(title, unit=unit, total=total) as bar:
             waiting, running = deque(jobs.items()), dict[Future[_Result], _Key]()
             try:
                 while waiting or running:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...data.synthetic.dataset import SyntheticSpec, make_dataset
+from ...data.synthetic.dataset import ANNOTATIONS, VIDEOS, SyntheticSpec, make_dataset
 from ..config import Config, override, toml_path
 
 
 def ensure_synthetic_set(config: Config, folder: Path) -> Config:
-    """Draw the videos that `config.demo` asks for into a folder; returns the config that names them."""
+    """Draw the videos that `config.demo` asks for into a folder; returns the config that names them.
+
+    Raises
+    ------
+    EtadError
+        The folder holds another set.
+    """
     settings = config.demo
     spec = SyntheticSpec(
         num_videos=settings.videos,
@@ -21,5 +27,11 @@ def ensure_synthetic_set(config: Config, folder: Path) -> Config:
         difficulty=settings.difficulty,
         seed=config.seed,
     )
-    path = make_dataset(folder, spec, workers=config.workers)
-    return override(config, f"data.annotations={toml_path(path)}", f"data.videos={toml_path(path.parent / 'videos')}")
+    make_dataset(folder, spec, workers=config.workers)
+    return naming_synthetic_set(config, folder)
+
+
+def naming_synthetic_set(config: Config, folder: Path) -> Config:
+    """The config that names a set which is, or will be, drawn into a folder."""
+    annotations, videos = folder / ANNOTATIONS, folder / VIDEOS
+    return override(config, f"data.annotations={toml_path(annotations)}", f"data.videos={toml_path(videos)}")

@@ -9,6 +9,7 @@ from miniature import SMALL_DEMO
 from etad.data.cache.cache import FeatureCache
 from etad.data.checkpoint import load_checkpoint
 from etad.pipeline.cli.main import run
+from etad.pipeline.experiments import pool
 from etad.pipeline.experiments.tables.demo_rows import NAMES
 
 SETS = [word for value in SMALL_DEMO for word in ("--set", value)]
@@ -25,12 +26,15 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pool, "jobs_that_fit", lambda device: 2)
     out = Path("runs/demo")  # as the README has it: relative to the place of the call
     assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
     captured = capsys.readouterr()
     printed, told = captured.out, captured.err
-    assert "9 parts, about 10 minutes" in told and "part 1 of 9: " in told and "part 9 of 9: " in told
-    assert "part 10 of 9" not in told and "100 is all" in printed and "next: etad plot page" in printed
+    assert f"7 parts, 2 at a time, whose bars go to {out / 'parts'}; about 5 minutes" in told
+    assert "part 1 of 7 done in " in told and "part 7 of 7 done in " in told and "part 8" not in told
+    assert "100 is all" in printed and "next: etad plot page" in printed
+    assert "pretrain: 100%" in (out / "parts" / "pretrain.log").read_text() and "pretrain: 100%" not in told
     methods = ["random proposals", *NAMES.values()]
     for name in methods:
         assert name in printed
@@ -41,7 +45,10 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
         assert f"{picture}.png" in printed
     before = stamps(out)
     assert len(before) == 8 + 1 + 3 * 3 + 2 * 3
+    monkeypatch.setattr(pool, "jobs_that_fit", lambda device: 1)
     assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
+    told = capsys.readouterr().err
+    assert "7 parts; about 5 minutes" in told and "part 7 of 7 done in " in told
     assert stamps(out) == before
     assert json.loads((out / "demo.json").read_text()) == found
 
@@ -56,7 +63,7 @@ def test_settings_of_the_last_part_are_checked_before_the_first(
 ) -> None:
     assert run([*command, "-o", str(tmp_path), *SETS, "--set", value]) == 2
     told = capsys.readouterr().err
-    assert said in told and "part 1 of 9" not in told
+    assert said in told and "part 1 of 7" not in told
     assert not (tmp_path / "data").exists()
 
 
