@@ -25,7 +25,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 
 install: $(READY) ## Set up .venv with everything in it
 
-demo: $(READY) ## Synthetic videos -> features -> detector -> mAP and pictures, in about 5 minutes
+demo: $(READY) ## Synthetic videos -> features -> detector -> mAP and pictures, in about 4 minutes
 	$(ETAD) demo -o $(RUNS)/demo
 
 test: $(READY) lint ## Lint, types and every test

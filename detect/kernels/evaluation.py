@@ -9,6 +9,10 @@ from . import reference, roi
 from .blocks import blocks_of
 from .heads import HeadWeights, LayerChains, run_heads
 
+# The table of projected snippets costs the same for any number of proposals, and is made video by video: as many
+# proposals as there are snippets are evaluated sooner without it, all videos at once; so are these more, of one bin.
+FEW = 320
+
 _ROI = {"fast": roi, "reference": reference}
 
 
@@ -80,8 +84,7 @@ def evaluate_heads(
         What the five chains give, (B K, 2) each before any activation, of the last two the first column alone; and the
         shared hidden layer, (B K, H) after its ReLU, or empty.
     """
-    # The table of projected snippets costs the same for any number of proposals: few are cheaper without it.
-    if kernels == "reference" or proposals.shape[-2] <= z.shape[1]:
+    if kernels == "reference" or proposals.shape[-2] <= z.shape[1] + FEW // bins:
         return _by_roi(z, proposals, shared=shared, heads=heads, ends=ends, bins=bins, dtype=dtype, kernels=kernels)
     proposals = _in_dtype_of(z, proposals)
     weights = HeadWeights.of(shared, heads, ends, channels=z.shape[2])

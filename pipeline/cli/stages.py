@@ -235,7 +235,7 @@ def detect(
 @click.command()
 @common_options
 def demo(common: Common) -> int:
-    """Go the whole way on a synthetic set in about 5 minutes on 2 cores: videos, features, detector, mAP, plots.
+    """Go the whole way on a synthetic set in about 4 minutes on 2 cores: videos, features, detector, mAP, plots.
 
     \b
     Example:
@@ -252,7 +252,7 @@ def demo(common: Common) -> int:
     jobs = jobs_that_fit(choose_device(config.device))
     at_once = f", {jobs} at a time, whose bars go to {folder / 'parts'}" if jobs > 1 else ""
     click.echo(
-        f"{PARTS} parts{at_once}; about 5 minutes on 2 cores; called again, it goes on where it stopped.", err=True
+        f"{PARTS} parts{at_once}; about 4 minutes on 2 cores; called again, it goes on where it stopped.", err=True
     )
     report = run_demo(config, folder, jobs=jobs, report=write_above_bars)
     tious = config.detect.tious

@@ -108,7 +108,6 @@ class E2eTrainer(EpochTraining):
                 ],
                 kind=settings.optimizer,
                 weight_decay=settings.weight_decay,
-                fused=None,  # gradients of channels-last weights often lie otherwise
             ),
             rates={"encoder_lr": settings.encoder_lr, "lr": settings.detector_lr},
             num_windows=len(clips.windows),

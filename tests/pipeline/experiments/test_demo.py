@@ -31,7 +31,7 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
     assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
     captured = capsys.readouterr()
     printed, told = captured.out, captured.err
-    assert f"7 parts, 2 at a time, whose bars go to {out / 'parts'}; about 5 minutes" in told
+    assert f"7 parts, 2 at a time, whose bars go to {out / 'parts'}; about 4 minutes" in told
     assert "part 1 of 7 done in " in told and "part 7 of 7 done in " in told and "part 8" not in told
     assert "100 is all" in printed and "next: etad plot page" in printed
     assert "pretrain: 100%" in (out / "parts" / "pretrain.log").read_text() and "pretrain: 100%" not in told
@@ -48,7 +48,7 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
     monkeypatch.setattr(pool, "jobs_that_fit", lambda device: 1)
     assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
     told = capsys.readouterr().err
-    assert "7 parts; about 5 minutes" in told and "part 7 of 7 done in " in told
+    assert "7 parts; about 4 minutes" in told and "part 7 of 7 done in " in told
     assert stamps(out) == before
     assert json.loads((out / "demo.json").read_text()) == found
 
