@@ -150,7 +150,7 @@ def plot_baselines(values: Mapping[str, float], path: Path, *, title: str) -> Pa
     # The last method named is the one in question; it stands at the bottom.
     bars = axes.barh(names, [100 * values[name] for name in names], color=["C0"] + ["0.7"] * (len(names) - 1))
     axes.bar_label(bars, fmt="%.1f", padding=3)
-    axes.set(xlabel="average mAP, %", xlim=(0, 115 * max([*values.values(), 0.1])))
+    axes.set(xlabel="average mAP, %", xlim=(0, 120 * max([*values.values(), 0.1])))
     figure.suptitle(title)  # over the names, too: they may leave the bars little room
     return save(figure, path, dpi=_DPI)
 
