@@ -371,17 +371,14 @@ def restoring_buffers(module: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]
 
 
 def build_optimizer(
-    groups: Sequence[Mapping[str, Any]], *, kind: str, weight_decay: float, fused: bool | None = True, **options: Any
+    groups: Sequence[Mapping[str, Any]], *, kind: str, weight_decay: float, **options: Any
 ) -> torch.optim.Optimizer:
     """AdamW or Adam with weight decay on every parameter (method, section 6); what is frozen is not in the groups.
 
-    Parameters
-    ----------
-    fused
-        One pass over each tensor; none: PyTorch's choice. See `update` for what makes it safe.
+    It takes one pass over each tensor; see `update` for what makes that safe.
     """
     make = torch.optim.AdamW if kind == "adamw" else torch.optim.Adam
-    return make([dict(group) for group in groups], weight_decay=weight_decay, fused=fused, **options)
+    return make([dict(group) for group in groups], weight_decay=weight_decay, fused=True, **options)
 
 
 def update(optimizer: torch.optim.Optimizer) -> None:
@@ -392,7 +389,7 @@ def update(optimizer: torch.optim.Optimizer) -> None:
     """
     for group in optimizer.param_groups:
         if not group.get("fused"):
-            continue
+            continue  # as end-to-end checkpoints of earlier versions have it
         for parameter in group["params"]:
             if parameter.grad is not None and parameter.grad.stride() != parameter.stride():
                 parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)

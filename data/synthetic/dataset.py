@@ -19,7 +19,7 @@ from ..video.video import write_video
 from .motion import DOMAINS, REST, draw_scenes, move, render
 
 # Of a set's folder.
-ANNOTATIONS, VIDEOS = "annotations.json", "videos"
+ANNOTATIONS, VIDEOS, _STAMP = "annotations.json", "videos", "synthetic.json"
 _VERSION = 1  # of the pictures: a folder drawn by another version is refused, not mixed
 _FRAMES_AT_ONCE = 64
 _SHORTEST_ACTION_SECONDS = 3.0
@@ -107,8 +107,8 @@ def make_dataset(folder: Path, spec: SyntheticSpec, *, workers: int = 2) -> Path
         The folder holds a synthetic set of another spec.
     """
     folder = Path(folder)
-    annotations, stamp, videos = folder / ANNOTATIONS, folder / "synthetic.json", folder / VIDEOS
-    _check_stamp(stamp, spec)
+    annotations, stamp, videos = folder / ANNOTATIONS, folder / _STAMP, folder / VIDEOS
+    check_drawn(folder, spec)
     paths = [videos / f"{_video_id(spec, index)}.mp4" for index in range(spec.num_videos)]
     missing = [index for index, path in enumerate(paths) if not path.exists()]
     if annotations.exists() and not missing:
@@ -120,6 +120,25 @@ def make_dataset(folder: Path, spec: SyntheticSpec, *, workers: int = 2) -> Path
         drawn = pool.map(lambda index: _write_one(paths[index], spec, index), missing)
         list(progress_bar("draw", drawn, unit="video", total=len(missing)))
     return write_json(annotations, _annotate(spec), indent=1)
+
+
+def check_drawn(folder: Path, spec: SyntheticSpec) -> None:
+    """Refuse a folder with a set that was drawn otherwise.
+
+    Raises
+    ------
+    EtadError
+        The folder holds a synthetic set of another spec.
+    """
+    stamp = folder / _STAMP
+    if not stamp.exists():
+        return
+    found = read_json(stamp, what="the stamp of a synthetic set")
+    if not isinstance(found, dict) or found.get("digest") != spec.digest:
+        raise EtadError(
+            f"{stamp.parent}: holds a synthetic set of another kind than the one asked for. "
+            "Name another folder, or remove this one."
+        )
 
 
 def draw_video(spec: SyntheticSpec, index: int) -> tuple[Iterator[np.ndarray], tuple[Action, ...]]:
@@ -247,14 +266,3 @@ def _annotate(spec: SyntheticSpec) -> dict[str, object]:
 
 def _video_id(spec: SyntheticSpec, index: int) -> str:
     return f"{spec.domain}_{index:04d}"
-
-
-def _check_stamp(stamp: Path, spec: SyntheticSpec) -> None:
-    if not stamp.exists():
-        return
-    found = read_json(stamp, what="the stamp of a synthetic set")
-    if not isinstance(found, dict) or found.get("digest") != spec.digest:
-        raise EtadError(
-            f"{stamp.parent}: holds a synthetic set of another kind than the one asked for. "
-            "Name another folder, or remove this one."
-        )

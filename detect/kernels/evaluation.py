@@ -9,8 +9,9 @@ from . import reference, roi
 from .blocks import blocks_of
 from .heads import HeadWeights, LayerChains, run_heads
 
-# The table of projected snippets costs the same for any number of proposals, and is made video by video: as many
-# proposals as there are snippets are evaluated sooner without it, all videos at once; so are these more, of one bin.
+# The table of projected snippets costs the same for any number of proposals, and is made video by video. As many as
+# there are snippets, and this many more over the number of bins, are evaluated sooner without it, all videos at once:
+# on a CPU with bfloat16 units in two thirds of the time; in float32 it makes no difference there.
 FEW = 320
 
 _ROI = {"fast": roi, "reference": reference}

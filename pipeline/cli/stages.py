@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ...data.errors import EtadError
-from ...data.progress import write_above_bars
 from .options import Common, StageCommand, common_options, is_first_rank, later_stages, parse_shard, path_sets
 from .result import print_result
 
@@ -233,28 +232,34 @@ def detect(
 
 
 @click.command()
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Parts at a time, one thread each; default: what cores and memory hold.",
+)
 @common_options
-def demo(common: Common) -> int:
+def demo(common: Common, jobs: int | None) -> int:
     """Go the whole way on a synthetic set in about 4 minutes on 2 cores: videos, features, detector, mAP, plots.
 
     \b
     Example:
       etad demo -o runs/demo
     """
+    from ...data.progress import write_above_bars
     from ..device import choose_device
-    from ..experiments.demo import PARTS
+    from ..experiments.demo import MOST_AT_ONCE, PARTS, logs_of
     from ..experiments.demo import demo as run_demo
     from ..experiments.pool import jobs_that_fit
     from ..show.report import percent, table
 
     config = common.load(default="demo")
     folder = common.run_folder("runs/demo")
-    jobs = jobs_that_fit(choose_device(config.device))
-    at_once = f", {jobs} at a time, whose bars go to {folder / 'parts'}" if jobs > 1 else ""
+    together = min(jobs or jobs_that_fit(choose_device(config.device)), MOST_AT_ONCE)
+    at_once = f", {together} at a time, whose bars go to {logs_of(folder)}" if together > 1 else ""
     click.echo(
         f"{PARTS} parts{at_once}; about 4 minutes on 2 cores; called again, it goes on where it stopped.", err=True
     )
-    report = run_demo(config, folder, jobs=jobs, report=write_above_bars)
+    report = run_demo(config, folder, jobs=together, report=write_above_bars)
     tious = config.detect.tious
     shown = [tiou for tiou in (0.3, 0.5, 0.75, 0.95) if tiou in tious] or list(tious)
     rows = [

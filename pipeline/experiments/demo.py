@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache
 from ...data.detections import Detections, read_detections, write_detections
+from ...data.errors import EtadError
 from ...data.files.atomic import open_to_append, write_json
 from ..config import Config, override
 from ..device import choose_device
@@ -31,9 +33,10 @@ from .tables.demo_rows import ALONE, NAMES, PRETRAINED, STILL, TUNED, UNTRAINED,
 
 PROPOSALS_PER_VIDEO = 100
 _DATA, _PRETRAIN = "data", "pretrain"
-# What a part comes after. Of those that can be done, the first is begun first: the longest way leads through these.
+# What a part comes after. Of those that become possible together, the first is begun first: the longest way leads
+# through these.
 _AFTER = {
-    _PRETRAIN: (),
+    _PRETRAIN: (),  # and the videos, where it is to learn from these
     _DATA: (),
     PRETRAINED: (_PRETRAIN, _DATA),
     UNTRAINED: (_DATA,),
@@ -49,6 +52,8 @@ _TITLES = {
     ALONE: "train the detector on, alone",
 }
 PARTS = len(_AFTER)
+# All rows but the one that two of them go on from.
+MOST_AT_ONCE = 4
 
 
 @dataclass
@@ -109,7 +114,8 @@ def demo(config: Config, folder: Path, *, jobs: int, report: Callable[[str], Non
     Parameters
     ----------
     jobs
-        Parts at a time, each in a process of its own with one thread; 1: in this process, with all threads.
+        Parts at a time, each in a process of its own with one thread, whose bars go to files; 1: in this process, with
+        all threads.
     report
         Called with what each part came to.
 
@@ -118,7 +124,8 @@ def demo(config: Config, folder: Path, *, jobs: int, report: Callable[[str], Non
     EtadError
         The settings do not suit a demo, or the folder holds another one.
     """
-    check_rows(config)  # now, not when all else is done
+    # Now, not when all else is done.
+    check_rows(config)
     config = naming_synthetic_set(config, folder / "data")
     done = _all_parts(config, folder, jobs=jobs, report=report)
     annotations, run = read_data(config), RunFolder(folder)
@@ -142,16 +149,28 @@ def demo(config: Config, folder: Path, *, jobs: int, report: Callable[[str], Non
     return found
 
 
+def logs_of(folder: Path) -> Path:
+    """Where the bars of parts go that are done side by side."""
+    return folder / "parts"
+
+
 def _all_parts(config: Config, folder: Path, *, jobs: int, report: Callable[[str], None]) -> dict[str, _Done]:
     """Do every part as soon as those that it comes after are done."""
     done: dict[str, _Done] = {}
     begun: set[str] = set()
-    logs = folder / "parts"
+    logs = logs_of(folder)
     if jobs > 1:
-        logs.mkdir(parents=True, exist_ok=True)
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EtadError(
+                f"{logs}: cannot be a folder ({error.strerror}). Move away what lies there, or name another run "
+                "folder with -o."
+            ) from error
+    after = _AFTER | ({_PRETRAIN: (_DATA,)} if config.pretrain.source == "videos" else {})
 
     def possible() -> dict[str, _Part]:
-        keys = [key for key, before in _AFTER.items() if key not in begun and done.keys() >= set(before)]
+        keys = [key for key, before in after.items() if key not in begun and done.keys() >= set(before)]
         begun.update(keys)
         return {key: _Part(key, config, folder, logs / f"{key}.log" if jobs > 1 else None) for key in keys}
 
@@ -171,7 +190,11 @@ def _run_part(part: _Part) -> _Done:
         if part.log is not None:
             log = opened.enter_context(open_to_append(part.log))
             opened.enter_context(contextlib.redirect_stderr(log))
-        results = _results(part)
+        try:
+            results = _results(part)
+        except EtadError as error:
+            print(error, file=sys.stderr)  # beside the bars
+            raise EtadError(f"{_TITLES[part.key]}: {error}") from error
     for result in results:
         assert not result.left_out, result.left_out  # of the drawn set no stage leaves anything out
     evaluation = results[-1].measured() if part.key in NAMES else None

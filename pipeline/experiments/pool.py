@@ -159,7 +159,9 @@ def _free_bytes() -> int | None:
 
 
 def _prepare() -> None:
-    """Of a process: one thread, and an end when the process that started it has ended."""
+    """Of a process: one thread, and an end when the process that started it has ended, or asks for it."""
+    # A terminal sends Ctrl-C to all of them: the first one asks the others, once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()

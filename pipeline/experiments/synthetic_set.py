@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...data.synthetic.dataset import ANNOTATIONS, VIDEOS, SyntheticSpec, make_dataset
+from ...data.synthetic.dataset import ANNOTATIONS, VIDEOS, SyntheticSpec, check_drawn, make_dataset
 from ..config import Config, override, toml_path
 
 
@@ -16,8 +16,26 @@ def ensure_synthetic_set(config: Config, folder: Path) -> Config:
     EtadError
         The folder holds another set.
     """
+    make_dataset(folder, _spec(config), workers=config.workers)
+    return naming_synthetic_set(config, folder)
+
+
+def naming_synthetic_set(config: Config, folder: Path) -> Config:
+    """The config that names a set which is, or will be, drawn into a folder.
+
+    Raises
+    ------
+    EtadError
+        The folder holds another set.
+    """
+    check_drawn(folder, _spec(config))
+    annotations, videos = folder / ANNOTATIONS, folder / VIDEOS
+    return override(config, f"data.annotations={toml_path(annotations)}", f"data.videos={toml_path(videos)}")
+
+
+def _spec(config: Config) -> SyntheticSpec:
     settings = config.demo
-    spec = SyntheticSpec(
+    return SyntheticSpec(
         num_videos=settings.videos,
         validation_share=settings.validation_share,
         size=settings.size,
@@ -27,11 +45,3 @@ def ensure_synthetic_set(config: Config, folder: Path) -> Config:
         difficulty=settings.difficulty,
         seed=config.seed,
     )
-    make_dataset(folder, spec, workers=config.workers)
-    return naming_synthetic_set(config, folder)
-
-
-def naming_synthetic_set(config: Config, folder: Path) -> Config:
-    """The config that names a set which is, or will be, drawn into a folder."""
-    annotations, videos = folder / ANNOTATIONS, folder / VIDEOS
-    return override(config, f"data.annotations={toml_path(annotations)}", f"data.videos={toml_path(videos)}")

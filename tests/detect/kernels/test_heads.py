@@ -187,3 +187,19 @@ def check_both_routes_agree(num_videos: int) -> None:
         ):
             a, b = (torch.zeros(()) if each is None or not each.any() else each for each in (a, b))
             torch.testing.assert_close(a, b, rtol=0, atol=1e-11, check_dtype=False)
+
+
+def test_the_table_is_made_from_so_many_proposals_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etad.detect.kernels.evaluation.FEW", 320)  # as it is outside of tests
+    stage, called = CascadeStage(bins=8), []
+    run = heads.run_heads
+
+    def watched(*arguments: Any, **how: Any) -> Any:
+        called.append(True)
+        return run(*arguments, **how)
+
+    monkeypatch.setattr("etad.detect.kernels.evaluation.run_heads", watched)
+    for count, is_table in ((16 + 320 // 8, False), (16 + 320 // 8 + 1, True)):
+        with torch.no_grad():
+            stage(torch.randn(1, 256, 16), torch.rand(1, count, 2).sort(dim=2).values)
+        assert bool(called) == is_table

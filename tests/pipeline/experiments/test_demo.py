@@ -9,7 +9,6 @@ from miniature import SMALL_DEMO
 from etad.data.cache.cache import FeatureCache
 from etad.data.checkpoint import load_checkpoint
 from etad.pipeline.cli.main import run
-from etad.pipeline.experiments import pool
 from etad.pipeline.experiments.tables.demo_rows import NAMES
 
 SETS = [word for value in SMALL_DEMO for word in ("--set", value)]
@@ -26,9 +25,8 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pool, "jobs_that_fit", lambda device: 2)
     out = Path("runs/demo")  # as the README has it: relative to the place of the call
-    assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
+    assert run(["demo", "-o", str(out), "--seed", "3", "--jobs", "2", *SETS]) == 0
     captured = capsys.readouterr()
     printed, told = captured.out, captured.err
     assert f"7 parts, 2 at a time, whose bars go to {out / 'parts'}; about 4 minutes" in told
@@ -45,8 +43,7 @@ def test_the_demo_goes_the_whole_way_and_does_nothing_twice(
         assert f"{picture}.png" in printed
     before = stamps(out)
     assert len(before) == 8 + 1 + 3 * 3 + 2 * 3
-    monkeypatch.setattr(pool, "jobs_that_fit", lambda device: 1)
-    assert run(["demo", "-o", str(out), "--seed", "3", *SETS]) == 0
+    assert run(["demo", "-o", str(out), "--seed", "3", "--jobs", "1", *SETS]) == 0
     told = capsys.readouterr().err
     assert "7 parts; about 4 minutes" in told and "part 7 of 7 done in " in told
     assert stamps(out) == before
@@ -90,4 +87,33 @@ def test_a_demo_of_another_seed_is_refused_in_the_same_folder(
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "synthetic.json").write_text(json.dumps({"digest": "another"}))
     assert run(["demo", "-o", str(tmp_path), *SETS]) == 2
-    assert "synthetic" in capsys.readouterr().err
+    assert "holds a synthetic set of another kind" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["data"], "nothing is bound to the wrong seed"
+
+
+@pytest.mark.slow
+def test_one_part_after_another_in_this_process_learns_from_the_drawn_videos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = [*SETS, "--set", "pretrain.source=videos", "--set", "encoder.init=random"]
+    assert run(["demo", "-o", str(tmp_path), "--seed", "3", "--jobs", "1", *sets]) == 0
+    told = capsys.readouterr().err
+    assert told.index(": draw the videos: ") < told.index(": pretrain the encoder") < told.index("part 7 of 7 done in ")
+    assert not (tmp_path / "parts").exists()
+
+
+@pytest.mark.slow
+def test_a_part_that_fails_ends_the_others_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = ["--set", "pretrain.lr=1e30"]
+    assert run(["demo", "-o", str(tmp_path), "--seed", "3", "--jobs", "2", *SETS, *broken]) == 2
+    told = capsys.readouterr().err
+    assert "pretrain the encoder on the source set: the loss is nan" in told and "Lower pretrain.lr=1e+30" in told
+    assert "Traceback" not in told
+    assert "Lower pretrain.lr=1e+30" in (tmp_path / "parts" / "pretrain.log").read_text()
+    assert not (tmp_path / "baselines" / "still").exists() and not (tmp_path / "detect").exists()
+
+
+def test_what_lies_where_bars_should_go_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "parts").touch()
+    assert run(["demo", "-o", str(tmp_path), "--jobs", "2", *SETS]) == 2
+    assert f"{tmp_path / 'parts'}: cannot be a folder" in capsys.readouterr().err
