@@ -59,6 +59,8 @@ def infer_tuned(
         never leave memory.
     """
     trained = load_detector(checkpoint)
+    for name in ("optimizer", "trained"):  # what training would go on from
+        trained.state.pop(name, None)
     settings = inference_settings(trained, config, scores)
     tested = annotations.subset(config.data.test_subset)
     learned = annotations.subset(config.data.train_subset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,11 +177,10 @@ def run_e2e(
         notes.failed |= trainer.failed
         notes.flawed |= trainer.flawed
         chosen = trainer.files.checkpoint(config.detect.inference.checkpoint)
-        saved = load_checkpoint(chosen)
-        require_form(chosen, saved, {"encoder": TENSORS, "version": str})
-        with naming_contents(chosen):
-            restore_encoder(encoder, saved)
-        _write_encoder(tuned, saved, encoder, config, ranks)
+        _restore_and_write(encoder, chosen, tuned, config, ranks)
+        # Moments and averages are no longer needed: with adapters they take more memory than inference does.
+        del start, setup, trainer
+        gc.collect()
         evaluation = infer_tuned(
             config,
             notes,
@@ -209,10 +209,14 @@ def _kept_gain(log: Path, draws: int) -> list[str]:
     return [f"frozen stages: {first:.3g} s an epoch that kept their outputs, {later:.3g} s one that read them"]
 
 
-def _write_encoder(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config, ranks: Ranks) -> None:
-    """Write the encoder, which is that of the chosen checkpoint, as weights that extraction takes."""
+def _restore_and_write(encoder: Encoder, checkpoint: Path, path: Path, config: Config, ranks: Ranks) -> None:
+    """Make the encoder that of a checkpoint, and write it as weights that extraction takes."""
+    saved = load_checkpoint(checkpoint)
+    require_form(checkpoint, saved, {"encoder": TENSORS, "version": str})
+    with naming_contents(checkpoint):
+        restore_encoder(encoder, saved)
     if ranks.is_first:
-        _write_weights(path, chosen, encoder, config)
+        _write_weights(path, saved, encoder, config)
     ranks.wait()
 
 
