@@ -43,10 +43,12 @@ def reports(shared: Path) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _few_proposals_take_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _few_proposals_take_the_table() -> Iterator[None]:
     """Miniatures have so few proposals that hardly any would go the way that real ones do."""
-    monkeypatch.setattr("etad.detect.kernels.evaluation.FEW", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("etad.detect.kernels.evaluation.FEW", 0)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
