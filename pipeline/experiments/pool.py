@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -111,6 +112,7 @@ def pool_of(run: Callable[[_Job], _Result], jobs: int) -> Iterator[Pool[_Job, _R
         return
     # Spawned, not forked: a fork takes over threads' locks in whatever state they are.
     context = multiprocessing.get_context("spawn")
+    _start_quiet_tracker()
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare) as executor:
         try:
             yield Pool(run, executor)
@@ -118,6 +120,18 @@ def pool_of(run: Callable[[_Job], _Result], jobs: int) -> Iterator[Pool[_Job, _R
             executor.shutdown(wait=False, cancel_futures=True)
             _end(multiprocessing.active_children())
             raise
+
+
+def _start_quiet_tracker() -> None:
+    """Start Python's process that removes the semaphores of processes that were killed, without its warnings of it."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join([*([before] if before else []), "ignore:resource_tracker"])
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        del os.environ["PYTHONWARNINGS"]
+        if before is not None:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def _end(processes: Sequence[multiprocessing.process.BaseProcess]) -> None:

@@ -22,7 +22,7 @@ def slow(job):
         raise
 """
 MAIN = """
-import sys
+import os, sys
 from etad.data.interrupts import watching_signals
 from etad.pipeline.experiments.pool import pool_of
 from work import slow
@@ -32,7 +32,7 @@ if __name__ == "__main__":
         with watching_signals(), pool_of(slow, 2) as pool:
             pool.gather(sys.argv[1:], title="slow")
     except KeyboardInterrupt:
-        sys.exit(3)
+        os._exit(3)  # as the command line does
 """
 
 
@@ -42,7 +42,8 @@ def test_runs_end_with_the_process_that_started_them_and_save(how: signal.Signal
     (tmp_path / "main.py").write_text(MAIN)
     jobs = [str(tmp_path / f"job{number}") for number in range(3)]
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-    process = subprocess.Popen([sys.executable, "main.py", *jobs], cwd=tmp_path, env=environment)
+    with (tmp_path / "told").open("w") as told:
+        process = subprocess.Popen([sys.executable, "main.py", *jobs], cwd=tmp_path, env=environment, stderr=told)
     try:
         deadline = time.monotonic() + 60
         while not all(Path(job).exists() for job in jobs[:2]):
@@ -56,6 +57,8 @@ def test_runs_end_with_the_process_that_started_them_and_save(how: signal.Signal
     finally:
         process.kill()
     assert not Path(jobs[2]).exists()
+    time.sleep(1.0)  # what tidies up after them has the last word
+    assert "resource_tracker" not in (tmp_path / "told").read_text()
 
 
 CHAIN = """
