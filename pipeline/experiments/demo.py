@@ -14,7 +14,7 @@ import numpy as np
 from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache
 from ...data.detections import Detections, read_detections, write_detections
-from ...data.errors import EtadError
+from ...data.errors import EtadError, listing
 from ...data.files.atomic import open_to_append, write_json
 from ..config import Config, override
 from ..device import choose_device
@@ -193,10 +193,9 @@ def _run_part(part: _Part) -> _Done:
         try:
             results = _results(part)
         except EtadError as error:
-            print(error, file=sys.stderr)  # beside the bars
+            if part.log is not None:
+                print(error, file=sys.stderr)  # into the log; the screen has it from whoever catches it
             raise EtadError(f"{_TITLES[part.key]}: {error}") from error
-    for result in results:
-        assert not result.left_out, result.left_out  # of the drawn set no stage leaves anything out
     evaluation = results[-1].measured() if part.key in NAMES else None
     if evaluation is not None:
         summary = f"average mAP {100 * evaluation.average_mAP:.1f} %"
@@ -219,20 +218,29 @@ def _results(part: _Part) -> list[StageResult]:
     weights = None if key == UNTRAINED else of_pretrained.encoder
     if key in (ALONE, TUNED):
         detector = of_pretrained.files("detect").checkpoint(config.detect.inference.checkpoint)
-        return [
-            run_e2e(
-                config,
-                run,
-                sources=sources,
-                annotations=annotations,
-                device=device,
-                init_detector=detector,
-                weights=weights,
-            )
-        ]
-    extracted = extract(config, run, sources=sources, weights=weights, device=device)
+        trained = run_e2e(
+            config,
+            run,
+            sources=sources,
+            annotations=annotations,
+            device=device,
+            init_detector=detector,
+            weights=weights,
+        )
+        _require_all(trained, config)
+        return [trained]
+    _require_all(extract(config, run, sources=sources, weights=weights, device=device), config)
     cache = FeatureCache(run.cache)
-    return [extracted, detect(config, run, cache=cache, annotations=annotations, device=device)]
+    return [detect(config, run, cache=cache, annotations=annotations, device=device)]
+
+
+def _require_all(result: StageResult, config: Config) -> None:
+    """Refuse to go on without a video, which a detector would then be bound to."""
+    if result.left_out:
+        raise EtadError(
+            f"{listing(result.left_out, most=3)} in {config.data.videos} cannot be read. Remove what lies there, and "
+            "repeat the command: it is drawn again."
+        )
 
 
 def _random(config: Config, annotations: Annotations, folder: Path) -> Evaluation:

@@ -9,6 +9,8 @@ from miniature import SMALL_DEMO
 from etad.data.cache.cache import FeatureCache
 from etad.data.checkpoint import load_checkpoint
 from etad.pipeline.cli.main import run
+from etad.pipeline.config import load_config
+from etad.pipeline.experiments.synthetic_set import ensure_synthetic_set
 from etad.pipeline.experiments.tables.demo_rows import NAMES
 
 SETS = [word for value in SMALL_DEMO for word in ("--set", value)]
@@ -117,3 +119,18 @@ def test_what_lies_where_bars_should_go_is_named(tmp_path: Path, capsys: pytest.
     (tmp_path / "parts").touch()
     assert run(["demo", "-o", str(tmp_path), "--jobs", "2", *SETS]) == 2
     assert f"{tmp_path / 'parts'}: cannot be a folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_drawn_video_that_was_damaged_is_named_and_drawn_again_once_it_is_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ensure_synthetic_set(load_config("demo", [*SMALL_DEMO, "seed=3"]), tmp_path / "data")
+    damaged = tmp_path / "data" / "videos" / "target_0001.mp4"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    call = ["demo", "-o", str(tmp_path), "--seed", "3", "--jobs", "1", *SETS]
+    assert run(call) == 2
+    told = capsys.readouterr().err
+    assert told.count("Remove what lies there, and repeat the command") == 1 and "target_0001 in " in told
+    damaged.unlink()
+    assert run(call) == 0
