@@ -141,6 +141,17 @@ class FrozenCache:
             )
         return whole
 
+    @torch.no_grad()
+    def finish(self, maps: Tensor) -> Tensor:
+        """Send what `encode` gave, half (T, L, H, W, C), through the other stages: features, float32 (T, C)."""
+        parts, mean = [], self.encoder.mean
+        for some in maps.split(self.micro_batch):
+            middle = some.to(mean.device).to(mean.dtype).permute(0, 4, 1, 2, 3)
+            with torch.autocast(mean.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+                last_map = self.encoder.run_stages(middle, self.split, len(self.encoder.stages))
+            parts.append(self.encoder.pool(last_map.float()))
+        return torch.cat(parts)
+
     def _path(self, key: str) -> Path:
         return self.folder / (key + _SUFFIX)
 

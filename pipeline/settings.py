@@ -66,10 +66,10 @@ class E2eSettings(Settings):
         What the first pass over the sampled snippets leaves for the second one: `nothing`; `maps`: the outputs of the
         frozen stages; `graphs`: everything.
     cache_frozen
-        Keep what the encoder's frozen stages make of each training window on disk, in half precision, so that later
-        epochs neither decode nor compute it: in so many draws of augmentation, which epochs take in turn (1 where
-        nothing is drawn); 0: off. Values are rounded to half precision from the first epoch on. It is removed when
-        training is done. For small sets.
+        Keep what the encoder's frozen stages make of each training window, and of the videos that are validated on, on
+        disk, in half precision, so that later epochs neither decode nor compute it: windows in so many draws of
+        augmentation, which epochs take in turn (1 where nothing is drawn); 0: off. Values are rounded to half
+        precision from the first epoch on. It is removed when training is done. For small sets.
     cache_frozen_gib
         Disk that this may take; training that needs more is refused.
     recompute

@@ -70,13 +70,17 @@ def check_frozen(config: Config) -> None:
         )
 
 
-def check_frozen_size(settings: E2eSettings, *, snippets: int, snippet_bytes: int, folder: Path) -> str:
+def check_frozen_size(
+    settings: E2eSettings, *, snippets: int, validated: int = 0, snippet_bytes: int, folder: Path
+) -> str:
     """Refuse to keep more of frozen stages than there is disk for; returns a line that says what it takes.
 
     Parameters
     ----------
     snippets
         Of all training windows.
+    validated
+        Snippets of the videos that are validated on, of which nothing is drawn.
     snippet_bytes
         What one snippet's outputs take.
     folder
@@ -87,13 +91,13 @@ def check_frozen_size(settings: E2eSettings, *, snippets: int, snippet_bytes: in
     EtadError
         Naming the sizes.
     """
-    needed = snippets * snippet_bytes * settings.cache_frozen
-    there = sum(path.stat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
+    needed = (snippets * settings.cache_frozen + validated) * snippet_bytes
+    there = sum(path.stat().st_size for path in folder.rglob("*.maps")) if folder.is_dir() else 0
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free + there
-    what = (
-        f"{counted(snippets, 'snippet')} x {counted(settings.cache_frozen, 'draw')} x {snippet_bytes / 2**20:.3f} MiB"
-    )
+    of_training = f"{counted(snippets, 'snippet')} x {counted(settings.cache_frozen, 'draw')}"
+    both = f"({of_training} + {validated} of validation)" if validated else of_training
+    what = f"{both} x {snippet_bytes / 2**20:.3f} MiB"
     for limit, name in (
         (settings.cache_frozen_gib * 2**30, "e2e.cache_frozen_gib allows"),
         (free, "the disk has free"),

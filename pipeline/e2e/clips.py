@@ -92,11 +92,6 @@ class TrainingClips:
         if frozen is not None:  # so that the bound on its size holds whatever lay there before
             frozen.keep_only({self._key(number, draw) for number in range(len(windows)) for draw in range(draws)})
 
-    def forget_frozen(self) -> None:
-        """Remove what is kept of the frozen stages."""
-        if self.frozen is not None:
-            self.frozen.keep_only(())
-
     def of(self, order: Sequence[Sequence[int]], epoch: int) -> Iterator[list[Tensor | Failure]]:
         """Yield the frames, uint8 (T, L, H, W, 3), of each list of window numbers; a failure where there are none.
 

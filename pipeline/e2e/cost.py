@@ -228,7 +228,10 @@ def plan_e2e(
         asked = settings if settings.cache_frozen else settings.model_copy(update={"cache_frozen": 1})
         size, folder = map_bytes(encoder, frames[0]), run.files("e2e").frozen
         try:
-            kept_text = check_frozen_size(asked, snippets=snippets, snippet_bytes=size, folder=folder)
+            validated = setup.validated_snippets(trainer.clips.plan)
+            kept_text = check_frozen_size(
+                asked, snippets=snippets, validated=validated, snippet_bytes=size, folder=folder
+            )
         except EtadError:
             if settings.cache_frozen:
                 raise

@@ -38,7 +38,7 @@ from ..stages.inputs import validation_videos
 from ..stages.result import StageNotes
 from .checks import check_detector, check_failing, check_frozen_size, check_sampling
 from .clips import TrainingClips, probe_snippets
-from .features import encode_in_memory
+from .features import KeptVideos, encode_in_memory
 from .plan import StepPlan, plan_step
 from .train import E2eTrainer
 
@@ -53,6 +53,9 @@ class E2eSetup:
         The settings that the run is bound to.
     ranks
         Processes that share the work.
+    plan, kept
+        Memory of a step, where a budget is set, and what is kept of the videos that are validated on, if anything is;
+        `trainer` fills them in.
     """
 
     config: Config
@@ -64,6 +67,7 @@ class E2eSetup:
     bound: Mapping[str, Any]
     ranks: Ranks = ALONE
     plan: StepPlan | None = None
+    kept: KeptVideos | None = None
 
     def trainer(self, encoder: Encoder, weights_sha256: str, start: tuple[Path, Trained] | None) -> E2eTrainer:
         """List the training windows, and set up encoder, detector and optimiser."""
@@ -180,7 +184,10 @@ class E2eSetup:
         width, height = crop_size(plan.crop)
         clip = torch.zeros(plan.clip_frames, height, width, 3, dtype=torch.uint8)
         snippets = sum(window.count for window in windows)
-        line = check_frozen_size(settings, snippets=snippets, snippet_bytes=map_bytes(encoder, clip), folder=folder)
+        validated = self.validated_snippets(plan)
+        line = check_frozen_size(
+            settings, snippets=snippets, validated=validated, snippet_bytes=map_bytes(encoder, clip), folder=folder
+        )
         self.notes.lines.append(line)
         source = {
             "encoder": self.config.encoder.name,
@@ -189,27 +196,59 @@ class E2eSetup:
             "seed": self.config.seed,
         }
         cache = FrozenCache(encoder, folder, source=source, micro_batch=settings.micro_batch, autocast=autocast)
-        self.ranks.wait()  # none writes before all have cleared away what was left half written
+        if validated:
+            dtype = choose_dtype(self.config.encoder.precision, self.device)
+            of_validation = FrozenCache(
+                encoder,
+                folder / "validation",
+                source=source | {"augment": None},
+                micro_batch=self.config.extract.batch_clips,
+                autocast=None if dtype == torch.float32 else dtype,
+            )
+            self.kept = KeptVideos(of_validation)
+        self.ranks.wait()  # none writes before all have cleared away what was left half written, or is stale
         return cache
+
+    def validated_snippets(self, plan: ClipPlan) -> int:
+        """How many snippets the videos have that are validated on after each epoch; those that cannot be opened: 0."""
+        files = self._validation_files()
+        if not files:
+            return 0
+        return sum(probe_snippets(files, plan, folder=Path(), workers=self.config.workers)[0].lengths.values())
+
+    def forget_frozen(self, trainer: E2eTrainer) -> None:
+        """Remove what is kept of the frozen stages."""
+        for cache in (trainer.clips.frozen, None if self.kept is None else self.kept.frozen):
+            if cache is not None:
+                cache.keep_only(())
+
+    def _validation_files(self) -> dict[str, Path]:
+        if not self.config.e2e.validate_epochs:
+            return {}
+        kept_apart = validation_videos(self.config, self.annotations)
+        return {video.id: self.sources.files[video.id] for video in kept_apart if video.id in self.sources.files}
 
     def validation_loss(
         self, encoder: Encoder, detector: DetectionNetwork, detect: DetectSettings, classes: tuple[str, ...]
     ) -> float | None:
         """Encode the validation subset with the encoder as it is now, and measure the loss on it."""
-        config = self.config
-        kept_apart = validation_videos(config, self.annotations)
-        files = {video.id: self.sources.files[video.id] for video in kept_apart if video.id in self.sources.files}
-        if not config.e2e.validate_epochs or not files:
+        config, files = self.config, self._validation_files()
+        if not files:
             return None
         features, failed, flawed = encode_in_memory(
-            files, encoder=encoder, title="e2e: validate", ranks=self.ranks, **encoding(config, files, self.device)
+            files,
+            encoder=encoder,
+            title="e2e: validate",
+            ranks=self.ranks,
+            kept=self.kept,
+            **encoding(config, files, self.device),
         )
         self.notes.failed |= {failure.video_id: failure for failure in failed}
         self.notes.flawed |= {flaw.video_id: flaw for flaw in flawed}
         if not features.ids:
             return None
         windows, _ = make_windows(
-            [video for video in kept_apart if video.id in features.features],
+            [video for video in validation_videos(config, self.annotations) if video.id in features.features],
             features,
             settings=detect,
             classes=classes,

@@ -173,7 +173,7 @@ def run_e2e(
         if config.e2e.cache_frozen:
             notes.lines += _kept_gain(trainer.files.log, config.e2e.cache_frozen)
             if ranks.is_first:  # it is large, and needed again only if more epochs are asked for
-                trainer.clips.forget_frozen()
+                setup.forget_frozen(trainer)
         notes.failed |= trainer.failed
         notes.flawed |= trainer.flawed
         chosen = trainer.files.checkpoint(config.detect.inference.checkpoint)

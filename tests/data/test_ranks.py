@@ -82,12 +82,41 @@ def test_an_end_to_end_step_of_two_processes_has_the_gradient_of_one(tmp_path: P
     runs = [f"e2e.strategy={strategy}" for strategy in ("random", "fps", "gradnorm")]
     runs.append(f"{BASELINE} detect.model=bmn")
     runs.append("encoder.name=videomae_tiny encoder.adapter=series clips.clip_frames=4 e2e.recompute=true")
+    runs.append("e2e.cache_frozen=1 e2e.crop=centre encoder.frozen_stages=2")
     torchrun(2, str(WORKER), "e2e", str(tmp_path), *runs)
     for number, sets in enumerate(runs):
         one, two = rank_worker.end_to_end(tmp_path, sets.split(), ALONE), _saved(tmp_path, number)
         assert one.keys() == two.keys() and any(name.startswith("encoder") for name in one)
         for name in one:
             assert torch.allclose(two[name], one[name], rtol=1e-10, atol=1e-10), (sets, name)
+
+
+@pytest.mark.slow
+def test_two_processes_keep_outputs_of_frozen_stages_as_one_does(tmp_path: Path) -> None:
+    path = miniature_e2e.make(tmp_path)
+    tree = json.loads(path.read_text())
+    next(each for each in tree["database"].values() if each["subset"] == "training")["subset"] = "apart"
+    path.write_text(json.dumps(tree))
+    sets = ("e2e.cache_frozen=1", "e2e.crop=centre", "encoder.frozen_stages=2", "e2e.epochs=3")
+    exact = ("detect.precision=float32", "encoder.precision=float32")
+    apart = (
+        *exact,
+        "e2e.validate_epochs=true",
+        "data.validation_subset=apart",
+        "e2e.encoder_lr=1e-6",
+        "e2e.detector_lr=1e-6",
+    )
+    losses = {}
+    for processes in (1, 2):
+        run = tmp_path / str(processes)
+        printed = torchrun(processes, "-m", "etad", "e2e", *miniature_e2e.options(path, run, *sets, *apart)).stdout
+        assert "(36 snippets x 1 draw + 12 of validation)" in printed and "one that read them" in printed
+        assert not list((run / "e2e" / "frozen").rglob("*.maps"))
+        lines = [json.loads(line) for line in (run / "e2e" / "log.jsonl").read_text().splitlines()]
+        losses[processes] = [(line["train"]["loss"], line["val_loss"]) for line in lines]
+    assert len(losses[1]) == 3
+    for one, two in zip(losses[1], losses[2], strict=True):
+        assert two == pytest.approx(one, rel=1e-4)
 
 
 @pytest.mark.slow

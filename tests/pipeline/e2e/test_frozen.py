@@ -1,16 +1,26 @@
 """Outputs of frozen stages are paid for once, and change nothing but by rounding to half precision."""
 
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from miniature_e2e import changed, run, trainer, weights
 from torch import Tensor
 
 from etad.data.errors import EtadError
+from etad.extract.clips import ClipBatch, Failure, read_clips
+from etad.extract.encode import EncodedVideo
 from etad.extract.encoders.encoder import Encoder
 from etad.extract.frozen import FrozenCache
 from etad.pipeline.e2e import clips as e2e_clips
+from etad.pipeline.e2e import features as e2e_features
+from etad.pipeline.e2e.features import KeptVideos
 from etad.pipeline.e2e.train import E2eTrainer
 
 TSM = ("e2e.cache_frozen=1", "encoder.frozen_stages=2", "e2e.crop=centre")
@@ -212,6 +222,143 @@ def test_what_does_not_fit_or_loses_is_refused(
 ) -> None:
     with pytest.raises(EtadError, match=words):
         run(dataset, tmp_path, *TSM, *sets)
+
+
+VALIDATED = ("e2e.validate_epochs=true", "data.validation_subset=apart")
+
+
+@pytest.fixture
+def kept_apart(dataset: Path, tmp_path: Path) -> Path:
+    """The set with one of its training videos set apart to validate on."""
+    shutil.copytree(dataset.parent, tmp_path / "set")
+    path = tmp_path / "set" / dataset.name
+    tree = json.loads(path.read_text())
+    next(each for each in tree["database"].values() if each["subset"] == "training")["subset"] = "apart"
+    path.write_text(json.dumps(tree))
+    return path
+
+
+def validation_reads(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Videos that each validation decodes."""
+    reads: list[list[str]] = []
+    plain = e2e_features.clip_batches
+
+    def counted(sources: Mapping[str, Path], *args: object, **kwargs: object) -> object:
+        reads.append(list(sources))
+        return plain(sources, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(e2e_features, "clip_batches", counted)
+    return reads
+
+
+@KINDS
+def test_videos_that_are_validated_on_are_decoded_once_for_the_same_losses(
+    kept_apart: Path, tmp_path: Path, sets: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = (*sets, *VALIDATED, "extract.batch_clips=5", "e2e.epochs=3")
+    run(kept_apart, tmp_path / "plain", *sets, "e2e.cache_frozen=0")
+    reads = validation_reads(monkeypatch)
+    result = run(kept_apart, tmp_path / "kept", *sets)
+    assert [len(each) for each in reads[:3]] == [1, 0, 0]  # what comes after is inference
+    assert any("+ 12 of validation" in line for line in result.notes)
+    kept, plain = (
+        [json.loads(line)["val_loss"] for line in (tmp_path / name / "e2e" / "log.jsonl").read_text().splitlines()]
+        for name in ("kept", "plain")
+    )
+    assert len(set(kept)) == 3 and kept == pytest.approx(plain, rel=2e-2)
+    assert not list((tmp_path / "kept" / "e2e" / "frozen").rglob("*.maps"))
+
+
+def test_a_resumed_run_validates_to_the_same_losses(kept_apart: Path, tmp_path: Path) -> None:
+    sets = (*TSM, *VALIDATED)
+    run(kept_apart, tmp_path / "whole", *sets, "e2e.epochs=4")
+    for epochs in (2, 4):
+        run(kept_apart, tmp_path / "parts", *sets, f"e2e.epochs={epochs}")
+    losses = [
+        [json.loads(line)["val_loss"] for line in (tmp_path / name / "e2e" / "log.jsonl").read_text().splitlines()]
+        for name in ("whole", "parts")
+    ]
+    assert losses[0] == losses[1] and len(losses[0]) == 4
+
+
+def encoded(kept: KeptVideos, files: Mapping[str, Path], found: E2eTrainer) -> list[EncodedVideo | Failure]:
+    return list(kept.encode(files, found.clips.plan, batch_clips=5, workers=0, report=lambda share: None))
+
+
+@pytest.mark.parametrize("fault", ["cut", "gone", "replaced"])
+def test_what_is_kept_of_a_validated_video_is_made_anew_where_it_is_damaged_or_stale(
+    dataset: Path, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = trainer(dataset, tmp_path, *TSM)
+    found.encoder.eval()
+    videos = {}
+    for name in list(found.clips.files)[:2]:
+        videos[name] = tmp_path / f"{name}.mp4"
+        shutil.copy(found.clips.files[name], videos[name])
+    kept = KeptVideos(FrozenCache(found.encoder, tmp_path / "maps", source={}, micro_batch=3))
+    before = encoded(kept, videos, found)
+    reads = validation_reads(monkeypatch)
+    some = sorted((tmp_path / "maps").glob("*.maps"))
+    assert len(some) == 6  # three batches a video
+    if fault == "cut":
+        some[0].write_bytes(some[0].read_bytes()[:-1])
+    elif fault == "gone":
+        some[0].unlink()
+    else:
+        first, second = videos.values()
+        first.write_bytes(second.read_bytes())
+    after = encoded(kept, videos, found)
+    assert [len(each) for each in reads] == [1]
+    assert not any(isinstance(each, Failure) for each in (*before, *after))
+    by_id, again = ({each.video_id: each for each in some} for some in (before, after))  # type: ignore[union-attr]
+    changed_one = next(iter(videos)) if fault == "replaced" else None
+    for name, video in by_id.items():
+        same = again[name].features.shape == video.features.shape and (again[name].features == video.features).all()
+        assert same == (name != changed_one)
+    plain = FrozenCache(found.encoder, tmp_path / "other", source={}, micro_batch=3)
+    for video in after:
+        assert isinstance(video, EncodedVideo)
+        clips, _ = read_clips(
+            videos[video.video_id], found.clips.plan, augment=None, generator=np.random.default_rng(0)
+        )
+        expected = plain.finish(plain_maps(found.encoder, torch.from_numpy(clips)).half())
+        torch.testing.assert_close(torch.from_numpy(video.features), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_was_noticed_of_a_validated_video_is_still_known_when_it_is_not_decoded(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = trainer(dataset, tmp_path, *TSM)
+    found.encoder.eval()
+    plain = e2e_features.clip_batches
+
+    def flawed(*args: object, **kwargs: object) -> Iterator[ClipBatch | Failure]:
+        for item in plain(*args, **kwargs):  # type: ignore[arg-type]
+            assert isinstance(item, ClipBatch)
+            noticed = replace(item.reading, lost_ticks=frozenset({item.first_snippet}), states_its_length=False)
+            yield replace(item, reading=noticed)
+
+    monkeypatch.setattr(e2e_features, "clip_batches", flawed)
+    monkeypatch.setattr(e2e_features.contextlib, "closing", contextlib.nullcontext)
+    kept = KeptVideos(FrozenCache(found.encoder, tmp_path / "maps", source={}, micro_batch=3))
+    files = dict(list(found.clips.files.items())[:1])
+    first, again = (encoded(kept, files, found)[0] for _ in range(2))
+    assert isinstance(first, EncodedVideo) and isinstance(again, EncodedVideo)
+    assert first.reading == again.reading and first.reading.lost_ticks == {0, 5, 10}
+    assert not again.reading.states_its_length
+
+
+def test_a_validated_video_that_cannot_be_read_fails_each_time_alone(dataset: Path, tmp_path: Path) -> None:
+    found = trainer(dataset, tmp_path, *TSM)
+    found.encoder.eval()
+    files = dict(list(found.clips.files.items())[:2])
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    files["broken"] = broken
+    kept = KeptVideos(FrozenCache(found.encoder, tmp_path / "maps", source={}, micro_batch=3))
+    for _ in range(2):
+        items = encoded(kept, files, found)
+        assert [isinstance(each, Failure) for each in items] == [False, False, True]
 
 
 def test_outputs_too_large_for_half_precision_are_refused(dataset: Path, tmp_path: Path) -> None:
