@@ -25,8 +25,8 @@ class Strategy:
         snippets alone.
     function
         `module:function` of `detect/sampling`, imported on use. It takes a `Population` and, by keyword, `count`,
-        `ratio` and `generator`, and returns rows, (B, k) int64 ascending. One that needs gradients takes a video's
-        norms (T,) and a count, and returns rows and weights, (k,) each.
+        `ratio` and `generator`, and returns rows, (B, k) int64 ascending. One that needs gradients takes those of each
+        video, its features and counts, and returns each video's rows and what goes into the encoder at them.
     same_for_all
         Every video's sample is the same one.
     rounds_up
@@ -54,7 +54,8 @@ STRATEGIES = {
         Strategy(name="block", needs="nothing", function="positions:sample_block"),
         Strategy(name="fps", needs="features", function="fps:sample_by_distance", rounds_up=True),
         Strategy(name="dpp", needs="features", function="kdpp:sample_by_diversity"),
-        Strategy(name="gradnorm", needs="gradients", function="gradnorm:sample_by_norm"),
+        Strategy(name="gradnorm", needs="gradients", function="gradnorm:sample_weighted"),
+        Strategy(name="coreset", needs="gradients", function="coreset:sample_representatives"),
     )
 }
 

@@ -8,8 +8,45 @@ factors, the first is known when the sample is drawn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from ...data.ranks import ALONE, Ranks
+
+
+def sample_weighted(
+    gradients: Sequence[Tensor],
+    features: Sequence[Tensor],
+    counts: Sequence[int],
+    *,
+    own: range,
+    generator: torch.Generator,
+    ranks: Ranks = ALONE,
+) -> list[tuple[Tensor, Tensor]]:
+    """Sample snippets of each video by the norms of their gradients.
+
+    Parameters
+    ----------
+    gradients, features
+        (T, C) of each video of this rank.
+    counts
+        Snippets to sample of each video of all ranks.
+    own
+        Which of them are this rank's; for the others the generator only moves on.
+
+    Returns
+    -------
+    Indices, (k,) int64 ascending, and their weighted gradients, (k, C), of each video of this rank.
+    """
+    norms = [torch.ones(max(count, 1)) for count in counts]
+    norms[own.start : own.stop] = [part.norm(dim=1).cpu() for part in gradients]
+    drawn = [sample_by_norm(part, count, generator=generator) for part, count in zip(norms, counts)]
+    return [
+        (indices, part[indices] * weights.to(part)[:, None])
+        for part, (indices, weights) in zip(gradients, drawn[own.start : own.stop], strict=True)
+    ]
 
 
 def sample_by_norm(norms: Tensor, count: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:

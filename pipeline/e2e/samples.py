@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from ...data.ranks import ALONE, Ranks
 from ...detect.sampling.population import sample_sequence, sample_size
 from ...detect.strategies import find_strategy
 from .sgs import ByGradient, Samples
@@ -20,6 +22,7 @@ def draw_samples(
     chunk: int,
     generator: torch.Generator,
     own: range | None = None,
+    ranks: Ranks = ALONE,
 ) -> Samples:
     """Draw a share of each video's snippets, or say how they are to be drawn once more is known.
 
@@ -33,20 +36,14 @@ def draw_samples(
         Share to sample, rounded up to whole chunks.
     own
         Videos to draw for; the others only move the generator on, as if it had been for them, too. None: all.
+    ranks
+        Processes that have the others; what needs gradients may ask them.
     """
     own = range(len(lengths)) if own is None else own
     counts = [sample_size(strategy, length, ratio, chunk=chunk) for length in lengths]
     row = find_strategy(strategy, gradients=True)
     if row.needs == "gradients":
-        sample_by_norm = row.load()
-
-        def by_gradients(gradients: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-            norms = [torch.ones(length) for length in lengths]
-            norms[own.start : own.stop] = [part.norm(dim=1).cpu() for part in gradients]
-            drawn = [sample_by_norm(part, count, generator=generator) for part, count in zip(norms, counts)]
-            return drawn[own.start : own.stop]
-
-        return ByGradient(by_gradients)
+        return ByGradient(partial(row.load(), counts=counts, own=own, generator=generator, ranks=ranks))
     if row.needs == "features":
 
         def by_features(features: Sequence[Tensor]) -> list[Tensor]:

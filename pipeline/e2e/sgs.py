@@ -17,16 +17,16 @@ FirstPassCache = Literal["nothing", "maps", "graphs"]
 
 @dataclass(frozen=True)
 class ByGradient:
-    """Samples that are chosen once the gradient of each feature is known, and weighted.
+    """Samples that are chosen once the gradient of each feature is known.
 
     Parameters
     ----------
     draw
-        From the gradients of each video's features (T, C) to indices (k,) and weights (k,), video by video. A
-        snippet's gradient is multiplied by its weight on the way into the encoder.
+        From the gradients of each video's features and these, (T, C) each, to indices (k,) and the gradients (k, C)
+        that go into the encoder there, video by video.
     """
 
-    draw: Callable[[Sequence[Tensor]], Sequence[tuple[Tensor, Tensor]]]
+    draw: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[tuple[Tensor, Tensor]]]
 
 
 Samples = Sequence[Tensor] | Callable[[Sequence[Tensor]], Sequence[Tensor]] | ByGradient
@@ -68,8 +68,8 @@ def sgs_step(
 ) -> SgsStep:
     """Add to the gradients of detector and encoder what one batch of videos gives.
 
-    The encoder's gradient comes from the sampled snippets alone, and is not scaled up for it, unless the samples are
-    weighted. What is frozen, by
+    The encoder's gradient comes from the sampled snippets alone, and is not scaled up for it, unless samples that are
+    chosen by gradients carry more than their own. What is frozen, by
     `encoder.freeze`, gets none; nor does any parameter where nothing is sampled: its gradient stays None, so that an
     optimiser with weight decay leaves it alone.
 
@@ -144,10 +144,10 @@ def sgs_step(
     loss.backward()
     gradients = leaf.new_zeros(leaf.shape) if leaf.grad is None else leaf.grad
     if isinstance(samples, ByGradient):
-        weighted = samples.draw(gradients.split(snippets.lengths))
-        chosen: Sequence[Tensor] = [indices for indices, _ in weighted]
+        found = samples.draw(gradients.split(snippets.lengths), [part.detach() for part in of_videos])
+        chosen: Sequence[Tensor] = [indices for indices, _ in found]
         rows_chosen = snippets.rows_of(chosen)
-        gradients[rows_chosen] *= torch.cat([weights for _, weights in weighted]).to(gradients)[:, None]
+        gradients[rows_chosen] = torch.cat([sent for _, sent in found])
     else:
         chosen = samples([part.detach() for part in of_videos]) if callable(samples) else samples
         rows_chosen = snippets.rows_of(chosen)

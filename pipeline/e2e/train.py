@@ -36,7 +36,7 @@ from .clips import TrainingClips
 from .full_step import full_step
 from .memory import peak_bytes, tensor_bytes
 from .samples import draw_samples
-from .sgs import SgsStep, sgs_step
+from .sgs import ByGradient, Samples, SgsStep, sgs_step
 
 # Steps whose memory is measured where a budget is set.
 _WATCHED_STEPS = 2
@@ -189,31 +189,41 @@ class E2eTrainer(EpochTraining):
 
         # 2. Back through the detector and, of the sampled snippets, the encoder.
         self.optimizer.zero_grad(set_to_none=True)
+        samples = self._samples([window.count for window in windows], self.ranks.own(counts))
         if videos:
-            self._backward(videos, loss_of, [window.count for window in windows], self.ranks.own(counts))
+            self._backward(videos, loss_of, samples)
         else:
             loss_of([])
+            if isinstance(samples, ByGradient):  # the other ranks may ask this one what it has
+                samples.draw([], [])
         return self._update(parts | {"steps": torch.ones(())})
 
-    def _backward(
-        self,
-        videos: Sequence[Tensor],
-        loss_of: Callable[[Sequence[Tensor]], Tensor],
-        lengths: Sequence[int],
-        own: range,
-    ) -> SgsStep:
+    def _samples(self, lengths: Sequence[int], own: range) -> Samples | None:
+        """Of so many snippets of each window of all ranks; none: gradients reach all of them."""
         settings = self.settings
         if settings.memory != "sgs":
-            recompute = settings.memory == "checkpoint"
-            return full_step(self.encoder, videos, loss_of, recompute=recompute, autocast=self.autocast)
-        samples = draw_samples(
+            return None
+        return draw_samples(
             settings.strategy,
             lengths,
             ratio=settings.ratio,
             chunk=settings.chunk,
             generator=step_generator(self.seed, Stream.SNIPPETS, self.state.epoch, self.state.step),
             own=own,
+            ranks=self.ranks,
         )
+
+    def _backward(
+        self,
+        videos: Sequence[Tensor],
+        loss_of: Callable[[Sequence[Tensor]], Tensor],
+        samples: Samples | None,
+    ) -> SgsStep:
+        """Go back through all snippets, or through samples of them."""
+        settings = self.settings
+        if samples is None:
+            recompute = settings.memory == "checkpoint"
+            return full_step(self.encoder, videos, loss_of, recompute=recompute, autocast=self.autocast)
         return sgs_step(
             self.encoder,
             videos,

@@ -79,7 +79,7 @@ def test_three_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_end_to_end_step_of_two_processes_has_the_gradient_of_one(tmp_path: Path) -> None:
     miniature_e2e.make(tmp_path)
-    runs = [f"e2e.strategy={strategy}" for strategy in ("random", "fps", "gradnorm")]
+    runs = [f"e2e.strategy={strategy}" for strategy in ("random", "fps", "gradnorm", "coreset")]
     runs.append(f"{BASELINE} detect.model=bmn")
     runs.append("encoder.name=videomae_tiny encoder.adapter=series clips.clip_frames=4 e2e.recompute=true")
     runs.append("e2e.cache_frozen=1 e2e.crop=centre encoder.frozen_stages=2")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -22,8 +23,11 @@ def sample_loudest(population: Population, *, count: int, ratio: float, generato
     return population.features.norm(dim=2).topk(count, dim=1).indices.sort(dim=1).values
 
 
-def weigh_largest(norms: Tensor, count: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    return norms.topk(count).indices.sort().values, torch.full((count,), 2.0)
+def weigh_largest(
+    gradients: Sequence[Tensor], features: Sequence[Tensor], counts: Sequence[int], **_: object
+) -> list[tuple[Tensor, Tensor]]:
+    found = [part.norm(dim=1).topk(count).indices.sort().values for part, count in zip(gradients, counts, strict=True)]
+    return [(indices, 2 * part[indices]) for indices, part in zip(found, gradients)]
 
 
 @pytest.fixture
@@ -71,8 +75,9 @@ def test_a_new_row_is_taken_by_both_settings_and_sampled_by() -> None:
 def test_a_row_that_needs_gradients_samples_snippets_and_is_refused_for_proposals() -> None:
     assert load_config(None, ["e2e.strategy=largest"]).e2e.strategy == "largest"
     draw = draw_samples("largest", [4], ratio=0.5, chunk=1, generator=torch.Generator())
-    ((indices, weights),) = draw.draw([torch.tensor([[1.0], [0.0], [-3.0], [0.0]])])  # type: ignore[union-attr]
-    assert indices.tolist() == [0, 2] and weights.tolist() == [2.0, 2.0]
+    gradients = torch.tensor([[1.0], [0.0], [-3.0], [0.0]])
+    ((indices, sent),) = draw.draw([gradients], [torch.zeros(4, 1)])  # type: ignore[union-attr]
+    assert indices.tolist() == [0, 2] and sent.tolist() == [[2.0], [-6.0]]
     with pytest.raises(EtadError, match=r"strategy='largest': .* 'largest' chooses by gradients, which only snippets"):
         load_config(None, ["detect.sampling.strategy=largest"])
 
@@ -88,7 +93,7 @@ def test_what_a_new_row_needs_decides_whether_graphs_can_be_kept(name: str, need
     ("key", "known"),
     [
         ("detect.sampling.strategy", "random, grid, block, fps, dpp"),
-        ("e2e.strategy", "random, grid, block, fps, dpp, gradnorm"),
+        ("e2e.strategy", "random, grid, block, fps, dpp, gradnorm, coreset"),
     ],
 )
 def test_an_unknown_name_is_told_the_known_ones(key: str, known: str) -> None:

@@ -93,13 +93,15 @@ def test_the_encoders_gradient_is_right_on_average(keep: str) -> None:
     # 2. A step's gradient is that sum with the weights of its draw.
     seen: list[Tensor] = []
 
-    def remember(gradients: Sequence[Tensor]) -> Sequence[tuple[Tensor, Tensor]]:
+    def remember(gradients: Sequence[Tensor], features: Sequence[Tensor]) -> Sequence[tuple[Tensor, Tensor]]:
         chosen = draw_samples("gradnorm", [10, 6], ratio=0.35, chunk=1, generator=seeded(5))
         assert isinstance(chosen, ByGradient)
         seen.extend(part.norm(dim=1) for part in gradients)
-        weighted = chosen.draw(gradients)
-        for (indices, found), length in zip(weighted, (10, 6)):
-            weights.append(torch.zeros(length, dtype=torch.float64).index_put_((indices,), found))
+        weighted = chosen.draw(gradients, features)
+        for (indices, sent), part in zip(weighted, gradients):
+            found = sent.norm(dim=1) / part[indices].norm(dim=1)
+            torch.testing.assert_close(sent, part[indices] * found[:, None])
+            weights.append(torch.zeros(len(part), dtype=torch.float64).index_put_((indices,), found))
         return weighted
 
     weights: list[Tensor] = []
