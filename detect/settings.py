@@ -53,7 +53,7 @@ class TrainingSettings(Settings):
     ema
         Decay of a moving average of the weights, which infers in their place (0.99: over about 100 steps); 0: none.
     keep_negatives
-        Whole videos without any action are valid training data.
+        Whole videos without any action are valid training data; sliding windows without one never are.
     checkpoint_seconds
         Time between checkpoints within an epoch.
     memory_gib

@@ -40,6 +40,14 @@ _MOST_WORKERS = 128
 # What pydantic calls the members of a union, which are no keys.
 _TYPES = frozenset({"int", "float", "str", "bool", "constrained-int", "constrained-float", "constrained-str"})
 _MOST_MEANT = 4
+# Kinds of pydantic's complaints, and what to say of them.
+_EXPECTED = {
+    **dict.fromkeys(("tuple_type", "list_type", "set_type"), "a list, such as [1, 2]"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("string_type", "path_type"), "a text, in quotes"),
+}
 # Characters of a value that a message repeats.
 _MOST_SHOWN = 200
 
@@ -294,6 +302,13 @@ def _sentence(error: ValidationError, *, where: str) -> str:
         known = _fields_at(first["loc"][:-1])
         hint = _same_end(".".join([key, *_keys(first["input"])])) or nearest(str(first["loc"][-1]), known)
         return f"{where}: unknown key '{key}'.{hint} Known here: {', '.join(known)}."
+    if first["type"] in ("model_type", "model_attributes_type", "dict_type") and key:
+        known = [f"{key}.{name}" for name in _fields_at(first["loc"])] if first["type"] != "dict_type" else []
+        meant = f"; set one of {', '.join(known)}" if known else ""
+        return f"{where}: {key}={shown(first['input'])}: this is a group of settings{meant}."
+    expected = _EXPECTED.get(first["type"])
+    if expected is not None and key:
+        return f"{where}: {key}={shown(first['input'])}: expected {expected}."
     if not key:
         return f"{where}: {first['msg'].removeprefix('Value error, ')}."
     if isinstance(first["input"], Mapping):  # keys that do not go together; the sentence names them

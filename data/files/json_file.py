@@ -121,11 +121,16 @@ def loads(path: Path, content: bytes, *, what: str, find_repeats: bool = False) 
                 if content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
                 else "Name another file."
             )
+            + (" A table of labels becomes annotations by `etad import labels`." if _is_table(path, what) else "")
         ) from error
     except UnicodeDecodeError as error:
         raise EtadError(f"{path}: is no text (byte {error.start}), expected {what} as JSON. Name another.") from error
     except RecursionError as error:
         raise EtadError(f"{path}: is nested too deeply for a file of {what}. Name another.") from error
+
+
+def _is_table(path: Path, what: str) -> bool:
+    return what == "annotations" and path.suffix.lower() in (".csv", ".tsv", ".txt", ".xlsx")
 
 
 def write_large_json(path: Path | str, value: Any) -> Path:

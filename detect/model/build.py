@@ -115,8 +115,13 @@ def load_detector(path: Path) -> Trained:
     return trained
 
 
-def check_channels(settings: DetectSettings, found: int, where: Path | str) -> int:
+def check_channels(settings: DetectSettings, found: int, where: Path | str, *, trained: Path | None = None) -> int:
     """Agree on the number of feature channels.
+
+    Parameters
+    ----------
+    trained
+        Checkpoint that decided the number; none: the config did.
 
     Raises
     ------
@@ -124,9 +129,11 @@ def check_channels(settings: DetectSettings, found: int, where: Path | str) -> i
         The cache's channels contradict the settings.
     """
     if settings.in_channels not in (None, found):
+        whose = "the detector expects" if trained is None else f"{trained} was trained on"
+        other = f"set detect.in_channels={found}" if trained is None else "name the features it was trained on"
         raise EtadError(
-            f"{where}: features have {found} channels, the detector expects {settings.in_channels}. "
-            f"Extract them with the same encoder, or set detect.in_channels={found}."
+            f"{where}: features have {found} channels, {whose} {settings.in_channels}. "
+            f"Extract them with the same encoder, or {other}."
         )
     return found
 

@@ -119,12 +119,19 @@ def export_detections(file: Path, out: Path, layout: str | None, threshold: floa
       etad export detections runs/demo/detect/detections.json -o detections.csv --threshold 0.3
     """
     from ...data.detections import read_detections
-    from ...data.errors import counted
+    from ...data.errors import counted, listing
     from ...data.importers.detections.export import export_all
 
     _refuse_overwriting(file, out)
-    found, num_files = export_all(read_detections(file), out, layout=layout, least_score=threshold, fps=fps)
+    detections = read_detections(file)
+    found, num_files = export_all(detections, out, layout=layout, least_score=threshold, fps=fps)
     click.echo(f"wrote {out}: {counted(found, 'detection')} in {counted(num_files, 'file')}")
+    reversed_ = detections.end_seconds < detections.start_seconds
+    if reversed_.any():
+        ids = dict.fromkeys(detections.video_ids[number] for number in detections.video[reversed_].tolist())
+        which = f"{counted(int(reversed_.sum()), 'detection')} of {file}"
+        click.echo(f"{which}: the end lies before the start, written as it is ({listing(ids)})", err=True)
+        return 1
     return 0
 
 

@@ -223,8 +223,14 @@ def parse_tious(text: str) -> tuple[float, ...]:
         raise EtadError(
             f"--tiou {text}: expected FIRST:STEP:LAST such as 0.5:0.05:0.95, or a list 0.5,0.75."
         ) from error
-    if not values or not all(0 < value <= 1 for value in values):
-        raise EtadError(f"--tiou {text}: thresholds lie above 0 and up to 1.")
+    if not values:
+        raise EtadError(f"--tiou {text}: no threshold lies in this range. Write the lowest first, as in 0.3:0.1:0.7.")
+    wrong = [value for value in values if not 0 < value <= 1]
+    if wrong:
+        raise EtadError(
+            f"--tiou {text}: thresholds lie above 0 and up to 1, and {wrong[0]:g} does not. Decimals take a point, a "
+            "list commas: 0.5,0.75."
+        )
     return values
 
 

@@ -81,32 +81,34 @@ def check_cache(cache: FeatureCache, config: Config) -> None:
     """
     if cache.meta(cache.ids[0]).is_imported:
         return  # the config says how videos are extracted, which these features were not
-    for video_id in cache.ids:
+    clips, meta = config.clips, cache.meta(cache.ids[0])  # one for all: a cache mixes neither encoders nor transforms
+    wanted = clips.model_dump(mode="json")
+    names = [name for name in ("layout", "resize", "crop", "edge", "still") if name in meta.transform]
+    of_all = _encoders(meta, config) + [(f"clips.{name}", meta.transform[name], wanted[name]) for name in names]
+    for number, video_id in enumerate(cache.ids):
         timing = cache.timing(video_id)
-        clips = config.clips
         compared: list[tuple[str, object, object]] = [
+            *(of_all if number == 0 else []),
             ("clips.clip_frames", timing.clip_frames, clips.clip_frames),
             ("clips.frame_step", timing.frame_step, clips.frame_step),
         ]
         if clips.fps is not None and abs(timing.fps - clips.fps) > 1e-3:
             compared.append(("clips.fps", timing.fps, clips.fps))
-        if clips.layout == "spread" and cache.lengths[video_id] != clips.num_snippets:
+        if meta.transform.get("layout", clips.layout) != clips.layout:
+            pass  # what a video has of snippets follows from it
+        elif clips.layout == "spread" and cache.lengths[video_id] != clips.num_snippets:
             compared.append(("clips.num_snippets", cache.lengths[video_id], clips.num_snippets))
-        if clips.layout == "sliding" and timing.centers_seconds is None and cache.lengths[video_id] > 1:
+        elif clips.layout == "sliding" and timing.centers_seconds is None and cache.lengths[video_id] > 1:
             stride = round(timing.center_step_seconds * timing.fps, 3)
             compared.append(("clips.stride_frames", stride, clips.stride_frames))
-        if video_id == cache.ids[0]:
-            meta = cache.meta(video_id)  # one for all: a cache mixes neither encoders nor transforms
-            compared += _encoders(meta, config)
-            wanted = clips.model_dump(mode="json")
-            names = [name for name in ("layout", "resize", "crop", "edge", "still") if name in meta.transform]
-            compared += [(f"clips.{name}", meta.transform[name], wanted[name]) for name in names]
-        for key, found, expected in compared:
-            if found != expected:
-                raise EtadError(
-                    f"{cache.path}: video '{video_id}' was extracted with {key}={found}, the config says {expected}. "
-                    f"Extract again into another run folder, or set {key}={found}."
-                )
+        differing = [(key, found, expected) for key, found, expected in compared if found != expected]
+        if differing:
+            stated = "; ".join(f"{key}={found}, the config says {expected}" for key, found, expected in differing)
+            sets = " and ".join(f"{key}={found}" for key, found, _ in differing)
+            raise EtadError(
+                f"{cache.path}: video '{video_id}' was extracted with {stated}. "
+                f"Extract again into another run folder, or set {sets}."
+            )
 
 
 def _encoders(meta: FeatureMeta, config: Config) -> list[tuple[str, object, object]]:
@@ -262,7 +264,7 @@ def check_features(trained: Trained, cache: FeatureCache, checkpoint: Path) -> N
         Naming both values; detections from such features are noise.
     """
     sizes = trained.settings.model_copy(update={"in_channels": trained.state["in_channels"]})
-    check_channels(sizes, cache.channels, cache.path)
+    check_channels(sizes, cache.channels, cache.path, trained=checkpoint)
     encoder, expected = cache.meta(cache.ids[0]).encoder, trained.source.get("encoder")
     # What the authors trained on, somebody else extracted: imported features count as theirs by their channels.
     if encoder != expected and not (trained.state.get("released") and cache.meta(cache.ids[0]).is_imported):

@@ -102,7 +102,7 @@ def test_an_unknown_name_is_told_the_known_ones(key: str, known: str) -> None:
     assert str(caught.value).endswith(
         f"{key}='randm': the sampling strategy 'randm' is unknown. Did you mean 'random'? Known here: {known}."
     )
-    with pytest.raises(EtadError, match=f"{key}=3: Input should be a valid string"):
+    with pytest.raises(EtadError, match=f"{key}=3: expected a text, in quotes"):
         load_config(None, [f"{key}=3"])
 
 

@@ -36,6 +36,19 @@ def test_an_unknown_key_names_the_nearest_known_one() -> None:
 def test_a_value_that_does_not_fit_names_key_and_value() -> None:
     with pytest.raises(EtadError, match=r"detect\.num_stages=7: Input should be less than or equal to 4"):
         load_config(None, ["detect.num_stages=7"])
+    for asked, said in (
+        (
+            "encoder=tsm_tiny",
+            r"encoder='tsm_tiny': this is a group of settings; set one of .*encoder\.name",
+        ),
+        ("detect.tious=0.5", r"detect\.tious=0\.5: expected a list, such as \[1, 2\]"),
+        ("seed=1.5", r"seed=1\.5: expected a whole number"),
+        ("seed=1e99", r"seed=1e\+99: expected a whole number"),
+        ("detect.training.lr=fast", r"detect\.training\.lr='fast': expected a number"),
+        ("detect.standardise=perhaps", r"detect\.standardise='perhaps': expected true or false"),
+    ):
+        with pytest.raises(EtadError, match=said):
+            load_config(None, [asked])
     with pytest.raises(EtadError, match=r"max_duration=128 is longer than num_snippets=64"):
         load_config(None, ["detect.num_snippets=64"])
     with pytest.raises(EtadError, match="expected KEY=VALUE"):

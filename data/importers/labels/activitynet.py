@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...annotations import read_annotations
+from ...errors import shown
 from .rows import Labels, RowCollector
 
 LAYOUT = "activitynet"
@@ -19,6 +20,8 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
     """Read annotations; see `read_annotations` for what is refused."""
     annotations = read_annotations(path)
     collector = RowCollector(path, LAYOUT)
+    for id in annotations.repeated:
+        collector.refuse(f"video {shown(id)}", "stands twice, and what its first entry says is lost; keep one of them")
     for video in annotations.videos.values():
         where = f"video {video.id!r}"
         collector.video(video.id, where, duration_seconds=video.duration_seconds, subset=video.subset)

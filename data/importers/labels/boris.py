@@ -166,7 +166,7 @@ def _events(sheet: Sheet, collector: RowCollector) -> Iterator[_Event]:
     is_aggregated = "Start (s)" in sheet.columns
     begun: dict[tuple[str, ...], tuple[float, dict[str, str], str]] = {}
     who = ("Observation id", "Subject", "Behavior", *(name for name in sheet.columns if name.startswith("Modifier")))
-    for number, cells in sheet.rows:
+    for number, cells in collector.rows_of(sheet):
         where = f"row {number}"
         kind = (cells.get("Status") or cells.get("Behavior type") or "STATE").upper()
         try:

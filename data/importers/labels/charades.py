@@ -25,7 +25,7 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
     """Read the table; the subset is in the file's name, as its publisher has it."""
     collector = RowCollector(path, LAYOUT)
     subset = "training" if "train" in path.stem.lower() else "test" if "test" in path.stem.lower() else ""
-    for number, cells in read_sheet(path).with_columns("id", "actions", "length").rows:
+    for number, cells in collector.rows_of(read_sheet(path).with_columns("id", "actions", "length")):
         where = f"row {number}"
         try:
             length = to_seconds(cells["length"]) if cells["length"] else None

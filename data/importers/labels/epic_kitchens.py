@@ -33,7 +33,7 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
     collector.notes.append(f"labels are classes of verbs, {said}; for nouns: --layout table --column label=noun")
     name = path.stem.lower()
     subset = "training" if "train" in name else "validation" if "val" in name else "test" if "test" in name else ""
-    for number, cells in read_sheet(path).with_columns(*_COLUMNS).rows:
+    for number, cells in collector.rows_of(read_sheet(path).with_columns(*_COLUMNS)):
         where = f"row {number}"
         video = collector.video(cells["video_id"], where, subset=subset)
         kind = cells["verb_class"]

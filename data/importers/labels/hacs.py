@@ -26,7 +26,7 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
     """Read the table; clips that do not show their class only name their video."""
     collector, negatives = RowCollector(path, LAYOUT), 0
     sheet = read_sheet(path).with_columns("classname", "youtube_id", "subset", "start", "end", "label")
-    for number, cells in sheet.rows:
+    for number, cells in collector.rows_of(sheet):
         where = f"row {number}"
         video = collector.video(cells["youtube_id"], where, subset=cells["subset"])
         if cells["label"] == "-1":

@@ -68,6 +68,11 @@ def read_labels(
     head = head_of(path)
     for module in LAYOUTS:
         if layout == module.LAYOUT or (layout is None and not columns and module.matches(path, head)):
+            if fps is not None and module is not label_studio:
+                raise EtadError(
+                    f"{path}: --fps {fps:g} is for times in frames, and the layout '{module.LAYOUT}' has seconds. "
+                    "Leave it out."
+                )
             return module.read(path, fps=fps)
     if layout is None and not is_sheet(path):
         raise EtadError(

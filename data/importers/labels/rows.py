@@ -11,6 +11,7 @@ from typing import Any
 
 from ...errors import EtadError, counted, listing, shown
 from ...files.atomic import write_json
+from .sheet import Sheet
 
 # Two statements of one video's length that differ by less than both mean the same.
 _SAME_SECONDS, _SAME_SHARE = 0.5, 0.01
@@ -169,6 +170,12 @@ class RowCollector:
             self._repeated.append(where)
             return
         self._rows[key] = LabelRow(video, start_seconds, end_seconds, label, where)
+
+    def rows_of(self, sheet: Sheet) -> tuple[tuple[int, dict[str, str]], ...]:
+        """Rows of a table that can be read, by number; the others are listed."""
+        for number, why in sheet.too_long:
+            self.refuse(f"row {number}", why)
+        return sheet.rows
 
     def refuse(self, where: str, why: str, *, video: str = "") -> None:
         """List what cannot be used.

@@ -38,11 +38,14 @@ class Sheet:
         Names of the columns, as they stand there.
     rows
         Number of the row, as a spreadsheet counts, and its cells by column; cells that a row lacks are empty.
+    too_long
+        Rows with more cells than there are columns, and what is wrong with each: nobody knows which cell is which.
     """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, str]], ...]
+    too_long: tuple[tuple[int, str], ...] = ()
 
     def with_columns(self, *names: str) -> Sheet:
         """Itself, if it has these columns.
@@ -132,6 +135,7 @@ def sheet_of(path: Path, rows: list[tuple[int, list[str]]]) -> Sheet:
     if not rows:
         raise EtadError(f"{path}: this table is empty; a row of names and rows of labels were expected.")
     _, heads = rows[0]
+    width = len(heads)
     while heads and not heads[-1].strip():
         heads = heads[:-1]
     columns = tuple(head.strip() for head in heads)
@@ -140,12 +144,15 @@ def sheet_of(path: Path, rows: list[tuple[int, list[str]]]) -> Sheet:
         raise EtadError(f"{path}: two columns are called {shown(twice[0])}. Give each its own name.")
     if not any(columns):
         raise EtadError(f"{path}: the first row names no columns. Write names there, such as video, start, end, label.")
-    found = []
+    found, too_long = [], []
     for number, row in rows[1:]:
-        if any(cell.strip() for cell in row):
+        if any(cell.strip() for cell in row[width:]):
+            more = f"has {len(row)} cells, but there are {width} columns ({shown(','.join(row))})"
+            too_long.append((number, f"{more}; a cell with a comma in it, as of a decimal, needs quotes around it"))
+        elif any(cell.strip() for cell in row):
             padded = [*row, *[""] * (len(columns) - len(row))]
             found.append((number, {name: cell.strip() for name, cell in zip(columns, padded) if name}))
-    return Sheet(path, tuple(name for name in columns if name), tuple(found))
+    return Sheet(path, tuple(name for name in columns if name), tuple(found), tuple(too_long))
 
 
 def head_of(path: Path, size: int = 65536) -> bytes:

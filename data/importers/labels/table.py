@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path, PurePath, PureWindowsPath
 
-from ...errors import EtadError, listing, nearest, shown
+from ...errors import EtadError, counted, listing, nearest, shown
 from ...video.files import VIDEO_SUFFIXES
 from .rows import Labels, RowCollector
 from .sheet import Sheet, read_sheet, unit_of
@@ -68,12 +68,24 @@ def read_table(
     in_frames = [name for role, name in found.items() if role in ("start", "end") and unit_of(name) == "frames"]
     if in_frames and fps is None and "fps" not in found:
         raise EtadError(f"{path}: column '{in_frames[0]}' holds frames; give their rate with --fps.")
+    if fps is not None and not in_frames:
+        begin, stop = found["start"], found["end"]
+        raise EtadError(
+            f"{path}: --fps {fps:g} is for times in frames, but '{begin}' and '{stop}' are read as {unit_of(begin)}. If "
+            f"they are frames, call the columns start_frame and end_frame; otherwise leave --fps out."
+        )
     collector = RowCollector(path, LAYOUT)
     collector.notes.append("columns: " + ", ".join(f"{role} from '{name}'" for role, name in found.items()))
+    if fps is not None and "fps" in found:
+        collector.notes.append(f"--fps {fps:g} counts where column '{found['fps']}' is empty")
     names: dict[str, str] = {}
-    for number, cells in sheet.rows:
+    comments = []
+    for number, cells in collector.rows_of(sheet):
         where = f"row {number}"
         values = {role: cells.get(name, "") for role, name in found.items()}
+        if cells and _is_comment(list(cells.values())):
+            comments.append(where)
+            continue
         try:
             seconds = (
                 to_seconds(values["duration"], unit=unit_of(found["duration"])) if values.get("duration") else None
@@ -96,7 +108,15 @@ def read_table(
             collector.refuse(where, str(error), video=video)
             continue
         collector.action(video, start, end, values["label"], where)
+    if comments:
+        collector.notes.append(f"{counted(len(comments), 'comment')} passed over: {listing(comments)}")
     return collector.labels()
+
+
+def _is_comment(cells: list[str]) -> bool:
+    """Whether a row is one text behind a hash, which is not a video's file name either."""
+    first, *others = cells
+    return first.startswith("#") and not any(others) and PurePath(first).suffix.lower() not in VIDEO_SUFFIXES
 
 
 def find_columns(sheet: Sheet, told: Mapping[str, str]) -> dict[str, str]:

@@ -31,7 +31,7 @@ def matches(path: Path, head: bytes) -> bool:
 def read(path: Path, *, fps: float | None = None) -> Labels:
     """Read the folder or the table."""
     collector = RowCollector(path, LAYOUT)
-    for where, name, label, start, end in _lines(path) if path.is_dir() else _rows(path):
+    for where, name, label, start, end in _lines(path) if path.is_dir() else _rows(path, collector):
         subset = next((subset for prefix, subset in _SUBSETS.items() if name.startswith(prefix)), "")
         video = collector.video(name, where, subset=subset)
         try:
@@ -53,6 +53,6 @@ def _lines(folder: Path) -> Iterator[tuple[str, str, str, str, str]]:
                 yield f"{file.name}, line {number}", name, found["label"], start, end
 
 
-def _rows(path: Path) -> Iterator[tuple[str, str, str, str, str]]:
-    for number, cells in read_sheet(path).with_columns("video", "type", "start", "end").rows:
+def _rows(path: Path, collector: RowCollector) -> Iterator[tuple[str, str, str, str, str]]:
+    for number, cells in collector.rows_of(read_sheet(path).with_columns("video", "type", "start", "end")):
         yield f"row {number}", cells["video"], cells["type"], cells["start"], cells["end"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import EtadError, counted, shown
-from ...files.json_file import read_json
+from ...files.json_file import read_json, repeated_keys
 from .rows import Labels, RowCollector
 from .table import video_id
 
@@ -26,7 +26,7 @@ def matches(path: Path, head: bytes) -> bool:
 
 def read(path: Path, *, fps: float | None = None) -> Labels:
     """Read the temporal segments; each attribute of a segment that has an option is a label."""
-    project = read_json(path, what="labels")
+    project = read_json(path, what="labels", find_repeats=True)
     collector = RowCollector(path, LAYOUT)
     try:
         names = {
@@ -40,6 +40,9 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
         raise EtadError(
             f"{path}: this is no project of VIA 3 ({error!r} is missing or odd). Export it anew."
         ) from error
+    for part in ("file", "view", "attribute", "metadata"):
+        for key in repeated_keys(project[part]):
+            collector.refuse(f"{part} {shown(key)}", "stands twice, and what its first entry says is lost; keep one")
     for vid, name in names.items():
         collector.video(name, f"view {vid}")
     spatial = 0

@@ -127,7 +127,7 @@ def test_an_encoder_that_the_paper_does_not_have_is_named_by_its_own_name_beside
     run = [cell for cell in grid.rows if not cell.left_out]
     assert [cell.name for cell in run[1:3]] == [
         "videomae_tiny, series adapters: frozen encoder, gamma 0 %",
-        "videomae_tiny, series adapters: end to end, gamma 10 %, gradnorm",
+        "videomae_tiny, series adapters: end to end, gamma 10 %, coreset",
     ]
     assert not any(cell.paper for cell in run)
     values = {cell.folder: (Measured(average_mAP=0.4), Measured(average_mAP=0.5)) for cell in run}

@@ -114,10 +114,10 @@ def test_table_6_runs_side_by_side_from_one_command_and_does_nothing_twice(
     made_by = (tmp_path / "t6" / "table6.md").read_text().splitlines()[-1]
     assert made_by.startswith("`etad reproduce table6 --seeds 1 --seed 1 --set demo.videos=8 ")
     found = json.loads((tmp_path / "t6" / "table6.json").read_text())
-    assert found["seeds"] == [1] and len(found["average_mAP"]) == 1 + 2 * 4
+    assert found["seeds"] == [1] and len(found["average_mAP"]) == 1 + 2 * 5
     assert (tmp_path / "t6" / "table6.png").stat().st_size > 5000
     weights = {p: p.stat().st_mtime_ns for p in (tmp_path / "t6").rglob("last.pt")}
-    assert len(weights) == 1 + 4
+    assert len(weights) == 1 + 5
     assert (tmp_path / "t6" / "seed1" / "gamma30-gradnorm" / "e2e" / "metrics.json").exists()
     assert run(command) == 0
     assert {p: p.stat().st_mtime_ns for p in weights} == weights

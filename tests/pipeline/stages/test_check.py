@@ -5,8 +5,12 @@ import miniature
 import numpy as np
 import pytest
 
+from etad.data.cache.cache import FeatureCache
+from etad.data.errors import EtadError
 from etad.data.video.video import write_video
 from etad.pipeline.cli.main import run
+from etad.pipeline.config import load_config
+from etad.pipeline.stages.detect import check_cache
 
 
 @pytest.fixture
@@ -88,6 +92,16 @@ def test_check_compares_the_cache_with_the_config(tmp_path: Path, capsys: pytest
     options = ["-o", str(tmp_path), *miniature.set_options("clips.fps=30")]
     assert run(["check", *options, "--annotations", str(tmp_path / "annotations.json")]) == 1
     assert "was extracted with clips.fps=10.0, the config says 30.0" in capsys.readouterr().out
+
+
+def test_all_that_differs_is_told_at_once_and_nothing_that_only_follows(tmp_path: Path) -> None:
+    path, _ = miniature.make(tmp_path, transform={"layout": "sliding"})
+    config = load_config(None, [*miniature.SETS, "encoder.name=tsm_r18", "clips.num_snippets=7"])
+    with pytest.raises(EtadError) as error:
+        check_cache(FeatureCache(path), config)
+    said = str(error.value)
+    assert "encoder.name=tsm_tiny, the config says tsm_r18; clips.layout=sliding, the config says spread" in said
+    assert said.endswith("or set encoder.name=tsm_tiny and clips.layout=sliding.")
 
 
 def test_the_validation_subset_is_looked_at_as_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

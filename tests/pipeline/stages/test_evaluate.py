@@ -56,7 +56,12 @@ def test_missing_videos_are_misses_and_unexpected_ones_are_listed(
     [
         (["--subset", "val"], "subset 'val' is empty. Subsets in this file: 'test' (2 videos), 'train' (1 video)"),
         (["--subset", "test", "--tiou", "x"], "--tiou x: expected FIRST:STEP:LAST"),
-        (["--subset", "test", "--tiou", "0:0.5:1"], "thresholds lie above 0"),
+        (["--subset", "test", "--tiou", "0:0.5:1"], "thresholds lie above 0 and up to 1, and 0 does not"),
+        (
+            ["--subset", "test", "--tiou", "0,5"],
+            "and 0 does not. Decimals take a point",
+        ),
+        (["--subset", "test", "--tiou", "0.7:0.1:0.3"], "no threshold lies in this range. Write the lowest first"),
     ],
 )
 def test_a_users_mistake_is_one_sentence_and_status_2(

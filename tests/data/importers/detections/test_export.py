@@ -1,5 +1,6 @@
 """Detections as tables and subtitles, each video's in its own file."""
 
+import json
 from pathlib import Path
 
 import av
@@ -53,6 +54,14 @@ def test_each_video_has_a_file_below_the_folder_whatever_its_id(tmp_path: Path) 
     found, files = export_all(detections(), tmp_path / "out", layout="vtt", least_score=0.5)
     assert (found, files) == (1, 2)
     assert len(list((tmp_path / "out").iterdir())) == 2 and {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_detections_that_end_before_they_begin_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"a": [{"segment": [5.0, 3.0], "label": "x", "score": 0.5}, {"segment": [1, 2], "label": "x", "score": 1}]}
+    (tmp_path / "detections.json").write_text(json.dumps({"results": found}))
+    words = ["export", "detections", str(tmp_path / "detections.json"), "-o", str(tmp_path / "d.csv")]
+    assert run(words) == 1
+    assert "1 detection of" in (said := capsys.readouterr().err) and "before the start, written as it is (a)" in said
 
 
 def test_the_command_says_what_it_wrote_and_refuses_what_it_cannot(

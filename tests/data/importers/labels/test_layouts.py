@@ -291,6 +291,16 @@ def test_via_segments_are_read_by_the_names_of_their_options(tmp_path: Path) -> 
     assert len(labels.left_out) == 2 and "1 region of single pictures passed over" in labels.notes[0]
 
 
+def test_a_segment_of_via_that_stands_twice_is_listed(tmp_path: Path) -> None:
+    text = via(a={"vid": "1", "z": [1, 2], "av": {"1": "1"}})
+    segment = text[text.index('"a": {') : text.index("}}", text.index('"a": {')) + 2]
+    path = tmp_path / "twice.json"
+    path.write_text(text.replace(segment, f"{segment}, {segment}"))
+    found = read_labels(path)
+    assert len(found.rows) == 1
+    assert found.left_out == ("metadata 'a': stands twice, and what its first entry says is lost; keep one",)
+
+
 @pytest.mark.parametrize(
     "layout", ["boris", "label-studio", "via", "elan", "charades", "hacs", "epic-kitchens", "thumos14"]
 )

@@ -64,6 +64,63 @@ def test_frames_need_a_rate(tmp_path: Path) -> None:
     assert actions(path) == [("a", 2.0, 3.0, "jump")]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.csv", "video,start,end,label\na,75,200,jump\n"),
+        ("labels.csv", "video,start_ms,end_ms,label\na,75,200,jump\n"),
+        ("hacs.csv", "classname,youtube_id,subset,start,end,label\njump,a,training,1,2,1\n"),
+        ("annotations.json", '{"database": {"a": {"subset": "training", "duration": 9, "annotations": []}}}'),
+    ],
+)
+def test_a_rate_that_is_not_used_is_refused(name: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(EtadError, match=r"--fps 25 is for times in frames, (but 'start\S*' and|and the layout)"):
+        read_labels(write(tmp_path / name, text), fps=25.0)
+
+
+def test_a_column_of_rates_goes_before_the_rate_that_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "labels.csv", "video,start_frame,end_frame,label,fps\na,30,45,jump,15\na,30,45,run,\n")
+    assert actions(path, fps=30.0) == [("a", 2.0, 3.0, "jump"), ("a", 1.0, 1.5, "run")]
+    assert "--fps 30 counts where column 'fps' is empty" in read_labels(path, fps=30.0).notes
+
+
+@pytest.mark.parametrize(
+    ("head", "good", "bad"),
+    [
+        ("video,start,end,label", "a,1,2,jump", "a,3,5,8,2,sway"),
+        ("video,start,end,label,", "a,1,2,jump,a note", "a,3,5,8,2,sway"),
+        ("classname,youtube_id,subset,start,end,label", "jump,a,training,1,2,1", "jump,a,training,3,5,8,2,1"),
+        ("id,actions,length,script", "a,c1 1.0 2.0,9,x", "a,c1 3.0 4.0,9,x,5"),
+        ("video,type,type_idx,start,end", "a,jump,1,1,2", "a,jump,1,3,5,8,2"),
+    ],
+)
+def test_a_row_with_more_cells_than_columns_is_listed_and_never_shifted(
+    head: str, good: str, bad: str, tmp_path: Path
+) -> None:
+    found = read_labels(write(tmp_path / "labels.csv", f"{head}\n{good}\n{bad}\n{good},,\n"))
+    assert [(row.video, row.start_seconds, row.end_seconds) for row in found.rows] == [("a", 1.0, 2.0)]
+    (line,) = found.left_out
+    assert line.startswith(f"row 3: has {bad.count(',') + 1} cells, but there are {head.count(',') + 1} columns")
+    assert bad in line and "needs quotes" in line
+
+
+def test_a_comment_is_no_video(tmp_path: Path) -> None:
+    text = "video,start,end,label\n# made by hand,,,\na,1,2,jump\n#2.mp4,,,\n#4,5,6,jump\n"
+    found = read_labels(write(tmp_path / "labels.csv", text))
+    assert found.videos == ("a", "#2", "#4") and found.left_out == ()
+    assert "1 comment passed over: row 2" in found.notes
+
+
+def test_ids_that_stand_twice_in_annotations_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = '{"subset": "training", "duration": 9, "annotations": [{"segment": [%s], "label": "jump"}]}'
+    text = f'{{"database": {{"a": {entry % "1, 2"}, "b": {entry % "3, 4"}, "a": {entry % "5, 6"}}}}}'
+    path = write(tmp_path / "twice.json", text)
+    found = read_labels(path)
+    assert found.left_out == ("video 'a': stands twice, and what its first entry says is lost; keep one of them",)
+    assert run(["import", "labels", str(path), "-o", str(tmp_path / "out.json")]) == 1
+    assert "stands twice" in capsys.readouterr().out
+
+
 def test_columns_can_be_told_and_wrong_names_get_a_hint(tmp_path: Path) -> None:
     path = write(tmp_path / "labels.csv", "wer,von,bis,was\na,1,2,jump\n")
     told = {"video": "wer", "start": "von", "end": "bis", "label": "was"}
