@@ -26,7 +26,8 @@ class Strategy:
     function
         `module:function` of `detect/sampling`, imported on use. It takes a `Population` and, by keyword, `count`,
         `ratio` and `generator`, and returns rows, (B, k) int64 ascending. One that needs gradients takes those of each
-        video, its features and counts, and returns each video's rows and what goes into the encoder at them.
+        video, its features and counts, by keyword `own`, `generator` and `ranks`, and returns each video's rows and
+        what goes into the encoder at them.
     same_for_all
         Every video's sample is the same one.
     rounds_up

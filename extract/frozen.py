@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,11 @@ class FrozenCache:
         for path in self.folder.glob("*" + _SUFFIX):
             if path.name.removesuffix(_SUFFIX) not in keys:
                 path.unlink(missing_ok=True)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove what is kept by these keys."""
+        for key in keys:
+            self._path(key).unlink(missing_ok=True)
 
     def load(self, key: str) -> tuple[Tensor, set[int]] | None:
         """Read maps, half (T, L, H, W, C), and the ticks at which frames were lost; none: missing or damaged."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import tomli_w
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from ..data.errors import EtadError, nearest, shown
 from ..data.files.toml_file import MOST_DEPTH, check_depth, parse_toml, read_toml
@@ -301,19 +302,25 @@ def _sentence(error: ValidationError, *, where: str) -> str:
     if first["type"] == "extra_forbidden":
         known = _fields_at(first["loc"][:-1])
         hint = _same_end(".".join([key, *_keys(first["input"])])) or nearest(str(first["loc"][-1]), known)
-        return f"{where}: unknown key '{key}'.{hint} Known here: {', '.join(known)}."
+        return f"{where}: unknown key '{key}'.{hint}" + (f" Known here: {', '.join(known)}." if known else "")
     if first["type"] in ("model_type", "model_attributes_type", "dict_type") and key:
         known = [f"{key}.{name}" for name in _fields_at(first["loc"])] if first["type"] != "dict_type" else []
         meant = f"; set one of {', '.join(known)}" if known else ""
         return f"{where}: {key}={shown(first['input'])}: this is a group of settings{meant}."
-    expected = _EXPECTED.get(first["type"])
-    if expected is not None and key:
+    of_key = [each for each in error.errors() if each["loc"][: len(_place(first))] == _place(first)]
+    if key and all(each["type"] in _EXPECTED for each in of_key):  # several: a value may be of several kinds
+        expected = " or ".join(dict.fromkeys(_EXPECTED[each["type"]] for each in of_key))
         return f"{where}: {key}={shown(first['input'])}: expected {expected}."
     if not key:
         return f"{where}: {first['msg'].removeprefix('Value error, ')}."
     if isinstance(first["input"], Mapping):  # keys that do not go together; the sentence names them
         return f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}."
     return f"{where}: {key}={shown(first['input'])}: {first['msg'].removeprefix('Value error, ')}."
+
+
+def _place(found: ErrorDetails) -> tuple[int | str, ...]:
+    """Where a complaint is about, without the names of types that were tried there."""
+    return tuple(part for part in found["loc"] if _is_key(part))
 
 
 def _is_key(part: int | str) -> bool:
@@ -348,10 +355,10 @@ def _is_file(path: Path) -> bool:
 def _fields_at(loc: Iterable[Any]) -> list[str]:
     model: type[BaseModel] = Config
     for name in loc:
-        annotation = model.model_fields[str(name)].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        model = annotation
+        field = model.model_fields.get(str(name))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []  # inside a list
+        model = field.annotation
     return sorted(model.model_fields)
 
 

@@ -94,7 +94,7 @@ def end_to_end(folder: Path, sets: list[str], ranks: Ranks) -> dict[str, torch.T
     trainer.detector.double()
     in_float64(trainer.objective)
     before = {name: each.detach().clone() for name, each in trainer.encoder.named_parameters()}
-    numbers = [0, 1, 2]
+    numbers = list(range(config.e2e.batch))
     frames = next(iter(trainer.clips.of([ranks.share(numbers)], 0)))
     trainer.optimizer = torch.optim.SGD([{"params": group["params"]} for group in trainer.optimizer.param_groups], 0.0)
     trainer.rates = dict.fromkeys(trainer.rates, 0.0)

@@ -120,17 +120,18 @@ def export_detections(file: Path, out: Path, layout: str | None, threshold: floa
     """
     from ...data.detections import read_detections
     from ...data.errors import counted, listing
-    from ...data.importers.detections.export import export_all
+    from ...data.importers.detections.export import above, export_all
 
     _refuse_overwriting(file, out)
     detections = read_detections(file)
     found, num_files = export_all(detections, out, layout=layout, least_score=threshold, fps=fps)
     click.echo(f"wrote {out}: {counted(found, 'detection')} in {counted(num_files, 'file')}")
+    detections = above(detections, threshold)
     reversed_ = detections.end_seconds < detections.start_seconds
     if reversed_.any():
         ids = dict.fromkeys(detections.video_ids[number] for number in detections.video[reversed_].tolist())
         which = f"{counted(int(reversed_.sum()), 'detection')} of {file}"
-        click.echo(f"{which}: the end lies before the start, written as it is ({listing(ids)})", err=True)
+        click.echo(f"{which}: the end lies before the start; what is written of it is wrong ({listing(ids)})", err=True)
         return 1
     return 0
 

@@ -82,7 +82,8 @@ class KeptVideos:
         key = self.frozen.entry("", window=window, sample=name, draw=0)
         self.frozen.save(key, maps, set(batch.reading.lost_ticks))
         known = self._batches.setdefault(batch.video_id, [])
-        if batch.first_snippet == 0:
+        if batch.first_snippet == 0:  # the file has changed, or what was kept of it is damaged
+            self.frozen.forget(old for old, _ in known if old != key)
             known.clear()
         known.append((key, replace(batch, clips=batch.clips[:0].copy())))  # a view would hold all of them
         return self.frozen.finish(maps)

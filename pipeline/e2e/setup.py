@@ -189,6 +189,7 @@ class E2eSetup:
             settings, snippets=snippets, validated=validated, snippet_bytes=map_bytes(encoder, clip), folder=folder
         )
         self.notes.lines.append(line)
+        self.ranks.wait()  # none removes what another one is still counting
         source = {
             "encoder": self.config.encoder.name,
             "clips": plan.describe(),
@@ -196,16 +197,17 @@ class E2eSetup:
             "seed": self.config.seed,
         }
         cache = FrozenCache(encoder, folder, source=source, micro_batch=settings.micro_batch, autocast=autocast)
-        if validated:
-            dtype = choose_dtype(self.config.encoder.precision, self.device)
-            of_validation = FrozenCache(
+        dtype = choose_dtype(self.config.encoder.precision, self.device)
+        kept = KeptVideos(
+            FrozenCache(
                 encoder,
                 folder / "validation",
                 source=source | {"augment": None},
                 micro_batch=self.config.extract.batch_clips,
                 autocast=None if dtype == torch.float32 else dtype,
             )
-            self.kept = KeptVideos(of_validation)
+        )
+        self.kept = kept if validated else None
         self.ranks.wait()  # none writes before all have cleared away what was left half written, or is stale
         return cache
 

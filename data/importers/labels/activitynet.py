@@ -21,7 +21,9 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
     annotations = read_annotations(path)
     collector = RowCollector(path, LAYOUT)
     for id in annotations.repeated:
-        collector.refuse(f"video {shown(id)}", "stands twice, and what its first entry says is lost; keep one of them")
+        collector.refuse(
+            f"video {shown(id)}", "stands twice, and what its first entry says is lost; keep one of them", video=id
+        )
     for video in annotations.videos.values():
         where = f"video {video.id!r}"
         collector.video(video.id, where, duration_seconds=video.duration_seconds, subset=video.subset)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...errors import EtadError
+from ...errors import EtadError, counted
 from .rows import Labels, RowCollector
 from .sheet import columns_of, read_sheet
 from .times import to_seconds
@@ -50,5 +50,7 @@ def _class_names(folder: Path) -> tuple[Mapping[str, str], str]:
     for file in _CLASSES:
         if (folder / file).is_file():
             sheet = read_sheet(folder / file).with_columns("id", "key")
-            return {cells["id"]: cells["key"] for _, cells in sheet.rows}, f"named by {file}"
+            broken = counted(len(sheet.too_long), "row")
+            said = f"named by {file}" + (f", but for {broken} of it with too many cells" if sheet.too_long else "")
+            return {cells["id"]: cells["key"] for _, cells in sheet.rows}, said
     return {}, f"by number; put {_CLASSES[0]} beside the table to name them"

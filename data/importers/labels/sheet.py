@@ -145,10 +145,14 @@ def sheet_of(path: Path, rows: list[tuple[int, list[str]]]) -> Sheet:
     if not any(columns):
         raise EtadError(f"{path}: the first row names no columns. Write names there, such as video, start, end, label.")
     found, too_long = [], []
+    # A spreadsheet's cells are where they are: what stands beside the table shifts none.
+    may_shift = path.suffix.lower() != ".xlsx"
     for number, row in rows[1:]:
-        if any(cell.strip() for cell in row[width:]):
-            more = f"has {len(row)} cells, but there are {width} columns ({shown(','.join(row))})"
-            too_long.append((number, f"{more}; a cell with a comma in it, as of a decimal, needs quotes around it"))
+        if may_shift and any(cell.strip() for cell in row[width:]) and not row[0].lstrip().startswith("#"):
+            more = f"has {len(row)} cells, but there are {width} columns ({listing(map(shown, row), 9)})"
+            too_long.append(
+                (number, f"{more}; what separates cells needs quotes around it within one: '3,5' as \"3,5\"")
+            )
         elif any(cell.strip() for cell in row):
             padded = [*row, *[""] * (len(columns) - len(row))]
             found.append((number, {name: cell.strip() for name, cell in zip(columns, padded) if name}))

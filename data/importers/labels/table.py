@@ -65,7 +65,9 @@ def read_table(
     """
     sheet = sheet or read_sheet(path)
     found = find_columns(sheet, columns or {})
-    in_frames = [name for role, name in found.items() if role in ("start", "end") and unit_of(name) == "frames"]
+    in_frames = [
+        name for role, name in found.items() if role in ("start", "end", "duration") and unit_of(name) == "frames"
+    ]
     if in_frames and fps is None and "fps" not in found:
         raise EtadError(f"{path}: column '{in_frames[0]}' holds frames; give their rate with --fps.")
     if fps is not None and not in_frames:
@@ -83,13 +85,16 @@ def read_table(
     for number, cells in collector.rows_of(sheet):
         where = f"row {number}"
         values = {role: cells.get(name, "") for role, name in found.items()}
-        if cells and _is_comment(list(cells.values())):
+        if _is_comment(cells, values):
             comments.append(where)
             continue
+        video = ""
         try:
-            seconds = (
-                to_seconds(values["duration"], unit=unit_of(found["duration"])) if values.get("duration") else None
-            )
+            rate = float(values["fps"]) if values.get("fps") else fps
+            if rate is not None and not (math.isfinite(rate) and rate > 0):
+                raise EtadError(f"{rate:g} frames per second are none")
+            stated = values.get("duration")
+            seconds = to_seconds(stated, unit=unit_of(found["duration"]), fps=rate) if stated else None
             name = values["video"].strip()
             video = collector.video(
                 names.setdefault(name, video_id(name)),
@@ -100,9 +105,6 @@ def read_table(
             )
             if not any(values[role] for role in ("start", "end", "label")):
                 continue
-            rate = float(values["fps"]) if values.get("fps") else fps
-            if rate is not None and not (math.isfinite(rate) and rate > 0):
-                raise EtadError(f"{rate:g} frames per second are none")
             start, end = (to_seconds(values[role], unit=unit_of(found[role]), fps=rate) for role in ("start", "end"))
         except (EtadError, ValueError) as error:
             collector.refuse(where, str(error), video=video)
@@ -113,10 +115,12 @@ def read_table(
     return collector.labels()
 
 
-def _is_comment(cells: list[str]) -> bool:
-    """Whether a row is one text behind a hash, which is not a video's file name either."""
-    first, *others = cells
-    return first.startswith("#") and not any(others) and PurePath(first).suffix.lower() not in VIDEO_SUFFIXES
+def _is_comment(cells: Mapping[str, str], values: Mapping[str, str]) -> bool:
+    """Whether a row is a text behind a hash: it names no file of a video, and states no times."""
+    first = next(iter(cells.values()), "")
+    if not first.startswith("#") or PurePath(values["video"]).suffix.lower() in VIDEO_SUFFIXES:
+        return False
+    return not any(character.isdecimal() for character in values["start"] + values["end"])
 
 
 def find_columns(sheet: Sheet, told: Mapping[str, str]) -> dict[str, str]:

@@ -42,7 +42,10 @@ def read(path: Path, *, fps: float | None = None) -> Labels:
         ) from error
     for part in ("file", "view", "attribute", "metadata"):
         for key in repeated_keys(project[part]):
-            collector.refuse(f"{part} {shown(key)}", "stands twice, and what its first entry says is lost; keep one")
+            entry = project[part][key]
+            video = names.get(str(entry.get("vid")), "") if isinstance(entry, Mapping) else ""
+            why = "stands twice, and what its first entry says is lost; keep one"
+            collector.refuse(f"{part} {shown(key)}", why, video=video)
     for vid, name in names.items():
         collector.video(name, f"view {vid}")
     spatial = 0

@@ -94,19 +94,22 @@ def _cell(encoder: str, ratio: float, strategy: str, *, own: bool, why: str = ""
 
 
 def _claims(encoder: str, *, own: bool) -> tuple[Claim, ...]:
-    best = dict(reversed(ARMS))  # of each share, the first that is named
-    folders = {ratio: _folder(encoder, ratio, strategy, own=own) for ratio, strategy in best.items()}
+    folders = {(ratio, strategy): _folder(encoder, ratio, strategy, own=own) for ratio, strategy in ARMS}
     beaten = tuple(
         Claim(
-            text=f"{encoder}: {100 * ratio:g} % of the gradients beat a frozen encoder",
+            text=f"{encoder}: {100 * ratio:g} % of the gradients{_by(ratio, strategy)} beat a frozen encoder",
             left=folder,
-            right=folders[0.0],
+            right=folders[0.0, "grid"],
         )
-        for ratio, folder in sorted(folders.items())
+        for (ratio, strategy), folder in folders.items()
         if ratio > 0
     )
-    text = f"{encoder}: 30 % are nearly as good as all"
-    return (*beaten, Claim(text=text, left=folders[0.3], right=folders[1.0], within=1.0))
+    text = f"{encoder}: 30 %{_by(0.3, 'gradnorm')} are nearly as good as all"
+    return (*beaten, Claim(text=text, left=folders[0.3, "gradnorm"], right=folders[1.0, "grid"], within=1.0))
+
+
+def _by(ratio: float, strategy: str) -> str:
+    return f" ({strategy})" if 0 < ratio < 1 else ""
 
 
 def _folder(encoder: str, ratio: float, strategy: str, *, own: bool) -> str:

@@ -61,7 +61,11 @@ def test_detections_that_end_before_they_begin_are_listed(tmp_path: Path, capsys
     (tmp_path / "detections.json").write_text(json.dumps({"results": found}))
     words = ["export", "detections", str(tmp_path / "detections.json"), "-o", str(tmp_path / "d.csv")]
     assert run(words) == 1
-    assert "1 detection of" in (said := capsys.readouterr().err) and "before the start, written as it is (a)" in said
+    assert (
+        "1 detection of" in (said := capsys.readouterr().err)
+        and "before the start; what is written of it is wrong (a)" in said
+    )
+    assert run([*words, "--threshold", "0.6"]) == 0
 
 
 def test_the_command_says_what_it_wrote_and_refuses_what_it_cannot(

@@ -101,14 +101,37 @@ def test_a_row_with_more_cells_than_columns_is_listed_and_never_shifted(
     assert [(row.video, row.start_seconds, row.end_seconds) for row in found.rows] == [("a", 1.0, 2.0)]
     (line,) = found.left_out
     assert line.startswith(f"row 3: has {bad.count(',') + 1} cells, but there are {head.count(',') + 1} columns")
-    assert bad in line and "needs quotes" in line
+    assert all(f"'{cell}'" in line for cell in bad.split(",")) and "needs quotes" in line
+
+
+def test_what_stands_beside_a_table_of_a_spreadsheet_shifts_nothing(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in (["video", "start", "end", "label"], ["a", 1, 2, "jump", None, "a note"]):
+        book.active.append(row)
+    book.save(tmp_path / "labels.xlsx")
+    found = read_labels(tmp_path / "labels.xlsx")
+    assert len(found.rows) == 1 and found.left_out == ()
+
+
+def test_durations_in_frames_take_the_rate(tmp_path: Path) -> None:
+    text = "video,start,end,label,duration (frames)\na,1,2,jump,250\n"
+    assert read_labels(write(tmp_path / "labels.csv", text), fps=25.0).durations == {"a": 10.0}
+    found = read_labels(write(tmp_path / "bad.csv", text.replace("250", "x") + "b,1,2,jump,250\n"), fps=25.0)
+    assert found.videos == ("b",) and len(found.left_out) == 1
+
+
+def test_a_video_whose_first_entry_is_lost_is_no_video_without_actions(tmp_path: Path) -> None:
+    entry = '{"subset": "training", "duration": 9, "annotations": [%s]}'
+    action = '{"segment": [1, 2], "label": "jump"}'
+    text = f'{{"database": {{"a": {entry % action}, "b": {entry % action}, "a": {entry % ""}}}}}'
+    assert read_labels(write(tmp_path / "twice.json", text)).videos == ("b",)
 
 
 def test_a_comment_is_no_video(tmp_path: Path) -> None:
-    text = "video,start,end,label\n# made by hand,,,\na,1,2,jump\n#2.mp4,,,\n#4,5,6,jump\n"
+    text = "video,start,end,label\n# made by hand, in May,,\n#,so,,,and,on\na,1,2,jump\n#2.mp4,,,\n#4,5,6,jump\n"
     found = read_labels(write(tmp_path / "labels.csv", text))
     assert found.videos == ("a", "#2", "#4") and found.left_out == ()
-    assert "1 comment passed over: row 2" in found.notes
+    assert "2 comments passed over: row 2, row 3" in found.notes
 
 
 def test_ids_that_stand_twice_in_annotations_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
