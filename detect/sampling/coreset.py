@@ -1,11 +1,12 @@
 """Sampling of representatives: few snippets that carry the gradients of all others (after CRAIG, Mirzasoleiman 2020).
 
 The encoder's gradient is sum(g J) over snippets, g the gradient of the snippet's feature and J the encoder's Jacobian
-there. Snippets with near features have near Jacobians: in a video that gets a share of the sample, each hands its g to the sampled snippet whose feature is
-nearest, and the sums go into the encoder there. What this gets wrong, sum(g (J - J of the representative)), is small
-where the sampled snippets cover the others, those with large gradients above all: they minimise the sum, over snippets,
-of |g|^2 times the distance to the nearest of them (facility location, solved greedily). Sums within a cluster cancel as
-they do in the whole gradient, which samples that are weighted one by one cannot do.
+there. Snippets with near features have near Jacobians: each hands its g to the sampled snippet of its video whose
+feature is nearest, and the sums go into the encoder there; a video without a sampled snippet sends nothing. What this
+gets wrong, sum(g (J - J of the representative)), is small where the sampled snippets cover the others, those with large
+gradients above all: they minimise the sum, over snippets, of |g|^2 times the distance to the nearest of them (facility
+location, solved greedily). Sums within a cluster cancel as they do in the whole gradient, which samples that are
+weighted one by one cannot do.
 """
 
 from __future__ import annotations
