@@ -297,7 +297,13 @@ def _keys(tree: Any) -> list[str]:
 
 def _sentence(error: ValidationError, *, where: str) -> str:
     """Word the first of pydantic's complaints; an unknown key gets the nearest known one."""
-    first = error.errors()[0]
+    first, *others = error.errors()
+    place = _place(first)
+    of_key = [first, *(each for each in others if _place(each)[: len(place)] == place)]
+    if isinstance(first["input"], list):  # where a value or a list may stand, only the list's complaint is of use
+        first = next((each for each in of_key if each["type"] not in _EXPECTED or _place(each) != place), first)
+        of_key = [each for each in of_key if _place(each) == _place(first) and each["input"] is first["input"]]
+        of_key = [first] if first["type"] not in _EXPECTED else of_key
     key = ".".join(str(part) for part in first["loc"] if _is_key(part))
     if first["type"] == "extra_forbidden":
         known = _fields_at(first["loc"][:-1])
@@ -307,7 +313,6 @@ def _sentence(error: ValidationError, *, where: str) -> str:
         known = [f"{key}.{name}" for name in _fields_at(first["loc"])] if first["type"] != "dict_type" else []
         meant = f"; set one of {', '.join(known)}" if known else ""
         return f"{where}: {key}={shown(first['input'])}: this is a group of settings{meant}."
-    of_key = [each for each in error.errors() if each["loc"][: len(_place(first))] == _place(first)]
     if key and all(each["type"] in _EXPECTED for each in of_key):  # several: a value may be of several kinds
         expected = " or ".join(dict.fromkeys(_EXPECTED[each["type"]] for each in of_key))
         return f"{where}: {key}={shown(first['input'])}: expected {expected}."

@@ -104,8 +104,8 @@ class E2eSettings(Settings):
     failing_share
         Share of the training videos that may fail to decode; more stop the run.
     validate_epochs
-        Measure the loss on `data.validation_subset` after each epoch, if there is one; its videos are encoded
-        anew, from what `cache_frozen` keeps if it does.
+        Measure the loss on `data.validation_subset` after each epoch, if there is one. Its videos are encoded
+        anew each time; with `cache_frozen`, from what is kept of the frozen stages' outputs.
     checkpoint_seconds
         Time between checkpoints within an epoch.
     """

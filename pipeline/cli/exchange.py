@@ -131,7 +131,7 @@ def export_detections(file: Path, out: Path, layout: str | None, threshold: floa
     if reversed_.any():
         ids = dict.fromkeys(detections.video_ids[number] for number in detections.video[reversed_].tolist())
         which = f"{counted(int(reversed_.sum()), 'detection')} of {file}"
-        click.echo(f"{which}: the end lies before the start; what is written of it is wrong ({listing(ids)})", err=True)
+        click.echo(f"{which}: the end lies before the start ({listing(ids)}). Turn them round.", err=True)
         return 1
     return 0
 

@@ -94,11 +94,11 @@ def check_cache(cache: FeatureCache, config: Config) -> None:
         ]
         if clips.fps is not None and abs(timing.fps - clips.fps) > 1e-3:
             compared.append(("clips.fps", timing.fps, clips.fps))
-        if meta.transform.get("layout", clips.layout) != clips.layout:
-            pass  # what a video has of snippets follows from it
-        elif clips.layout == "spread" and cache.lengths[video_id] != clips.num_snippets:
+        layout = clips.layout if meta.transform.get("layout", clips.layout) == clips.layout else None
+        # In another layout, other numbers of snippets and strides follow.
+        if layout == "spread" and cache.lengths[video_id] != clips.num_snippets:
             compared.append(("clips.num_snippets", cache.lengths[video_id], clips.num_snippets))
-        elif clips.layout == "sliding" and timing.centers_seconds is None and cache.lengths[video_id] > 1:
+        if layout == "sliding" and timing.centers_seconds is None and cache.lengths[video_id] > 1:
             stride = round(timing.center_step_seconds * timing.fps, 3)
             compared.append(("clips.stride_frames", stride, clips.stride_frames))
         differing = [(key, found, expected) for key, found, expected in compared if found != expected]

@@ -43,6 +43,8 @@ def test_a_value_that_does_not_fit_names_key_and_value() -> None:
         ),
         ("detect.tious=0.5", r"detect\.tious=0\.5: expected a list, such as \[1, 2\]"),
         ("clips.resize=big", r"clips\.resize='big': expected a list, such as \[1, 2\] or a whole number"),
+        ("clips.resize=[48,'a']", r"clips\.resize\.1='a': expected a whole number"),
+        ("clips.resize=[1,2,3]", r"clips\.resize=\[1, 2, 3\]: Tuple should have at most 2 items"),
         ("encoder.also=[1]", r"encoder\.also\.0=1: this is a group of settings"),
         ("seed=1.5", r"seed=1\.5: expected a whole number"),
         ("seed=1e99", r"seed=1e\+99: expected a whole number"),

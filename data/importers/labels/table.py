@@ -74,7 +74,7 @@ def read_table(
         begin, stop = found["start"], found["end"]
         raise EtadError(
             f"{path}: --fps {fps:g} is for times in frames, but '{begin}' and '{stop}' are read as {unit_of(begin)}. "
-            f"If they are frames, call the columns start_frame and end_frame; otherwise leave --fps out."
+            "If they are frames, call the columns start_frame and end_frame; otherwise leave --fps out."
         )
     collector = RowCollector(path, LAYOUT)
     collector.notes.append("columns: " + ", ".join(f"{role} from '{name}'" for role, name in found.items()))

@@ -147,12 +147,7 @@ def test_rounding_of_the_ratio_is_not_taken_at_its_word() -> None:
     assert sample_size("fps", 100, 0.07) == 7
     assert sample_size("fps", 128, 0.3) == 39
     assert [sample_size("random", 128, ratio) for ratio in (0.0, 0.1, 0.3, 1.0)] == [0, 12, 38, 128]
-    assert [sample_size(name, 128, 0.3, chunk=4) for name in ("random", "fps", "gradnorm", "coreset")] == [
-        40,
-        40,
-        40,
-        40,
-    ]
+    assert {sample_size(name, 128, 0.3, chunk=4) for name in ("random", "fps", "gradnorm", "coreset")} == {40}
     assert sample_size("random", 6, 1, chunk=4) == 6
 
 
