@@ -64,20 +64,22 @@ class KindCommand(LastCommand):
 def import_labels(
     file: Path, out: Path, layout: str | None, columns: tuple[str, ...], fps: float | None, subset: str
 ) -> int:
-    """Turn labels of another tool, or a table, into annotations.
+    """Turn labels of another tool, or a table, into annotations; others that are there are kept beside them.
 
     \b
     Example:
       etad import labels labels.csv -o annotations.json
     """
     from ...data.errors import counted, printable
+    from ...data.files.keep import keeping
     from ...data.importers.labels.read import read_labels
     from ...data.importers.labels.rows import write_annotations
     from ..show.report import table
 
     _refuse_overwriting(file, out)
     labels = read_labels(file, layout=layout, columns=told_columns(columns), fps=fps)
-    write_annotations(out, labels, subset=subset)
+    with keeping(out):
+        write_annotations(out, labels, subset=subset)
     for note in labels.notes:
         click.echo(printable(note))
     without = len(labels.videos) - len(labels.subsets)
@@ -113,6 +115,8 @@ def _refuse_overwriting(file: Path, out: Path) -> None:
 @click.option("--fps", type=Number(min=0, min_open=True), help="Frames per second, where times are frames.")
 def export_detections(file: Path, out: Path, layout: str | None, threshold: float, fps: float | None) -> int:
     """Turn detections into a table, subtitles, or what BORIS and Label Studio take.
+
+    A file that is there and differs is kept beside the new one, as NAME.before.
 
     \b
     Example:

@@ -11,6 +11,7 @@ from typing import Any
 from ...data.annotations import read_annotations
 from ...data.errors import EtadError, counted, listing
 from ...data.files.atomic import write_json, write_text
+from ...data.files.keep import keeping
 from ...extract.encoders.encoder import ENCODERS
 from ...extract.weights.packaged import packaged_weights
 from ..config import Config, load_config
@@ -30,8 +31,6 @@ from .choose import (
 from .labels import Doubt, class_table, doubts
 from .settings_file import settings_text
 from .survey import Survey, survey
-
-_KEPT = ".before"
 
 
 @dataclass(frozen=True)
@@ -120,9 +119,9 @@ def initialise(
         *_given(sets),
     ]
     text = settings_text(_head(found), chosen)
-    _keep_before(run)
-    write_json(run.annotations, _annotations(found), indent=1)
-    write_text(run.settings, text)
+    with keeping(run.settings), keeping(run.annotations):
+        write_json(run.annotations, _annotations(found), indent=1)
+        write_text(run.settings, text)
     doubtful = [*_of_survey(found), *doubts(found.labelled, _seconds(found), found.tested_subsets)]
     return Initialised(
         found,
@@ -150,12 +149,6 @@ def _require_room(run: RunFolder, replace: bool) -> None:
             f"{there[0]}: is there already. Go on with `etad train -o {run.path}`, choose another run folder with -o, "
             "or have it written again with --replace (what was there is kept beside it)."
         )
-
-
-def _keep_before(run: RunFolder) -> None:
-    for path in (run.settings, run.annotations):
-        if path.exists():
-            path.replace(path.with_name(f"{path.name}{_KEPT}"))
 
 
 def _of_data(found: Survey, seed: int) -> list[Setting]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ...cache.names import escape
 from ...detections import Detections
 from ...errors import EtadError, counted, listing, nearest
+from ...files.keep import keeping
 from ...progress import progress_bar
 from ..labels.boris import write_events
 from ..labels.label_studio import write_predictions
@@ -49,7 +50,7 @@ def export_all(
     least_score: float = 0.0,
     fps: float | None = None,
 ) -> tuple[int, int]:
-    """Write detections in another layout; each file whole or not at all.
+    """Write detections in another layout; each file whole or not at all, and another one that is there kept.
 
     Parameters
     ----------
@@ -86,12 +87,14 @@ def export_all(
                 counted(good - len(kept), "detection"),
             )
     if chosen in WHOLE:
-        WHOLE[chosen](out, kept)
+        with keeping(out):
+            WHOLE[chosen](out, kept)
         return len(kept), 1
     if chosen in IN_FRAMES:
         if fps is None:
             raise EtadError(f"layout {chosen} has its times in frames; give the videos' rate with --fps.")
-        IN_FRAMES[chosen](out, kept, fps=fps)
+        with keeping(out):
+            IN_FRAMES[chosen](out, kept, fps=fps)
         return len(kept), 1
     suffix = f".{_SUFFIXES.get(chosen, chosen)}"
     if out.suffix.lower() == suffix:
@@ -100,10 +103,13 @@ def export_all(
                 f"{out}: the detections are of {len(kept.video_ids)} videos, and each has a file of its own. "
                 f"Name a folder with -o, and --layout {chosen}."
             )
-        EACH[chosen](out, kept, kept.video_ids[0])
+        with keeping(out):
+            EACH[chosen](out, kept, kept.video_ids[0])
         return len(kept), 1
     for video_id in progress_bar("export", kept.video_ids, unit="video", shown=len(kept.video_ids) > _MANY_VIDEOS):
-        EACH[chosen](out / f"{escape(video_id)}{suffix}", kept, video_id)
+        place = out / f"{escape(video_id)}{suffix}"
+        with keeping(place):
+            EACH[chosen](place, kept, video_id)
     return len(kept), len(kept.video_ids)
 
 

@@ -87,6 +87,8 @@ def test_what_is_there_is_not_overwritten_unasked(clips: Path, capsys: pytest.Ca
     assert settings.read_text() == mine
     assert run(call(clips, "--replace")) == 0
     assert (clips / "run/settings.toml.before").read_text() == mine
+    assert run(call(clips, "--replace", "--set", "detect.num_stages=3")) == 0
+    assert (clips / "run/settings.toml.before").read_text() == mine, "a second time keeps what the first one kept"
 
 
 def test_a_later_video_goes_to_a_subset_and_the_others_keep_theirs(clips: Path) -> None:

@@ -56,6 +56,24 @@ def test_each_video_has_a_file_below_the_folder_whatever_its_id(tmp_path: Path) 
     assert len(list((tmp_path / "out").iterdir())) == 2 and {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.json", "subtitles"])
+def test_what_was_corrected_by_hand_is_kept_beside_a_new_export(name: str, tmp_path: Path) -> None:
+    layout = {"x.tsv": "boris-aggregated", "x.json": "label-studio", "subtitles": "srt"}.get(name)
+    place = tmp_path / name
+
+    def write() -> None:
+        export_all(detections(), place, layout=layout, fps=25)
+
+    write()
+    written = next(path for path in sorted(tmp_path.rglob("*")) if path.is_file())
+    write()
+    assert not list(tmp_path.rglob("*.before*")), "the same again is nothing new"
+    written.write_text("mine")
+    write()
+    assert written.with_name(f"{written.name}.before").read_text() == "mine"
+    assert written.read_text() != "mine"
+
+
 def test_detections_that_end_before_they_begin_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = {"a": [{"segment": [5.0, 3.0], "label": "x", "score": 0.5}, {"segment": [1, 2], "label": "x", "score": 1}]}
     (tmp_path / "detections.json").write_text(json.dumps({"results": found}))

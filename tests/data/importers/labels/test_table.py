@@ -289,3 +289,22 @@ def test_a_video_that_lost_all_its_actions_is_no_video_without_actions(tmp_path:
     left_out = " ".join(labels.left_out)
     for video in "bc":
         assert f"video '{video}': is left out, since none of its actions can be used" in left_out
+
+
+def test_annotations_corrected_by_hand_are_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("video,start,end,label\na,1,2,run\n")
+    out = tmp_path / "annotations.json"
+    command = ["import", "labels", str(labels), "-o", str(out)]
+    assert run(command) == 0
+    corrected = out.read_text().replace("2.0", "2.5")
+    assert corrected != out.read_text()
+    out.write_text(corrected)
+    assert run(command) == 0
+    assert (tmp_path / "annotations.json.before").read_text() == corrected
+    assert run(command) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "annotations.json",
+        "annotations.json.before",
+        "labels.csv",
+    ]
