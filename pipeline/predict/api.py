@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from ...data.annotations import Annotations, read_annotations
 from ...data.cache.cache import FeatureCache
 from ...data.cache.item import check_finite
+from ...data.cache.parts import storable
 from ...data.cache.source import FeatureSource, MemoryFeatures
 from ...data.detections import Detections, read_detections
 from ...data.errors import EtadError, listing
@@ -20,7 +22,7 @@ from ...data.timeline import Timing
 from ...detect.results.postprocess import VideoDetections
 from ...extract.clips import ClipPlan, Failure
 from ...extract.joined import Encoders
-from ...extract.run import ExtractReport
+from ...extract.run import ExtractReport, flaws_of
 from ..config import Config, load_config
 from ..device import choose_device, threads_for
 from ..run_folder import RunFolder
@@ -31,6 +33,7 @@ from .trained import TrainedRun, load_run
 from .videos import find_inputs
 
 _SUBSET = "evaluated"
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Predictor:
         duration_seconds: float | None = None,
         threshold: float | None = None,
     ) -> list[Detection]:
-        """Detect actions in a video file, or in features of one.
+        """Detect actions in a video file, or in features of one; the log warns of frames that cannot be decoded.
 
         Parameters
         ----------
@@ -155,7 +158,14 @@ class Predictor:
             (video,) = encoded
         if isinstance(video, Failure):
             raise EtadError(video.reason)
-        features, timing = video.features, Timing.of(video.timeline)
+        for flaw in flaws_of(video, None):
+            _logger.warning("%s", flaw.reason)
+        try:
+            # As a cache would give them back, so that the command detects the very same.
+            features = storable(video.features, config.extract.store_dtype).astype(np.float32)
+        except EtadError as error:
+            raise EtadError(f"{path}: {error}") from error
+        timing = Timing.of(video.timeline)
         return MemoryFeatures(path, features.shape[1], "", {path.stem: features}, {path.stem: timing})
 
     def _features(
@@ -252,6 +262,8 @@ def load(
     """
     loaded = load_run(Path(run), None if checkpoint is None else Path(checkpoint))
     _ = loaded.digest  # complains of what is missing
+    for note in loaded.trained.training_notes(loaded.checkpoint):
+        _logger.warning("%s", note)
     return Predictor(loaded, weights=None if weights is None else Path(weights), device=device)
 
 

@@ -184,8 +184,6 @@ def _detected(
             return VideoDetections(id, rows[:, :2], rows[:, 2].astype(np.int64), rows[:, 3]), True
     found = loaded.detect(features, id, device=device)
     rows = np.column_stack([found.segments, found.labels, found.scores])
-    if not np.isfinite(rows).all():
-        raise EtadError(f"{loaded.checkpoint}: gives numbers that are not finite for this video. Train it again.")
     write_json(path, {"made_from": made_from, "detections": rows.tolist()})
     return found, False
 

@@ -203,7 +203,13 @@ class TrainedRun:
         )
 
     def detect(self, features: FeatureSource, video_id: str, *, device: torch.device) -> VideoDetections:
-        """Detect actions in one video, in memory that its length does not fill; labels are -1 where there are none."""
+        """Detect actions in one video, in memory that its length does not fill; labels are -1 where there are none.
+
+        Raises
+        ------
+        EtadError
+            What comes out is not finite.
+        """
         settings, classifier = self.settings, self.classifier
         video = Video(video_id, "", None, ())
         windows, _ = make_windows([video], features, settings=settings, classes=self.trained.classes, training=False)
@@ -216,6 +222,8 @@ class TrainedRun:
             scores = np.ones(1) if classifier is None else classifier.scores(features.read(video_id))
             source = lambda _: scores  # noqa: E731
         (found,) = detections(bar, settings=settings, video_scores=source)
+        if not (np.isfinite(found.segments).all() and np.isfinite(found.scores).all()):
+            raise EtadError(f"{self.checkpoint}: gives numbers that are not finite for this video. Train it again.")
         if self.has_labels:
             return found
         return VideoDetections(video_id, found.segments, np.full(len(found.labels), -1), found.scores)

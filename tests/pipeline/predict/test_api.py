@@ -14,7 +14,9 @@ from conftest import ROOT
 
 import etad
 from etad.data.cache.cache import FeatureCache
+from etad.data.detections import read_detections
 from etad.pipeline.cli.main import run
+from reference.barcode import remux, write
 
 from .conftest import TrainedSet
 
@@ -76,6 +78,32 @@ def test_a_video_and_its_features_give_the_same_detections(trained: TrainedSet) 
     )
     assert len(again) == len(found)
     assert [each.score for each in again] == pytest.approx([each.score for each in found], abs=1e-3)
+
+
+def test_the_command_detects_the_very_same(trained: TrainedSet, tmp_path: Path) -> None:
+    videos = sorted(trained.videos.iterdir())[:2]
+    shutil.copytree(trained.run, tmp_path / "run")
+    assert trained.predict(tmp_path / "run", *videos) == 0
+    written = read_detections(tmp_path / "run/predict/detections.json")
+    predictor = etad.load(tmp_path / "run")
+    for video in videos:
+        rows = written.rows_of(video.stem)
+        found = predictor.predict(video, threshold=0.0)
+        columns = written.start_seconds[rows], written.end_seconds[rows], written.score[rows]
+        assert sorted((each.start_seconds, each.end_seconds, each.score) for each in found) == sorted(zip(*columns))
+
+
+def test_frames_that_cannot_be_decoded_are_told(
+    trained: TrainedSet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = write(tmp_path / "whole.mp4", range(60))
+    bad = remux(whole, tmp_path / "bad.mp4", change={31: lambda content: bytes(len(content))})
+    predictor = etad.load(trained.run)
+    predictor.predict(whole)
+    assert not caplog.records
+    predictor.predict(bad)
+    (told,) = [record.message for record in caplog.records if record.name.startswith("etad.pipeline")]
+    assert told.startswith(f"{bad}: 1 frame could not be decoded")
 
 
 def test_what_are_no_features_of_the_run_is_refused(trained: TrainedSet, tmp_path: Path) -> None:
