@@ -60,8 +60,8 @@ def check_frozen(config: Config) -> None:
         return
     if settings.epochs <= draws:
         raise EtadError(
-            f"e2e.cache_frozen={draws} loses: in e2e.epochs={settings.epochs} nothing that is kept would be read "
-            "again. Set e2e.cache_frozen to fewer than the epochs, or to 0."
+            f"e2e.cache_frozen={draws} loses: in e2e.epochs={settings.epochs} no training window's outputs would be "
+            "read again. Set e2e.cache_frozen to fewer than the epochs, or to 0."
         )
     if draws > 1 and not settings.is_augmented:
         raise EtadError(

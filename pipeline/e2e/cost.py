@@ -51,13 +51,17 @@ class SnippetSeconds:
         Those outputs read again, from memory: of more than that holds, the disk decides.
     learn_from_kept
         Encoded from them, and learned from.
+    encode, encode_from_kept
+        Encoded alone, as for validation, from frames and from what is kept.
     """
 
     decode: float
     learn: float
+    encode: float
     keep: float = 0.0
     read: float = 0.0
     learn_from_kept: float = 0.0
+    encode_from_kept: float = 0.0
 
     @property
     def plain(self) -> float:
@@ -83,8 +87,8 @@ class TrainingCost:
     ----------
     windows, steps, epochs, done_epochs
         Training windows; steps and epochs that are left, and epochs that lie behind.
-    snippets
-        Of all training windows.
+    snippets, validated
+        Of all training windows, and of the videos that are validated on after each epoch.
     detector_seconds
         Of a step, in the detector alone.
     draws
@@ -107,17 +111,20 @@ class TrainingCost:
     draws: int
     kept_text: str
     step: StepPlan
+    validated: int = 0
     unreadable: tuple[str, ...] = ()
 
     def seconds(self, draws: int) -> float:
-        """Of all epochs that are left, where so many draws are kept; 0: nothing is."""
-        of = self.of_snippet
+        """Of all epochs that are left, validation with them, where so many draws are kept; 0: nothing is."""
+        of, epochs = self.of_snippet, self.epochs
         if not draws:
-            encoder = self.epochs * of.plain
+            encoder, validation = epochs * of.plain, epochs * (of.decode + of.encode)
         else:
-            filling = min(max(draws - self.done_epochs, 0), self.epochs)
-            encoder = filling * of.first + (self.epochs - filling) * of.later
-        return self.snippets * encoder + self.steps * self.detector_seconds
+            filling = min(max(draws - self.done_epochs, 0), epochs)
+            encoder = filling * of.first + (epochs - filling) * of.later
+            first = min(max(1 - self.done_epochs, 0), epochs)  # nothing is drawn for validation
+            validation = first * (of.decode + of.keep) + (epochs - first) * of.read + epochs * of.encode_from_kept
+        return self.snippets * encoder + self.validated * validation + self.steps * self.detector_seconds
 
     def lines(self) -> list[str]:
         """One line a part.
@@ -130,9 +137,12 @@ class TrainingCost:
         whole, of = self.seconds(self.draws), self.of_snippet
         if not self.steps:
             return ["train: every epoch is done; a larger e2e.epochs trains on"]
+        validation = (
+            f", validation on {counted(self.validated, 'snippet')} after each counted" if self.validated else ""
+        )
         lines = [
             f"train: {counted(self.steps, 'step')} in {counted(self.epochs, 'epoch')} of "
-            f"{counted(self.windows, 'window')}, about {duration_text(whole)}, validation and inference not counted",
+            f"{counted(self.windows, 'window')}, about {duration_text(whole)}{validation}; inference not",
             f"a snippet takes {1000 * of.decode:.3g} ms to decode and {1000 * of.learn:.3g} ms to encode and learn "
             f"from; a step {1000 * self.detector_seconds:.3g} ms in the detector",
             self.step.text(),
@@ -224,11 +234,11 @@ def plan_e2e(
         )
         bar.finish_one()
     snippets, kept_text = sum(window.count for window in windows), ""
+    validated = setup.validated_snippets(trainer.clips.plan)
     if keeps and (settings.cache_frozen or settings.epochs > 1):
         asked = settings if settings.cache_frozen else settings.model_copy(update={"cache_frozen": 1})
         size, folder = map_bytes(encoder, frames[0]), run.files("e2e").frozen
         try:
-            validated = setup.validated_snippets(trainer.clips.plan)
             kept_text = check_frozen_size(
                 asked, snippets=snippets, validated=validated, snippet_bytes=size, folder=folder
             )
@@ -246,6 +256,7 @@ def plan_e2e(
         draws=settings.cache_frozen,
         kept_text=kept_text,
         step=step,
+        validated=validated,
         unreadable=tuple(sorted(trainer.failed)),
     )
 
@@ -282,9 +293,9 @@ def _decoded(trainer: E2eTrainer, seed: int) -> tuple[float, Tensor]:
 def _timed(trainer: E2eTrainer, frames: Tensor, decode: float, *, keeps: bool) -> SnippetSeconds:
     """Time what is done to the frames of a piece of a window, uint8 (T, L, H, W, 3)."""
     encoder, count = trainer.encoder, len(frames)
-    learn = _learning_seconds(trainer, frames) / count
+    learn, encode = _learning_seconds(trainer, frames) / count, _encoding_seconds(trainer, frames) / count
     if not keeps:
-        return SnippetSeconds(decode=decode, learn=learn)
+        return SnippetSeconds(decode=decode, learn=learn, encode=encode)
     # Not where the run keeps them: a plan writes nothing there.
     with tempfile.TemporaryDirectory() as folder:
         micro_batch = trainer.settings.micro_batch
@@ -296,37 +307,47 @@ def _timed(trainer: E2eTrainer, frames: Tensor, decode: float, *, keeps: bool) -
     return SnippetSeconds(
         decode=decode,
         learn=learn,
+        encode=encode,
         keep=keep / count,
         read=read / count,
         learn_from_kept=_learning_seconds(trainer, maps) / count,
+        encode_from_kept=_encoding_seconds(trainer, maps) / count,
     )
 
 
 def _learning_seconds(trainer: E2eTrainer, values: Tensor) -> float:
     """Seconds that encoding and going back takes of a piece of a window, frames or what is kept of frozen stages."""
-    encoder, settings = trainer.encoder, trainer.settings
-
-    def learn(share: float) -> Callable[[], object]:
-        if settings.memory != "sgs":
-            recompute = settings.memory == "checkpoint"
-            return lambda: full_step(encoder, [values], feature_sum, recompute=recompute, autocast=trainer.autocast)
-        return lambda: sgs_step(
-            encoder,
-            [values],
-            feature_sum,
-            samples=[torch.arange(round(share * len(values)))],
-            micro_batch=settings.micro_batch,
-            first_pass_cache="nothing" if values.dtype == torch.float16 else settings.first_pass_cache,
-            recompute=settings.recompute,
-            autocast=trainer.autocast,
+    settings = trainer.settings
+    if settings.memory != "sgs":
+        recompute = settings.memory == "checkpoint"
+        whole = least_seconds(
+            lambda: full_step(trainer.encoder, [values], feature_sum, recompute=recompute, autocast=trainer.autocast)
         )
-
-    whole = least_seconds(learn(1.0))
-    if settings.memory == "sgs":
+    else:
         # A share of a piece would round; of a whole window it hardly does.
         length = trainer.detect.num_snippets
         share = sample_size(settings.strategy, length, settings.ratio, chunk=settings.chunk) / length
-        none = least_seconds(learn(0.0))
-        whole = none + share * max(whole - none, 0.0)
-    encoder.zero_grad(set_to_none=True)
+        none = _encoding_seconds(trainer, values)
+        whole = none + share * max(least_seconds(_sampled(trainer, values, len(values))) - none, 0.0)
+    trainer.encoder.zero_grad(set_to_none=True)
     return whole
+
+
+def _encoding_seconds(trainer: E2eTrainer, values: Tensor) -> float:
+    """Seconds that encoding a piece of a window takes, without going back."""
+    return least_seconds(_sampled(trainer, values, 0))
+
+
+def _sampled(trainer: E2eTrainer, values: Tensor, count: int) -> Callable[[], object]:
+    """A step of gradient sampling that learns from the first so many snippets."""
+    settings = trainer.settings
+    return lambda: sgs_step(
+        trainer.encoder,
+        [values],
+        feature_sum,
+        samples=[torch.arange(count)],
+        micro_batch=settings.micro_batch,
+        first_pass_cache="nothing" if values.dtype == torch.float16 else settings.first_pass_cache,
+        recompute=settings.recompute,
+        autocast=trainer.autocast,
+    )

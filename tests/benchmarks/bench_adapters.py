@@ -6,7 +6,8 @@ has adapters in the last two stages, half of the blocks, and reads what lies und
 back-propagation of many snippets takes tens of gigabytes, and its cost is proportional to them: it is measured on a
 few, and scaled.
 
-Run as `python tests/benchmarks/bench_adapters.py [--encoders videomae_s videomae_b] [--snippets 48 128] [--side 160]`.
+Run as `python tests/benchmarks/bench_adapters.py [--encoders videomae_s videomae_b] [--snippets 48 128] [--side 160]`;
+`--ways recomputed kept` measures those alone, beside ordinary back-propagation.
 """
 
 import os
@@ -98,7 +99,7 @@ class Steps:
         sgs_step(encoder, [values], self.loss_of, samples=[self.sample], **how)  # type: ignore[arg-type]
 
 
-def rows_of(steps: Steps, *, share: str, folder: Path, repeats: int) -> list[Row]:
+def rows_of(steps: Steps, *, share: str, folder: Path, repeats: int, wanted: Sequence[str]) -> list[Row]:
     """Time and memory of each way, beside ordinary back-propagation through the whole encoder."""
     name, count = steps.name, len(steps.video)
     times = count / FEW
@@ -110,6 +111,7 @@ def rows_of(steps: Steps, *, share: str, folder: Path, repeats: int) -> list[Row
         f"side adapters, {share}": steps.sampled(steps.built("side")),
         f"series adapters, {share}, kept": steps.kept(steps.built("series", KEPT_STAGES), folder),
     }
+    ways = {way: step for way, step in ways.items() if not wanted or any(way.endswith(each) for each in wanted)}
     few_peaks = {way: peak_mebibytes(step) for way, step in few.items()}
     peaks = {way: peak_mebibytes(step) for way, step in ways.items()}
     detector = peak_mebibytes(steps.alone)
@@ -148,6 +150,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--ratio", type=float, default=0.3)
     parser.add_argument("--micro-batch", type=int, default=1)
+    parser.add_argument("--ways", nargs="+", default=[], metavar="ENDING", help="ends of their names; all by default")
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--repeats", type=int, default=1)
     asked = parser.parse_args()
@@ -157,7 +160,8 @@ def main() -> None:
         for count in asked.snippets:
             with tempfile.TemporaryDirectory() as folder:
                 share = f"{100 * asked.ratio:g} % sampled"
-                rows += rows_of(Steps(name, count, **how), share=share, folder=Path(folder), repeats=asked.repeats)
+                steps = Steps(name, count, **how)
+                rows += rows_of(steps, share=share, folder=Path(folder), repeats=asked.repeats, wanted=asked.ways)
     title = f"{asked.side} pixels, micro-batch {asked.micro_batch}, {asked.precision}; reference: whole, ordinary"
     report(rows, title=title)
 

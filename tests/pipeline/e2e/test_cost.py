@@ -26,9 +26,11 @@ def plan(dataset: Path, folder: Path, *sets: str) -> TrainingCost:
     return plan_e2e(config, RunFolder(folder), sources=sources, annotations=annotations, device=CPU)
 
 
-def cost(*, draws: int, read: float, epochs: int = 5, done: int = 0) -> TrainingCost:
-    of = SnippetSeconds(decode=0.010, learn=0.020, keep=0.015, read=read, learn_from_kept=0.005)
-    return TrainingCost(10, 5 * epochs, epochs, done, 1000, of, 0.1, draws, "kept: 1 GiB", STEP)
+def cost(*, draws: int, read: float, epochs: int = 5, done: int = 0, validated: int = 0) -> TrainingCost:
+    of = SnippetSeconds(
+        decode=0.010, learn=0.020, encode=0.008, keep=0.015, read=read, learn_from_kept=0.005, encode_from_kept=0.002
+    )
+    return TrainingCost(10, 5 * epochs, epochs, done, 1000, of, 0.1, draws, "kept: 1 GiB", STEP, validated)
 
 
 def test_it_counts_the_steps_and_times_each_part(dataset: Path, tmp_path: Path) -> None:
@@ -81,6 +83,23 @@ def test_the_gain_is_the_difference_of_the_epochs_that_read() -> None:
     assert found.seconds(1) == pytest.approx(1000 * (0.030 + 4 * 0.006) + 2.5)
     assert "saves about 2 min of 3 min" in found.lines()[-1]
     assert cost(draws=2, read=0.001, epochs=3, done=1).seconds(2) == pytest.approx(1000 * (0.03 + 2 * 0.006) + 1.5)
+
+
+def test_validation_after_each_epoch_counts() -> None:
+    found, without = cost(draws=1, read=0.001, validated=500), cost(draws=1, read=0.001)
+    assert found.seconds(0) - without.seconds(0) == pytest.approx(500 * 5 * 0.018)
+    # 27 ms in the epoch that fills, 3 ms in the four that read.
+    assert found.seconds(1) - without.seconds(1) == pytest.approx(500 * (0.027 + 4 * 0.003))
+    more = cost(draws=1, read=0.001, validated=500, done=2), cost(draws=1, read=0.001, done=2)
+    assert more[0].seconds(1) - more[1].seconds(1) == pytest.approx(500 * 5 * 0.003)
+    assert "validation on 500 snippets after each counted; inference not" in found.lines()[0]
+    assert "; inference not" in without.lines()[0] and "validation" not in without.lines()[0]
+
+
+def test_the_videos_that_are_validated_on_are_counted(kept_apart: Path, tmp_path: Path) -> None:
+    apart = "data.validation_subset=apart"
+    assert plan(kept_apart, tmp_path / "run", apart, "e2e.validate_epochs=true").validated == 12
+    assert plan(kept_apart, tmp_path / "run", apart).validated == 0
 
 
 def test_what_loses_is_refused_and_is_not_proposed() -> None:

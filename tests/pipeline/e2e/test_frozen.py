@@ -227,17 +227,6 @@ def test_what_does_not_fit_or_loses_is_refused(
 VALIDATED = ("e2e.validate_epochs=true", "data.validation_subset=apart")
 
 
-@pytest.fixture
-def kept_apart(dataset: Path, tmp_path: Path) -> Path:
-    """The set with one of its training videos set apart to validate on."""
-    shutil.copytree(dataset.parent, tmp_path / "set")
-    path = tmp_path / "set" / dataset.name
-    tree = json.loads(path.read_text())
-    next(each for each in tree["database"].values() if each["subset"] == "training")["subset"] = "apart"
-    path.write_text(json.dumps(tree))
-    return path
-
-
 def validation_reads(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Videos that each validation decodes."""
     reads: list[list[str]] = []
