@@ -190,6 +190,9 @@ def plot(
         "--colour": colour,
     }
     named |= {"--stage": stage, "--features": features, "--ratio": ratio, "--to": to, "--format": formats}
+    if runs and "RUN" not in _KINDS[kind]:
+        other = "; --results FILE shows detections from elsewhere" if "--results" in _KINDS[kind] else ""
+        raise click.UsageError(f"`plot {kind}` draws one run: name its folder, and no other one or file{other}.")
     if wrong := [option for option, value in named.items() if value and option not in _KINDS[kind]]:
         raise click.UsageError(
             f"{' and '.join(wrong)} {'does' if len(wrong) == 1 else 'do'} not apply to `plot {kind}`."

@@ -84,4 +84,4 @@ def test_runs_that_are_not_there_are_told(runs: Path, capsys: pytest.CaptureFixt
     said = complaint(["plot", "qualitative", str(runs / "one"), str(runs / "three")], capsys)
     assert "three" in said
     assert run(["plot", "curves", str(runs / "one"), str(runs / "two")]) == 2
-    assert "RUN does not apply to `plot curves`" in capsys.readouterr().err
+    assert "`plot curves` draws one run: name its folder, and no other one or file" in capsys.readouterr().err
