@@ -237,7 +237,6 @@ def choose_encoder(installed: Collection[str]) -> list[Setting]:
         return [
             Setting("encoder.name", "transnetv2", why),
             Setting("encoder.also", [{"name": "efficientnet_lite0", "frames": 2}]),
-            Setting("detect.standardise", True, "Joined features are of very different sizes: each channel counts."),
         ]
     if "transnetv2" in installed:
         return [Setting("encoder.name", "transnetv2", "It was trained on video and sees motion; it is installed.")]
@@ -297,6 +296,11 @@ def choose_detector(windows: Windows) -> list[Setting]:
     return [
         Setting("detect.num_stages", 2, "Two stages and 16 bins: a small set has little to fill more with."),
         Setting("detect.bins", 16),
+        Setting(
+            "detect.standardise",
+            True,
+            "Features are often all positive, of joined encoders of very different sizes, too: each channel counts.",
+        ),
         Setting("detect.sampling.ratio", ratio, f"About {round(ratio * proposals)} proposals of a window a step."),
         Setting("detect.tious", tious, f"Thresholds of the mAP that is reported: {why}."),
     ]

@@ -55,6 +55,7 @@ def test_settings_and_annotations_are_written_with_the_reasons(clips: Path, caps
     assert {video.subset for video in read.videos.values()} == {"training", "validation"}
     assert {round(video.duration_seconds or 0, 2) for video in read.videos.values()} == {8.0}
     assert config.encoder.name == "tsm_tiny"
+    assert config.detect.standardise
     # Every setting has its reason above it, or that of the one before it.
     assert sum(line.startswith("#") for line in text.splitlines()) >= 12
     assert tomllib.loads(text)["detect"]["training"]["epochs"] == config.detect.training.epochs
