@@ -197,8 +197,10 @@ class EpochTraining(ABC):
         saved = load_checkpoint(self.last)
         require_form(self.last, saved, _FORM)
         if saved["config_digest"] != self.origin.config_digest:
+            found = self.origin.differences(saved) or [self.depends_on]
             raise EtadError(
-                f"{self.last}: this checkpoint comes from {self.depends_on}. Choose another run folder, or remove it."
+                f"{self.last}: this checkpoint does not go with what there is now: {'; '.join(found)}. Put back what "
+                "was there, or choose another run folder with -o."
             )
         with naming_contents(self.last):
             state = self._restore(saved)

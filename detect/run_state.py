@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
-from ..data.errors import EtadError
+from ..data.errors import EtadError, counted, listing
 from ..data.files.atomic import write_text
 from ..data.files.json_file import read_bytes
 from .settings import DetectSettings
@@ -91,6 +91,10 @@ class Provenance:
         Digest of all that the training depends on.
     seed
         Where its randomness comes from.
+    made_from
+        Digests of the parts of that, by what is said where one of them is another.
+    windows
+        Digests of the training windows, by video.
     """
 
     in_channels: int
@@ -98,6 +102,22 @@ class Provenance:
     source: Mapping[str, Any]
     config_digest: str
     seed: int
+    made_from: Mapping[str, str] = field(default_factory=dict)
+    windows: Mapping[str, str] = field(default_factory=dict)
+
+    def differences(self, saved: Mapping[str, Any]) -> list[str]:
+        """Say in what a checkpoint was made from something else; nothing where an older version did not note it."""
+        made_from, windows = saved.get("made_from"), saved.get("windows")
+        found = []
+        if isinstance(made_from, Mapping):
+            found += [said for said, digest in self.made_from.items() if made_from.get(said, digest) != digest]
+        if isinstance(windows, Mapping) and windows:
+            gone, new = windows.keys() - self.windows.keys(), self.windows.keys() - windows.keys()
+            changed = {id for id in windows.keys() & self.windows.keys() if windows[id] != self.windows[id]}
+            for what, ids in (("gone", gone), ("new", new), ("of other actions or another length", changed)):
+                if ids:
+                    found.append(f"{counted(len(ids), 'training video')} {what}: {listing(sorted(map(str, ids)))}")
+        return found
 
 
 def epoch_order(count: int, *, batch: int, seed: int, epoch: int) -> list[list[int]]:
@@ -177,6 +197,8 @@ def detector_checkpoint(
         **vars(origin),
         "classes": list(origin.classes),
         "source": dict(origin.source),
+        "made_from": dict(origin.made_from),
+        "windows": dict(origin.windows),
         "position": vars(position).copy(),
         "model": detector.state_dict(),
         "optimizer": optimizer.state_dict(),

@@ -21,7 +21,7 @@ from .run_state import Provenance, Stream, TrainState, detector_checkpoint, rest
 from .schedule import RateSchedule
 from .settings import DetectSettings
 from .standardise import channel_statistics
-from .windows import Window
+from .windows import Window, digests_by_video
 
 
 class Trainer(EpochTraining):
@@ -39,8 +39,8 @@ class Trainer(EpochTraining):
         Class names.
     source
         What the features are (goes into the checkpoint).
-    config_digest
-        Digest of the whole config (goes into the checkpoint).
+    config_digest, made_from
+        See `Provenance`.
     folder
         Where `checkpoints/` and `log.jsonl` go.
     ranks
@@ -59,6 +59,7 @@ class Trainer(EpochTraining):
         classes: Sequence[str],
         source: dict[str, Any],
         config_digest: str,
+        made_from: Mapping[str, str],
         folder: Path,
         device: torch.device,
         seed: int,
@@ -95,7 +96,13 @@ class Trainer(EpochTraining):
             ema=training.ema,
             checkpoint_seconds=training.checkpoint_seconds,
             origin=Provenance(
-                in_channels=cache.channels, classes=classes, source=source, config_digest=config_digest, seed=seed
+                in_channels=cache.channels,
+                classes=classes,
+                source=source,
+                config_digest=config_digest,
+                seed=seed,
+                made_from=made_from,
+                windows=digests_by_video(train_windows),
             ),
             ranks=ranks,
         )

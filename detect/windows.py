@@ -141,12 +141,20 @@ def make_windows(
 
 def windows_digest(windows: Sequence[Window]) -> str:
     """Digest of which snippets make up windows, and what is annotated in them."""
-    return digest_of(
-        repr((window.video_id, window.first, window.count, window.duration_seconds, window.span)).encode()
-        + window.segments.tobytes()
-        + window.labels.tobytes()
-        for window in windows
-    )
+    return digest_of(map(_content, windows))
+
+
+def digests_by_video(windows: Sequence[Window]) -> dict[str, str]:
+    """Digest of each video's windows, by its id."""
+    of: dict[str, list[bytes]] = {}
+    for window in windows:
+        of.setdefault(window.video_id, []).append(_content(window))
+    return {video_id: digest_of(contents) for video_id, contents in of.items()}
+
+
+def _content(window: Window) -> bytes:
+    place = window.video_id, window.first, window.count, window.duration_seconds, window.span
+    return repr(place).encode() + window.segments.tobytes() + window.labels.tobytes()
 
 
 def _duration_of(video: Video, timing: Timing, cache: SnippetSource) -> float:

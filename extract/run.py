@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,6 +74,7 @@ def run(
     stated_seconds: Mapping[str, float] | None = None,
     progress: bool = True,
     ranks: Ranks = ALONE,
+    accepted: Callable[[], None] = lambda: None,
 ) -> ExtractReport:
     """Extract the features of every video that the cache does not have, and pack them.
 
@@ -97,6 +98,8 @@ def run(
         Draw a bar on stderr.
     ranks
         Processes that share the videos, by the sizes of their files; the report is of all, and the first one packs.
+    accepted
+        Called when it is known that the cache takes these features, before there are any.
 
     Raises
     ------
@@ -121,6 +124,7 @@ def run(
     skipped, notes = ranks.broadcast(
         _look_up_all(chosen, cache, kind, plan, settings=settings, progress=progress) if ranks.is_first else None
     )
+    accepted()
     there = set(skipped)
     missing = {video_id: path for video_id, path in chosen.items() if video_id not in there}
     if ranks.size > 1:

@@ -187,7 +187,8 @@ class RunFolder:
         A config that contradicts what the stage has made already is refused. A stage that was refused or stopped
         before it made anything binds nobody. Any number of shards extract side by side: that stage enters the block
         to bind alone, and waits for its turn. Yields the settings that the run is bound to, as they were noted when it
-        was: those that later versions add do not change their digest.
+        was: those that later versions add do not change their digest. The run's `config.toml` is as before: what the
+        stage has made may contradict yet what else it was called with, and `remember` is for when it does not.
 
         Raises
         ------
@@ -255,7 +256,6 @@ class RunFolder:
             bound = {"format": _FORMAT} | _nested({key: values[key] for key in _binding(stage) if key in values})
             write_text(noted, tomli_w.dumps(bound))
             bound = _read(noted)
-        self.save_config(config, stage)
         return {key: value for key, value in bound.items() if key != "format"}
 
     def known_config(self) -> dict[str, Any] | None:
@@ -293,9 +293,14 @@ class RunFolder:
         done |= {key: value for key, value in now.items() if key in _OF_THE_CALL or before.get(key) != value}
         return _nested({key: value for key, value in done.items() if key in now or key not in before})
 
-    def save_config(self, config: Config, stage: str) -> None:
-        """Write the run's config; what only other stages depend on stays as they were done, and what they were told of
-        the data and this one was not."""
+    def remember(self, config: Config, stage: str) -> None:
+        """Write the run's config, once a stage goes on with it; of processes that work together, the first one does.
+
+        What only other stages depend on stays as they were done, and what they were told of the data and this one was
+        not.
+        """
+        if not current_ranks().is_first:
+            return
         self._make()
         tree = config.to_tree()
         if self.config.exists():

@@ -27,11 +27,12 @@ from etad.detect.run_state import TrainState
 from etad.detect.train import Trainer
 from etad.detect.windows import make_windows
 from etad.extract.encoders.encoder import build_encoder
+from etad.extract.joined import Encoders
 from etad.extract.weights.load import encoder_checkpoint
 from etad.pipeline.cli.main import run
 from etad.pipeline.config import load_config
 from etad.pipeline.run_folder import RunFolder
-from etad.pipeline.stages.extract import extract_with, load_encoder
+from etad.pipeline.stages.extract import extract_with_all, load_encoder
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("data", "extract", "detect", "pipeline")
@@ -102,7 +103,8 @@ def extraction(folder: Path) -> set[str]:
     encoder, sha256, _ = load_encoder(config, RunFolder(folder / "run"), weights)
     how = dict(config=config, cache=folder / "features.h5", shard=None, device=torch.device("cpu"))
     with functions_executed() as found:
-        report = extract_with(encoder, sha256, files={video.stem: video}, **how)
+        encoders = Encoders(config.encoder.name, encoder, sha256)
+        report = extract_with_all(encoders, files={video.stem: video}, **how)
     assert report.done == (video.stem,)
     return found
 
@@ -157,6 +159,7 @@ def _trainer(folder: Path) -> Trainer:
         classes=miniature.LABELS,
         source={},
         config_digest="",
+        made_from={},
         folder=folder / "run",
         device=torch.device("cpu"),
         seed=0,

@@ -52,5 +52,5 @@ def compare(
         click.echo(json.dumps(found.as_json(), allow_nan=False))
         return 0
     click.echo(table(found.rows(), heads=found.heads()))
-    click.echo(found.text())
+    click.echo("\n".join((*found.faults(), found.text())))
     return 0

@@ -20,10 +20,11 @@ from ...data.ranks import Ranks
 from ...detect.model.build import load_detector
 from ...extract.clips import Failure
 from ...extract.encoders.encoder import Encoder
+from ...extract.joined import Encoders
 from ..config import Config
 from ..device import threads_for
 from ..stages.evaluate import Evaluation
-from ..stages.extract import Sources, extract_with
+from ..stages.extract import Sources, extract_with_all
 from ..stages.infer import infer_and_evaluate, inference_settings, measure
 from ..stages.result import StageNotes
 from .features import encode_in_memory, features_digest
@@ -155,9 +156,8 @@ def _cached(
 ) -> FeatureCache | None:
     """Extract what the cache does not have of these videos, exactly as `extract --weights` does; none: all failed."""
     with threads_for(encoder):
-        report = extract_with(
-            encoder,
-            file_sha256(weights),
+        report = extract_with_all(
+            Encoders(config.encoder.name, encoder, file_sha256(weights)),
             config=config,
             files=files,
             cache=cache,

@@ -23,7 +23,7 @@ from ...detect.model.network import DetectionNetwork
 from ...detect.objective import build_objective, mean_loss
 from ...detect.run_state import Provenance, Stream, step_generator
 from ...detect.settings import DetectSettings
-from ...detect.windows import Window, make_windows, training_classes, windows_digest
+from ...detect.windows import Window, digests_by_video, make_windows, training_classes, windows_digest
 from ...extract.augment import ColourJitter, RandAugment
 from ...extract.clips import Augmentation, ClipPlan
 from ...extract.encoders.encoder import Encoder
@@ -112,10 +112,11 @@ class E2eSetup:
             colour_jitter=ColourJitter(**settings.colour_jitter.model_dump()),
             per_video=settings.per_video,
         )
+        start_digest = tensors_digest(encoder.state_dict())
         provenance = {
             "config": self.bound,
             "windows": windows_digest(windows),
-            "encoder": tensors_digest(encoder.state_dict()),
+            "encoder": start_digest,
             "detector": origin,
         }
         clips = config.clips.model_dump(mode="json")
@@ -163,6 +164,12 @@ class E2eSetup:
                 source={"encoder": config.encoder.name, "weights_sha256": weights_sha256, "clips": clips},
                 config_digest=values_digest(provenance),
                 seed=config.seed,
+                made_from={
+                    "other settings": values_digest(self.bound),
+                    "other weights of the encoder": start_digest,
+                    "another detector to start from": origin,
+                },
+                windows=digests_by_video(windows),
             ),
             folder=self.notes.folder,
             device=self.device,

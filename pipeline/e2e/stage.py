@@ -6,6 +6,7 @@ import contextlib
 import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from ...data.annotations import Annotations
 from ...data.cache.cache import FeatureCache
 from ...data.checkpoint import TENSORS, load_checkpoint, naming_contents, require_form, save_checkpoint
+from ...data.errors import EtadError
 from ...data.files.atomic import remove_leftovers
 from ...data.ranks import Ranks, current_ranks
 from ...detect.model.build import Trained, check_channels
@@ -166,7 +168,8 @@ def run_e2e(
                 report(setup.plan.text())
             trainer.watches_memory = True
         with threads_for(encoder):
-            train_on(trainer, notes, title="e2e", tensorboard=config.tensorboard)
+            remember = partial(run.remember, config, "e2e")
+            train_on(trainer, notes, title="e2e", accepted=remember, tensorboard=config.tensorboard)
         if setup.plan is not None and trainer.peak_bytes is not None:
             taken = trainer.peak_bytes + setup.plan.frames
             notes.lines.append(f"memory: planned {setup.plan.total / GIB:.3f} GiB, measured {taken / GIB:.3f} GiB")
@@ -222,9 +225,10 @@ def _restore_and_write(encoder: Encoder, checkpoint: Path, path: Path, config: C
 
 def _write_weights(path: Path, chosen: Mapping[str, Any], encoder: Encoder, config: Config) -> None:
     if path.exists():
-        content = load_checkpoint(path)
-        written = content.get("encoder", {})
-        with contextlib.suppress(KeyError, TypeError):  # other names, or no tensors: it is written anew
+        # Damaged, of other names, or no tensors: it is written anew.
+        with contextlib.suppress(EtadError, KeyError, TypeError):
+            content = load_checkpoint(path)
+            written = content.get("encoder", {})
             if same_frozen(content, chosen) and all(
                 torch.equal(tensor, written[name]) for name, tensor in chosen["encoder"].items()
             ):

@@ -13,11 +13,11 @@ import numpy as np
 from ...data.annotations import Annotations
 from ...data.detections import read_detections
 from ...data.errors import EtadError, counted, listing
+from ...detect.results.alignment import Aligned, Duplicates, align, misplaced_text, missing_text
 from ...detect.results.interval import LEAST_VIDEOS, SHARE, TOO_NARROW, bootstrap_values, bounds, can_be_told
 from ...detect.results.metrics import mean_average_precision
 from ..config import Config, settle
 from ..run_folder import RunFolder
-from ..stages.evaluate import Aligned, Duplicates, align
 from ..stages.inputs import read_data
 
 SAMPLES = 300
@@ -118,6 +118,17 @@ class Comparison:
         is_told = np.ptp(of_draws) > _ROUNDING or abs(difference) <= _ROUNDING
         return difference, bounds(of_draws) if is_told else None
 
+    def faults(self) -> list[str]:
+        """What of the results of each run was left out, or can find nothing."""
+        return [
+            f"{run.name}: {line}"
+            for run in self.runs
+            for line in (
+                *missing_text(run.aligned.missing, run.aligned.unexpected),
+                *misplaced_text(run.aligned.reversed, run.aligned.late),
+            )
+        ]
+
     def text(self) -> str:
         """What the columns mean."""
         count = counted(len(self.runs[0].aligned.videos), "video")
@@ -148,6 +159,10 @@ class Comparison:
                 "mAP": {f"{tiou:g}": float(value) for tiou, value in zip(run.tious, run.mAP)},
                 "average_mAP": float(run.mAP.mean()),
                 "interval": list(run.interval) if run.interval else None,
+                "videos_without_results": list(run.aligned.missing),
+                "results_of_other_videos": list(run.aligned.unexpected),
+                "detections_that_end_before_they_begin": dict(run.aligned.reversed),
+                "detections_after_their_video": dict(run.aligned.late),
             }
             if run is not self.runs[0]:
                 difference, interval = self.difference(run)

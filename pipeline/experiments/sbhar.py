@@ -19,12 +19,12 @@ from ...data.detections import Detections, read_detections
 from ...data.errors import EtadError, counted, listing
 from ...data.files.atomic import open_to_append, write_json, write_text
 from ...data.files.json_file import read_json
+from ...detect.results.alignment import align
 from ...detect.results.metrics import mean_average_precision
 from ..config import Config, override, toml_path
 from ..device import choose_device
 from ..run_folder import RunFolder
 from ..stages.detect import detect
-from ..stages.evaluate import align
 from ..stages.inputs import read_data
 from .pool import pool_of
 from .written import markdown_table

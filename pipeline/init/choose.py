@@ -296,11 +296,7 @@ def choose_detector(windows: Windows) -> list[Setting]:
     return [
         Setting("detect.num_stages", 2, "Two stages and 16 bins: a small set has little to fill more with."),
         Setting("detect.bins", 16),
-        Setting(
-            "detect.standardise",
-            True,
-            "Features are often all positive, of joined encoders of very different sizes, too: each channel counts.",
-        ),
+        Setting("detect.standardise", True, "Features are often all positive, or of different sizes: each counts."),
         Setting("detect.sampling.ratio", ratio, f"About {round(ratio * proposals)} proposals of a window a step."),
         Setting("detect.tious", tious, f"Thresholds of the mAP that is reported: {why}."),
     ]

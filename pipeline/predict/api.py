@@ -19,6 +19,7 @@ from ...data.detections import Detections, read_detections
 from ...data.errors import EtadError, listing
 from ...data.precision import choose_dtype
 from ...data.timeline import Timing
+from ...detect.results.alignment import Duplicates
 from ...detect.results.postprocess import VideoDetections
 from ...extract.clips import ClipPlan, Failure
 from ...extract.joined import Encoders
@@ -26,7 +27,7 @@ from ...extract.run import ExtractReport, flaws_of
 from ..config import Config, load_config
 from ..device import choose_device, threads_for
 from ..run_folder import RunFolder
-from ..stages.evaluate import Duplicates, Evaluation
+from ..stages.evaluate import Evaluation
 from ..stages.evaluate import evaluate as measure
 from ..stages.extract import extract_with_all, load_encoders
 from .trained import TrainedRun, load_run

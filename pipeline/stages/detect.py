@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -174,11 +174,10 @@ def detect(
                 device=device,
                 ranks=ranks,
                 noted=noted_weights(run),
+                accepted=lambda: run.remember(config, "detect"),
             )
         else:
             held.enter_context(run.hold("detect"))
-            if ranks.is_first:
-                run.save_config(config, "detect")
             held.enter_context(noting(run, "detect", config, device=device, files=inputs, digests=digests))
             assert given is not None
             if given.state.get("released"):
@@ -189,6 +188,8 @@ def detect(
             notes.lines += given.training_notes(checkpoint)
         trained = given or load_detector(checkpoint)
         check_features(trained, cache, checkpoint)
+        if given is not None:
+            run.remember(config, "detect")
         evaluation = infer_and_evaluate(
             config,
             notes,
@@ -210,15 +211,25 @@ def note_unused(notes: StageNotes, config: Config) -> None:
         notes.lines.append(f"detect.model={config.detect.model} makes no use of detect.{', detect.'.join(unused)}")
 
 
-def train_on(trainer: EpochTraining, notes: StageNotes, *, title: str, tensorboard: bool = False) -> None:
+def train_on(
+    trainer: EpochTraining,
+    notes: StageNotes,
+    *,
+    title: str,
+    accepted: Callable[[], None],
+    tensorboard: bool = False,
+) -> None:
     """Go on from where a training stopped to its last epoch, with a bar; nothing where it is done.
 
     Parameters
     ----------
+    accepted
+        Called when it is known that this training can go on from there, before it does.
     tensorboard
         Write its log as TensorBoard events, too, that of the epochs before included.
     """
     resumed = trainer.resume()
+    accepted()
     if tensorboard and trainer.ranks.is_first:
         events = TrainingEvents(trainer.files)
         events.update()
@@ -316,6 +327,7 @@ def _train(
     device: torch.device,
     ranks: Ranks,
     noted: Mapping[str, Path],
+    accepted: Callable[[], None],
 ) -> Path:
     settings = config.detect.model_copy(update={"in_channels": cache.channels})
     classes = training_classes(annotations, config.data.train_subset)
@@ -328,6 +340,7 @@ def _train(
         val_windows, report = make_windows(kept_apart, cache, settings=settings, classes=classes, training=False)
         note_windows(notes, str(config.data.validation_subset), report)
     first = cache.meta(cache.ids[0])
+    features = [repr(cache.kind), first.weights_sha256]
     places = [str(noted.get(sha256, "")) for sha256 in first.weights_sha256.split(JOINT)]
     trainer = Trainer(
         settings,
@@ -345,18 +358,16 @@ def _train(
             "clip_frames": first.timing.clip_frames,
             "frame_step": first.timing.frame_step,
         },
-        config_digest=values_digest(
-            {
-                "config": bound,
-                "windows": windows_digest(windows),
-                "features": [repr(cache.kind), first.weights_sha256],
-            }
-        ),
+        config_digest=values_digest({"config": bound, "windows": windows_digest(windows), "features": features}),
+        made_from={
+            "other settings": values_digest(bound),
+            "features of another kind": values_digest({"features": features}),
+        },
         folder=notes.folder,
         device=device,
         seed=config.seed,
         workers=config.workers,
         ranks=ranks,
     )
-    train_on(trainer, notes, title="detect", tensorboard=config.tensorboard)
+    train_on(trainer, notes, title="detect", accepted=accepted, tensorboard=config.tensorboard)
     return trainer.files.checkpoint(settings.inference.checkpoint)

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from ...data.annotations import Annotations, Video, match_ids
+from ...data.annotations import Annotations, Video
 from ...data.detections import Detections
 from ...data.durations import lies_outside
-from ...data.errors import EtadError, counted, listing, nearest
+from ...data.errors import counted, listing
 from ...data.progress import progress_bar
-from ...data.video.files import VIDEO_SUFFIXES
+from ...detect.results.alignment import Duplicates, align, misplaced_text, missing_text
 from ...detect.results.characteristics import by_coverage, by_instances, by_length
 from ...detect.results.diagnose import diagnose as diagnose_columns
 from ...detect.results.diagnosis import Diagnosis
 from ...detect.results.interval import LEAST_VIDEOS, SHARE, TOO_NARROW, Interval, bootstrap_interval
 from ...detect.results.metrics import (
-    GroundTruth,
-    Predictions,
     average_recall,
     localisation_precision,
     mean_average_precision,
@@ -30,13 +27,8 @@ from ...detect.results.metrics import (
 )
 
 RECALL_AT = (1, 5, 10, 50, 100)
-Duplicates = Literal["kept", "dropped"]
 # An mAP measured on no more than so many videos is told with its interval.
 FEW_VIDEOS = 100
-# So many times the last action's end is after the end of a video of unknown duration.
-_SURELY_AFTER = 50
-# Fewer detections may lie in the first second by chance.
-_FEWEST_FRACTIONS = 10
 
 
 @dataclass(frozen=True)
@@ -132,12 +124,7 @@ class Evaluation:
         lines += [line] if (line := self._worth()) else []
         have = "has" if self.asked == 1 else "have"
         lines.append(f"{self.found} of {counted(self.asked, 'annotated video')} {have} results.")
-        if self.missing:
-            misses = "a miss" if len(self.missing) == 1 else "misses"
-            lines.append(f"{len(self.missing)} without results, counted as {misses}: {listing(self.missing)}.")
-        if self.unexpected:
-            found = counted(len(self.unexpected), "video")
-            lines.append(f"{found} with results, but not in the subset, left out: {listing(self.unexpected)}.")
+        lines += missing_text(self.missing, self.unexpected)
         if self.outside:
             total, where = sum(self.outside.values()), (f"{id} ({count})" for id, count in self.outside.items())
             lie = "lies" if total == 1 else "lie"
@@ -148,10 +135,7 @@ class Evaluation:
             rule = {"kept": "counted as official evaluations do", "dropped": "dropped as ActionFormer and OpenTAD do"}
             other = "dropped" if self.duplicates == "kept" else "kept"
             lines.append(f"{twice} annotated twice, {rule[self.duplicates]} (--duplicates {other} for the other rule).")
-        for counts, what in ((self.reversed, "with its end before its start"), (self.late, "after its video's end")):
-            if counts:
-                which = listing(f"{id} ({count})" for id, count in counts.items())
-                lines.append(f"Counted as wrong, {what}: {counted(sum(counts.values()), 'detection')}, in {which}.")
+        lines += misplaced_text(self.reversed, self.late)
         return "\n".join(lines)
 
     def _worth(self) -> str:
@@ -172,54 +156,6 @@ class Evaluation:
         ) + (f" {TOO_NARROW}" if count < LEAST_VIDEOS else "")
 
 
-@dataclass(frozen=True)
-class Aligned:
-    """Annotations and detections of one subset as columns, in the same codes.
-
-    Parameters
-    ----------
-    videos
-        By code. Those without actions come after those that have some: they have no code in the ground truth.
-    matches
-        Id in the results by annotated id.
-    labels
-        By code.
-    """
-
-    videos: list[Video]
-    matches: dict[str, str]
-    labels: tuple[str, ...]
-    truth: GroundTruth
-    predictions: Predictions
-    num_duplicates: int
-
-
-def align(
-    annotations: Annotations, subset: str, detections: Detections, source: str, duplicates: Duplicates
-) -> Aligned:
-    """Bring annotations and detections together; see `evaluate` for what is refused."""
-    videos = annotations.subset(subset)
-    if not any(video.actions for video in videos):
-        raise EtadError(f"{annotations.source}: no video of subset '{subset}' has an action to evaluate against.")
-    _check_labels(annotations, detections, source)
-    matches = match_ids([video.id for video in videos], detections.video_ids, where=source)
-    _check_endings([video.id for video in videos if video.id not in matches], detections.video_ids, source)
-    if not detections.video_ids:
-        raise EtadError(f"{source}: holds no video at all, so there is nothing to evaluate. Was inference cut short?")
-    if not matches:
-        raise EtadError(
-            f"{source}: has no result for any of the {counted(len(videos), 'video')} of subset '{subset}' "
-            f"(results: {listing(detections.video_ids, most=3)}). Name the subset with --subset."
-        )
-    distinct = [video.without_duplicates() for video in videos]
-    num_duplicates = sum(len(video.actions) for video in videos) - sum(len(video.actions) for video in distinct)
-    ordered = sorted(distinct if duplicates == "dropped" else videos, key=lambda video: not video.actions)
-    codes = {label: number for number, label in enumerate(annotations.labels)}
-    truth = _ground_truth([video for video in ordered if video.actions], codes)
-    predictions = _predictions(detections, ordered, matches, codes)
-    return Aligned(ordered, matches, annotations.labels, truth, predictions, num_duplicates)
-
-
 def evaluate(
     annotations: Annotations,
     subset: str,
@@ -231,20 +167,10 @@ def evaluate(
 ) -> Evaluation:
     """Measure mAP and AR@AN; actions count as annotated, as the official evaluations take them.
 
-    Parameters
-    ----------
-    duplicates
-        Whether actions that are annotated twice count twice.
-
-    Raises
-    ------
-    EtadError
-        The subset is empty, no video of it has results, a label of the results is none of the annotations', ids carry a
-        file's ending, or most segments cannot be seconds of these videos.
+    See `align` for parameters and for what is refused.
     """
     both = align(annotations, subset, detections, source, duplicates)
-    truth, predictions, ordered = both.truth, both.predictions, both.videos
-    backward, late = _misplaced(predictions, ordered, source)
+    truth, predictions = both.truth, both.predictions
     with progress_bar("evaluate", unit="figure", total=3, delay=1) as bar:
         precision = mean_average_precision(truth, predictions, tious=tious)
         bar.update()
@@ -262,16 +188,16 @@ def evaluate(
         recall={**{str(number): recall.at(number) for number in RECALL_AT}, "area": recall.area},
         asked=len(videos),
         found=len(both.matches),
-        missing=tuple(video.id for video in videos if video.id not in both.matches),
-        unexpected=tuple(sorted(set(detections.video_ids) - set(both.matches.values()))),
+        missing=both.missing,
+        unexpected=both.unexpected,
         per_class=dict(zip(names, precision.ap.mean(axis=0).tolist())),
         outside={video.id: count for video in videos if (count := _num_outside(video))},
         interval=bootstrap_interval(truth, predictions, num_videos=len(videos), tious=tious)
         if len(videos) <= FEW_VIDEOS
         else None,
         localisation_mAP=tuple(float(value) for value in alone.mAP),
-        reversed=backward,
-        late=late,
+        reversed=dict(both.reversed),
+        late=dict(both.late),
         duplicates=duplicates,
         num_duplicates=both.num_duplicates,
     )
@@ -288,7 +214,6 @@ def diagnose(
 ) -> Diagnosis:
     """Find what the mAP that `evaluate` measures is lost by; see there for what is refused."""
     both = align(annotations, subset, detections, source, duplicates)
-    _misplaced(both.predictions, both.videos, source)
     durations = np.array([video.duration_seconds or np.nan for video in both.videos])
     return diagnose_columns(
         both.truth,
@@ -302,96 +227,6 @@ def diagnose(
 def _num_outside(video: Video) -> int:
     seconds = video.duration_seconds
     return 0 if seconds is None else sum(lies_outside(action, seconds) for action in video.actions)
-
-
-def _check_labels(annotations: Annotations, detections: Detections, source: str) -> None:
-    known = annotations.labels
-    unknown = sorted(set(detections.labels) - set(known) - annotations.known_labels)
-    if unknown:
-        raise EtadError(
-            f"{source}: label '{unknown[0]}' is none of the {counted(len(known), 'label')} of {annotations.source}."
-            f"{nearest(unknown[0], known)} Unknown labels: {listing(unknown)}."
-        )
-
-
-def _ground_truth(videos: Sequence[Video], labels: dict[str, int]) -> GroundTruth:
-    actions = [action for video in videos for action in video.actions]
-    return GroundTruth(
-        video=np.repeat(np.arange(len(videos)), [len(video.actions) for video in videos]),
-        label=np.fromiter((labels[action.label] for action in actions), np.int64, len(actions)),
-        start_seconds=np.fromiter((action.start_seconds for action in actions), np.float64, len(actions)),
-        end_seconds=np.fromiter((action.end_seconds for action in actions), np.float64, len(actions)),
-    )
-
-
-def _predictions(
-    detections: Detections, ordered: Sequence[Video], matches: dict[str, str], labels: dict[str, int]
-) -> Predictions:
-    """Detections of some videos, in the codes of these and of labels."""
-    codes = {matches[video.id]: code for code, video in enumerate(ordered) if video.id in matches}
-    video = detections.video_codes(codes)
-    kept = video >= 0
-    return Predictions(
-        video=video[kept],
-        label=detections.label_codes(labels)[kept],
-        start_seconds=detections.start_seconds[kept],
-        end_seconds=detections.end_seconds[kept],
-        score=detections.score[kept],
-    )
-
-
-def _check_endings(missing: Sequence[str], found: Sequence[str], source: str) -> None:
-    """Refuse results by file names: their videos would count as misses."""
-    lost = set(missing)
-    named = [id for id in found if Path(id).suffix.lower() in VIDEO_SUFFIXES and Path(id).stem in lost]
-    if named:
-        raise EtadError(
-            f"{source}: {counted(len(named), 'id')} of results {'carries' if len(named) == 1 else 'carry'} a file's "
-            f"ending: {listing(named, most=3)}, where the annotations say '{Path(named[0]).stem}'. Take endings off."
-        )
-
-
-def _misplaced(predictions: Predictions, videos: Sequence[Video], source: str) -> tuple[dict[str, int], dict[str, int]]:
-    """How many detections end before they begin, and how many begin after their video's end, by id.
-
-    Raises
-    ------
-    EtadError
-        Most of them do, or all are fractions: they are no start and end in seconds.
-    """
-    ends = np.array([_latest_seconds(video) for video in videos])
-    is_reversed = predictions.end_seconds < predictions.start_seconds
-    is_late = predictions.start_seconds >= ends[predictions.video]
-    counts = []
-    for is_wrong, does, hint in (
-        (is_reversed, "end before they begin", "A segment is [start, end]; turn them round."),
-        (is_late, "begin after their video's end", "Are these milliseconds or frames? Write seconds."),
-    ):
-        rows = np.flatnonzero(is_wrong)
-        if 2 * len(rows) > len(is_wrong):
-            start, end = (float(column[rows[0]]) for column in (predictions.start_seconds, predictions.end_seconds))
-            raise EtadError(
-                f"{source}: {len(rows)} of {counted(len(is_wrong), 'detection')} {does}, such as {start:g} to {end:g} "
-                f"of video '{videos[predictions.video[rows[0]]].id}'. {hint}"
-            )
-        numbers, times = np.unique(predictions.video[rows], return_counts=True)
-        counts.append({videos[number].id: int(count) for number, count in zip(numbers, times)})
-    actions = [action.end_seconds for video in videos for action in video.actions]
-    fractions = len(predictions.end_seconds) >= _FEWEST_FRACTIONS and predictions.end_seconds.max() <= 1
-    if fractions and np.median(actions) > 2:
-        raise EtadError(
-            f"{source}: all of {counted(len(is_late), 'detection')} end within the first second of their video. Are "
-            "these fractions of the video? Write seconds."
-        )
-    return counts[0], counts[1]
-
-
-def _latest_seconds(video: Video) -> float:
-    """The end of a video, or of its last action where that is later; if unknown, a time that is surely after it."""
-    last = max((action.end_seconds for action in video.actions), default=0.0)
-    if video.duration_seconds is not None:
-        return max(video.duration_seconds, last)
-    return _SURELY_AFTER * last if last > 0 else np.inf
 
 
 def _row(head: str, cells: Sequence[str] | dict[str, float]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -239,13 +240,15 @@ def fill_frozen(
         return f"random weights of seed {told}"
     noted = [noted_weights(run).get(frozen.sha256), Path(frozen.path), run.encoder]
     places = [config.encoder.weights, *noted] if named is None else [named]
-    tried = list(dict.fromkeys(place for place in places if place is not None))
-    for path in tried:
-        if path.is_file() and file_sha256(path) == frozen.sha256:
+    tried = []
+    for path in dict.fromkeys(place for place in places if place is not None):
+        sha256 = file_sha256(path) if path.is_file() else None
+        if sha256 == frozen.sha256:
             return load_weights(encoder, path, name=name).text()
+        tried.append(f"{path}: no such file" if sha256 is None else f"{path}: other weights, sha256 {sha256}")
     raise EtadError(
-        f"{where}: its adapters stand beside weights that are not found (looked for in "
-        f"{', '.join(map(str, tried))}). {where_frozen(frozen)}"
+        f"{where}: its adapters stand beside weights that are not where they were looked for ({'; '.join(tried)}). "
+        f"{where_frozen(frozen, key='--weights' if named is not None else 'encoder.weights')}"
     )
 
 
@@ -322,6 +325,7 @@ def extract(
             device=device,
             stated_seconds=sources.stated_seconds,
             ranks=current_ranks(),
+            accepted=partial(run.remember, config, "extract"),
         )
         entry["failed"] = len(report.failed)
         if shard is None and current_ranks().is_first and (report.done or report.skipped):
@@ -341,31 +345,6 @@ def extract(
     )
 
 
-def extract_with(
-    encoder: Encoder,
-    weights_sha256: str,
-    *,
-    config: Config,
-    files: Mapping[str, Path],
-    cache: Path,
-    shard: tuple[int, int] | None,
-    device: torch.device,
-    stated_seconds: Mapping[str, float] | None = None,
-    ranks: Ranks = ALONE,
-) -> ExtractReport:
-    """Extract what a cache does not have with a single encoder, as a config says."""
-    return extract_with_all(
-        Encoders(config.encoder.name, encoder, weights_sha256),
-        config=config,
-        files=files,
-        cache=cache,
-        shard=shard,
-        device=device,
-        stated_seconds=stated_seconds,
-        ranks=ranks,
-    )
-
-
 def extract_with_all(
     encoders: Encoders,
     *,
@@ -376,8 +355,9 @@ def extract_with_all(
     device: torch.device,
     stated_seconds: Mapping[str, float] | None = None,
     ranks: Ranks = ALONE,
+    accepted: Callable[[], None] = lambda: None,
 ) -> ExtractReport:
-    """Extract what a cache does not have with all encoders of a run, as a config says."""
+    """Extract what a cache does not have with all encoders of a run, as a config says; `accepted` as in `run.run`."""
     return run_extraction(
         files,
         cache,
@@ -389,6 +369,7 @@ def extract_with_all(
         shard=shard,
         stated_seconds=stated_seconds,
         ranks=ranks,
+        accepted=accepted,
     )
 
 

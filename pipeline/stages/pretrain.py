@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,14 @@ from torch.nn import functional as F
 from ... import __version__
 from ...data.checkpoint import OPTIMIZER, TENSORS, load_checkpoint, naming_contents, require_form, save_checkpoint
 from ...data.digest import values_digest
-from ...data.errors import EtadError, counted
+from ...data.errors import EtadError, counted, shown
 from ...data.files.atomic import write_json
 from ...data.interrupts import holding_signals
 from ...data.progress import StepBar, progress_bar
-from ...data.synthetic.dataset import SyntheticSpec
 from ...data.video.seen import SeenFiles
-from ...data.video.transforms import crop_size
 from ...detect.loop import build_optimizer, check_finite, restoring_buffers, run_training, update
 from ...detect.run_state import restore_optimizer
-from ...extract.clips import ClipPlan, Failure
+from ...extract.clips import Failure
 from ...extract.encoders.encoder import Encoder, encoder_spec
 from ...extract.prefetch import in_order
 from ...extract.settings import PretrainSettings
@@ -36,9 +35,8 @@ from ..config import Config
 from ..device import threads_for
 from ..manifest import noting
 from ..run_folder import RunFolder
-from .extract import fill_encoder, find_sources, random_encoder, require_single_encoder
-from .inputs import read_data
-from .pretrain_clips import AnnotatedClips, ClipSource, DrawnClips
+from .extract import fill_encoder, random_encoder, require_single_encoder
+from .pretrain_clips import ClipSource, annotated_clips, drawn_clips
 from .result import StageResult
 
 FORMAT = "etad-encoder"
@@ -97,7 +95,7 @@ def pretrain(config: Config, run: RunFolder, *, device: torch.device, weights: P
         There are no videos or annotations, or no weights to start from.
     """
     require_single_encoder(config)
-    source, origin = _drawn(config) if config.pretrain.source == "synthetic" else _annotated(config)
+    source, origin = drawn_clips(config) if config.pretrain.source == "synthetic" else annotated_clips(config)
     settings = config.encoder
     encoder = random_encoder(
         settings.name, seed=config.seed, clip_frames=config.clips.clip_frames, adapter=settings.adapter
@@ -129,6 +127,7 @@ def pretrain(config: Config, run: RunFolder, *, device: torch.device, weights: P
             device=device,
             workers=config.workers,
             origin=values_digest(origin),
+            accepted=partial(run.remember, config, "pretrain"),
         )
         entry["failed"] = len(report.failed)
     return StageResult(report.path, failed=report.failed, flawed=report.flawed, summary=report.text())
@@ -146,6 +145,7 @@ def train(
     device: torch.device,
     workers: int,
     origin: str,
+    accepted: Callable[[], None] = lambda: None,
 ) -> PretrainReport:
     """Train an encoder with a linear classifier on top; goes on where it stopped, and does nothing if it is done.
 
@@ -161,6 +161,8 @@ def train(
         Threads that read clips ahead.
     origin
         Digest of what else the result depends on (weights to start from, clips): a state of another origin is refused.
+    accepted
+        Called when it is known that the folder's state goes with the settings, weights and clips.
 
     Raises
     ------
@@ -183,12 +185,14 @@ def train(
         with naming_contents(final):
             restore_encoder(encoder, saved)
             accuracy, chance = (None if saved[name] is None else float(saved[name]) for name in ("accuracy", "chance"))
+        accepted()
         return PretrainReport(final, source.labels, accuracy, chance, steps=0)
     if last.exists():
         saved = _load(last, provenance, seen)
         require_form(last, saved, {"trainer": _TRAINER})
         with naming_contents(last):
             trainer.load(saved["trainer"])
+    accepted()
 
     # 1. Train, saving the state now and then.
     first, made = trainer.position, {"format": FORMAT, "made_with": provenance, "files": seen.as_rows()}
@@ -225,52 +229,6 @@ def train(
     last.unlink(missing_ok=True)
     failed, flawed = tuple(source.failures.values()), tuple(source.flawed.values())
     return PretrainReport(final, source.labels, accuracy, chance, settings.steps - first, failed, flawed)
-
-
-def _drawn(config: Config) -> tuple[ClipSource, dict[str, object]]:
-    side, other = crop_size(config.clips.crop)
-    if side != other:
-        raise EtadError(
-            f"clips.crop={[side, other]}: the synthetic source set has square frames. "
-            f"Set clips.crop={side}, or pretrain.source='videos'."
-        )
-    spec = SyntheticSpec(
-        domain="source",
-        size=config.demo.size,
-        fps=config.demo.fps,
-        difficulty=config.pretrain.difficulty,
-        seed=config.seed,
-    )
-    source = DrawnClips(
-        spec=spec,
-        clip_frames=config.clips.clip_frames,
-        size=side,
-        steps=config.pretrain.steps,
-        camera_steps=config.pretrain.camera_steps,
-        seed=config.seed,
-    )
-    return source, {"drawn": spec.digest, "size": side}
-
-
-def _annotated(config: Config) -> tuple[ClipSource, dict[str, object]]:
-    annotations = read_data(config)
-    found = find_sources(config, annotations, None)
-    plan = ClipPlan(**config.clips.model_dump())
-    training = annotations.subset(config.data.train_subset)
-    try:
-        held_out = annotations.subset(config.data.test_subset)
-    except EtadError:
-        held_out = []  # nothing to measure the accuracy on is no reason not to train
-    source = AnnotatedClips(
-        found.files,
-        training=training,
-        held_out=held_out,
-        plan=plan,
-        background=config.pretrain.background,
-        seed=config.seed,
-    )
-    videos = [(video.id, [vars(action) for action in video.actions]) for video in training]
-    return source, {"plan": plan.describe(), "videos": videos}
 
 
 class _Trainer:
@@ -389,11 +347,34 @@ def _ahead(
     yield from in_order(lambda number: [map(batch, (number,), (num_clips,))], numbers, workers=workers, ahead=1)
 
 
+def _differences(made_with: object, provenance: Mapping[str, Any]) -> str:
+    """In what a state was made with something else than is asked for."""
+    if not isinstance(made_with, Mapping):
+        return "other settings, weights or clips than those asked for"
+    before = made_with.get("settings")
+    changed = [
+        f"pretrain.{key}={shown(before.get(key))}, not {shown(value)}"
+        for key, value in provenance["settings"].items()
+        if isinstance(before, Mapping) and before.get(key) != value
+    ]
+    words = {
+        "encoder": f"encoder {shown(made_with.get('encoder'))}, not {shown(provenance['encoder'])}",
+        "origin": "other weights to start from, or other clips",
+        "labels": "other classes",
+        "seed": f"seed={shown(made_with.get('seed'))}, not {shown(provenance['seed'])}",
+    }
+    changed += [said for key, said in words.items() if made_with.get(key) != provenance[key]]
+    return "; ".join(changed) or "other settings"
+
+
 def _load(path: Path, provenance: dict[str, Any], seen: SeenFiles) -> dict[str, Any]:
     saved = load_checkpoint(path)
     if saved.get("format") != FORMAT or saved.get("made_with") != provenance:
-        said = f"{path}: this encoder was pretrained with other settings, weights or clips than those asked for."
-        raise EtadError(f"{said} Choose another run folder with -o, or remove it.")
+        found = _differences(saved.get("made_with"), provenance)
+        raise EtadError(
+            f"{path}: this encoder was pretrained with {found}. Set back what it was made with, or choose another run "
+            "folder with -o."
+        )
     with naming_contents(path):
         seen.require_same(saved.get("files", {}), checkpoint=path)
     return saved

@@ -20,6 +20,9 @@ from ...data.synthetic.dataset import SyntheticSpec, draw_clips
 from ...data.video import transforms
 from ...data.video.video import VideoReader, open_video
 from ...extract.clips import ClipPlan, Failure, flaw, lost_frames_text
+from ..config import Config
+from .extract import find_sources
+from .inputs import read_data
 
 BACKGROUND = "background"
 # Share of the drawn clips, at the end, in which the scene moves as a whole.
@@ -300,3 +303,63 @@ class _Stretch:
 def _index(path: Path) -> VideoReader:
     with open_video(path) as video:
         return video
+
+
+def drawn_clips(config: Config) -> tuple[ClipSource, dict[str, object]]:
+    """Clips of the synthetic source set as a config says, and what they depend on.
+
+    Raises
+    ------
+    EtadError
+        Pictures are not square.
+    """
+    side, other = transforms.crop_size(config.clips.crop)
+    if side != other:
+        raise EtadError(
+            f"clips.crop={[side, other]}: the synthetic source set has square frames. "
+            f"Set clips.crop={side}, or pretrain.source='videos'."
+        )
+    spec = SyntheticSpec(
+        domain="source",
+        size=config.demo.size,
+        fps=config.demo.fps,
+        difficulty=config.pretrain.difficulty,
+        seed=config.seed,
+    )
+    source = DrawnClips(
+        spec=spec,
+        clip_frames=config.clips.clip_frames,
+        size=side,
+        steps=config.pretrain.steps,
+        camera_steps=config.pretrain.camera_steps,
+        seed=config.seed,
+    )
+    return source, {"drawn": spec.digest, "size": side}
+
+
+def annotated_clips(config: Config) -> tuple[ClipSource, dict[str, object]]:
+    """Clips of the annotated videos that a config names, and what they depend on.
+
+    Raises
+    ------
+    EtadError
+        Annotations or videos cannot be read.
+    """
+    annotations = read_data(config)
+    found = find_sources(config, annotations, None)
+    plan = ClipPlan(**config.clips.model_dump())
+    training = annotations.subset(config.data.train_subset)
+    try:
+        held_out = annotations.subset(config.data.test_subset)
+    except EtadError:
+        held_out = []  # nothing to measure the accuracy on is no reason not to train
+    source = AnnotatedClips(
+        found.files,
+        training=training,
+        held_out=held_out,
+        plan=plan,
+        background=config.pretrain.background,
+        seed=config.seed,
+    )
+    videos = [(video.id, [vars(action) for action in video.actions]) for video in training]
+    return source, {"plan": plan.describe(), "videos": videos}

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import re
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -54,6 +55,7 @@ def trainer(data: tuple[Path, Path], folder: Path, settings: DetectSettings, wor
         classes=miniature.LABELS,
         source={},
         config_digest="0",
+        made_from={},
         folder=folder,
         device=torch.device("cpu"),
         seed=7,
@@ -209,8 +211,34 @@ def test_a_checkpoint_of_another_config_is_refused(data: tuple[Path, Path], tmp_
     trainer(data, tmp_path, settings()).run()
     other = trainer(data, tmp_path, settings())
     other.origin = replace(other.origin, config_digest="1")
-    with pytest.raises(EtadError, match="comes from another config, other annotations or other features"):
+    with pytest.raises(EtadError, match="another config, other annotations or other features"):
         other.resume()
+
+
+def test_what_is_another_than_when_training_began_is_named(data: tuple[Path, Path], tmp_path: Path) -> None:
+    one = trainer(data, tmp_path, settings())
+    one.origin = replace(one.origin, made_from={"other settings": "a", "features of another kind": "b"})
+    one.run()
+    other = trainer(data, tmp_path, settings())
+    windows = dict(other.origin.windows)
+    first, second, *_ = windows
+    del windows[first]
+    changed = {"other settings": "a", "features of another kind": "c"}
+    windows |= {second: "other", "x": "new"}
+    other.origin = replace(other.origin, config_digest="1", made_from=changed, windows=windows)
+    said = (
+        f"features of another kind; 1 training video gone: {first}; 1 training video new: x; "
+        f"1 training video of other actions or another length: {second}. Put back what was there"
+    )
+    with pytest.raises(EtadError, match=re.escape(said)):
+        other.resume()
+
+
+@pytest.mark.parametrize("rate", [1e4, 1e10, 1e30])
+def test_a_rate_far_too_high_is_named(data: tuple[Path, Path], tmp_path: Path, rate: float) -> None:
+    sets = settings("detect.num_stages=2", f"detect.training.lr={rate}", "detect.training.epochs=4")
+    with pytest.raises(EtadError, match=r"the loss is (nan|inf) at .* Lower detect\.training\.lr"):
+        trainer(data, tmp_path, sets).run()
 
 
 @pytest.mark.parametrize("channels", [1, 6, 7])

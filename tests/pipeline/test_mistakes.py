@@ -178,7 +178,7 @@ def test_features_of_other_weights_do_not_pass_for_those_trained_on(
         for group in file["videos"].values():
             group.attrs["weights_sha256"] = "1" * 64
         reseal(file)
-    assert "comes from another config, other annotations or other features" in complaint(detect(data), capsys)
+    assert "does not go with what there is now: features of another kind" in complaint(detect(data), capsys)
 
 
 def test_what_can_be_known_beforehand_is_said_beforehand(

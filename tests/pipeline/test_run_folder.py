@@ -13,7 +13,9 @@ from etad.pipeline.run_folder import RunFolder
 
 
 def bind(run: RunFolder, stage: str, *sets: str) -> dict[str, object]:
-    with run.bind(stage, load_config(None, sets)) as bound:
+    config = load_config(None, sets)
+    with run.bind(stage, config) as bound:
+        run.remember(config, stage)
         run.cache.touch()
         (run.path / stage).mkdir(exist_ok=True)
         return bound
@@ -132,7 +134,7 @@ def test_a_stage_that_runs_keeps_others_from_it_but_shards_only_take_turns_to_bi
         run.bind("detect", load_config(None, ["seed=2"])),
     ):
         pytest.fail("two trained in one folder")
-    assert "seed = 1" in run.config.read_text()
+    assert "seed = 1" in (tmp_path / ".detect.toml").read_text()
     entered = threading.Event()
 
     def shard() -> None:
@@ -183,7 +185,9 @@ def test_settings_that_are_changed_count_and_what_a_call_told_stays(tmp_path: Pa
     assert known(run)["data"]["annotations"] == tmp_path / "a.json"
     tree = run.known_config()
     assert tree is not None
-    with run.bind("detect", settle(tree, ["detect.training.epochs=40", "detect.tious=[0.3]"], where="run")):
+    config = settle(tree, ["detect.training.epochs=40", "detect.tious=[0.3]"], where="run")
+    with run.bind("detect", config):
+        run.remember(config, "detect")
         run.detect.mkdir()
     assert known(run)["detect"]["training"]["epochs"] == 40
     assert known(run)["detect"]["tious"] == (0.3,)
@@ -202,7 +206,8 @@ def test_a_run_folder_with_settings_can_move(tmp_path: Path) -> None:
     run.settings.write_text('[data]\nannotations = "a.json"\n')
     tree = run.known_config()
     assert tree is not None
-    with run.bind("detect", settle(tree, where="run")):
+    with run.bind("detect", config := settle(tree, where="run")):
+        run.remember(config, "detect")
         run.detect.mkdir()
     moved = RunFolder(run.path.rename(tmp_path / "new"))
     assert known(moved)["data"]["annotations"] == tmp_path / "new/a.json"

@@ -65,6 +65,7 @@ def trainer(data: tuple[Path, Path], folder: Path, model: str, *more: str) -> Tr
         classes=miniature.LABELS,
         source={},
         config_digest="0",
+        made_from={},
         folder=folder,
         device=torch.device("cpu"),
         seed=7,

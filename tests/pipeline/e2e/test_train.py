@@ -290,7 +290,7 @@ def test_a_video_replaced_while_training_stops_it_and_never_passes_for_the_one_b
 
 def test_a_checkpoint_of_other_settings_is_refused(dataset: Path, tmp_path: Path) -> None:
     trainer(dataset, tmp_path, *SHORT).run()
-    with pytest.raises(EtadError, match="comes from another config, other videos"):
+    with pytest.raises(EtadError, match="there is now: other settings"):
         trainer(dataset, tmp_path, *SHORT, "e2e.encoder_lr=2e-3").resume()
 
 

@@ -191,9 +191,9 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 
 def test_a_folder_pretrained_otherwise_is_refused(tmp_path: Path) -> None:
     _run(tmp_path, Colours())
-    with pytest.raises(EtadError, match="pretrained with other settings, weights or clips"):
+    with pytest.raises(EtadError, match=r"pretrained with pretrain\.lr=.*, not 0\.002\. Set back"):
         _run(tmp_path, Colours(), SETTINGS.model_copy(update={"lr": 2e-3}))
-    with pytest.raises(EtadError, match="pretrained with other settings, weights or clips"):
+    with pytest.raises(EtadError, match="pretrained with other weights to start from, or other clips"):
         _run(tmp_path, Colours(), origin="other")
 
 
