@@ -235,6 +235,12 @@ class DetectSettings(Settings):
     tcanet: TcanetSettings = TcanetSettings()
 
     @model_validator(mode="after")
+    def _thresholds_differ(self) -> DetectSettings:
+        if len(set(self.tious)) < len(self.tious):
+            raise ValueError(f"tious={list(self.tious)} names a threshold twice, which would count so in the average")
+        return self
+
+    @model_validator(mode="after")
     def _durations_fit(self) -> DetectSettings:
         if self.max_duration > self.num_snippets:
             raise ValueError(f"max_duration={self.max_duration} is longer than num_snippets={self.num_snippets}")

@@ -103,7 +103,7 @@ def read_bytes(path: Path, *, what: str) -> bytes:
     except FileNotFoundError as error:
         raise EtadError(f"{path}: there is no such file of {what}. Check the path.") from error
     except OSError as error:
-        raise EtadError(f"{path}: cannot be read ({error.strerror}), expected {what} as JSON. Name another.") from error
+        raise EtadError(f"{path}: cannot be read ({error.strerror}), expected {what}. Name another.") from error
 
 
 def loads(path: Path, content: bytes, *, what: str, find_repeats: bool = False) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...data.digest import tensors_digest
 from ...data.errors import EtadError, listing
-from ..encoders.encoder import Encoder
+from ..encoders.encoder import ENCODERS, Encoder, build_encoder
 from .file import WeightsFile
 
 
@@ -84,9 +84,10 @@ def check_adapters(encoder: Encoder, file: WeightsFile, *, name: str) -> None:
         Naming the keys to set.
     """
     if file.encoder_name != name:
-        raise EtadError(
-            f"{file.path}: these are adapters of encoder {file.encoder_name}. Set encoder.name='{file.encoder_name}'."
-        )
+        advice = f"Set encoder.name='{file.encoder_name}'"
+        if file.encoder_name not in ENCODERS:
+            advice = "etad has none of that name: get the file again"
+        raise EtadError(f"{file.path}: these are adapters of encoder {file.encoder_name}. {advice}.")
     if file.adapter != encoder.adapter:
         raise EtadError(
             f"{file.path}: these are adapters of kind {file.adapter}, the config says {encoder.adapter}. "
@@ -108,8 +109,7 @@ def load_adapters(encoder: Encoder, file: WeightsFile, *, name: str) -> str:
             f"{file.path}: these adapters were trained beside other weights of encoder {name} than those found "
             f"({encoder.loaded_from[1] or encoder.loaded_from[0]}). {where_frozen(frozen)}"
         )
-    broken = [key for key, tensor in file.tensors.items() if not tensor.isfinite().all()]
-    if broken:
+    if broken := not_finite(file.tensors):
         raise EtadError(f"{file.path}: {listing(broken)} hold NaN or infinity; the file is damaged. Get it again.")
     try:
         _fill_adapters(encoder, file.tensors)
@@ -136,22 +136,43 @@ def frozen_of(file: WeightsFile) -> FrozenWeights:
         ) from error
 
 
-def where_frozen(frozen: FrozenWeights) -> str:
+def where_frozen(frozen: FrozenWeights, *, key: str = "encoder.weights") -> str:
     """Say which weights adapters need, and how to name them."""
     if not frozen.path:
         return f"They need the weights '{frozen.sha256}'."
-    return (
-        f"They need the weights with sha256 {frozen.sha256}, which lay at {frozen.path}. Set encoder.weights to them."
-    )
+    return f"They need the weights with sha256 {frozen.sha256}, which lay at {frozen.path}. Set {key} to them."
 
 
 def describe_adapters(file: WeightsFile) -> list[str]:
-    """Say in a few lines what a file of adapters is, and which file to bring."""
+    """Say in a few lines what a file of adapters is, and which file to bring or why it cannot be used."""
+    lines = [f"  {file.adapter} adapters of encoder {file.encoder_name}, which alone were trained"]
+    if fault := _fault(file):
+        return [*lines, f"  cannot be used: {fault}"]
     return [
-        f"  {file.adapter} adapters of encoder {file.encoder_name}, which alone were trained",
+        *lines,
         f"  {where_frozen(frozen_of(file))}",
         f"  to use it: --weights {file.path} with encoder.name='{file.encoder_name}', encoder.adapter='{file.adapter}'",
     ]
+
+
+def _fault(file: WeightsFile) -> str:
+    """What stands against filling any encoder with a file's adapters."""
+    if file.encoder_name not in ENCODERS:
+        return f"etad has no encoder '{file.encoder_name}'. Get the file again"
+    if broken := not_finite(file.tensors):
+        return f"{listing(broken)} hold NaN or infinity. Get the file again"
+    try:
+        with torch.device("meta"):
+            own = _adapters(build_encoder(file.encoder_name, adapter=file.adapter))  # type: ignore[arg-type]
+        _require_shapes(file.tensors, own)
+    except (EtadError, ValueError) as error:
+        return f"they do not fit encoder {file.encoder_name} ({error}). Train them again"
+    return ""
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold NaN or infinity."""
+    return [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
 
 
 def frozen_digest(encoder: Encoder) -> str:
@@ -173,10 +194,15 @@ def _adapters(encoder: Encoder) -> dict[str, Tensor]:
 
 def _fill_adapters(encoder: Encoder, tensors: Mapping[str, Tensor]) -> None:
     own = _adapters(encoder)
+    _require_shapes(tensors, own)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+def _require_shapes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where the names and shapes of two sets of tensors are not the same."""
     shapes, expected = ({name: tuple(each.shape) for name, each in part.items()} for part in (tensors, own))
     if shapes != expected:
         wrong = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
         raise ValueError(f"{listing(wrong, 3)} of {len(own)} tensors differ")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])

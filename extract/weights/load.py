@@ -14,7 +14,7 @@ from ...data.errors import EtadError, counted, listing
 from ..encoders.adapter import AdaptedBlock
 from ..encoders.convnorm import ConvNorm
 from ..encoders.encoder import ENCODERS, Encoder, build_encoder, encoder_spec
-from .adapters import describe_adapters, encoder_state, frozen_of, where_frozen
+from .adapters import describe_adapters, encoder_state, frozen_of, not_finite, where_frozen
 from .file import WeightsFile, read_weights
 from .layouts import NORM_PARTS, RecognisedWeights, detector_in, published_as, recognise
 from .videomae_names import Names, is_norm_of_mean, wrong_places
@@ -176,7 +176,11 @@ def describe(path: Path | str) -> str:
         lines.append(f"  {report.encoder}: {verdict}, {len(report.matched)} of {report.num_wanted} tensors{inflated}")
     if reports[0].heads:
         lines.append(f"  left out, being no part of an encoder: {listing(reports[0].heads)}")
-    if fitting:
+    taken = next((report.matched for report in reports if report.encoder in fitting), ())
+    of_encoder = {name for names in taken for name in names.split(" + ")}
+    if broken := not_finite({name: file.tensors[name] for name in file.tensors if name in of_encoder}):
+        lines.append(f"  cannot be used: {listing(broken, 3)} hold NaN or infinity. Get the file again")
+    elif fitting:
         lines.append(f"  to use it: --weights {file.path} with encoder.name='{fitting[0]}'")
     return "\n".join(lines)
 

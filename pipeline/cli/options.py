@@ -225,6 +225,10 @@ def parse_tious(text: str) -> tuple[float, ...]:
         ) from error
     if not values:
         raise EtadError(f"--tiou {text}: no threshold lies in this range. Write the lowest first, as in 0.3:0.1:0.7.")
+    if len(set(values)) < len(values):
+        raise EtadError(
+            f"--tiou {text}: a threshold stands twice, and would count twice in the average. Name each once."
+        )
     wrong = [value for value in values if not 0 < value <= 1]
     if wrong:
         raise EtadError(

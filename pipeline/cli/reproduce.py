@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 _TABLES = tuple(f"table{number}" for number in range(1, 8))
 _SBHAR = "sbhar"
+_SEEDS = 3
 
 
 @click.command(cls=LastCommand)
@@ -27,7 +29,7 @@ _SBHAR = "sbhar"
 @click.option("--annotations", type=_FILE, help="Annotations of these videos.")
 @click.option("--scores", type=_FILE, help="Video-level class scores; sets detect.labels.source=scores.")
 @click.option("--weights", type=_FILE, help="Encoder weights to start from, for videos of your own.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Seeds, from --seed on.")
+@click.option("--seeds", type=click.IntRange(min=1), help=f"Seeds, from --seed on; {_SEEDS} by default.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Runs at a time, one thread each; by default what cores and memory hold."
 )
@@ -42,7 +44,7 @@ def reproduce(
     annotations: Path | None,
     scores: Path | None,
     weights: Path | None,
-    seeds: int,
+    seeds: int | None,
     jobs: int | None,
     page: Path | None,
 ) -> int:
@@ -84,9 +86,18 @@ def reproduce(
     if name == _SBHAR:
         if features is None or annotations is None or videos or weights or scores:
             raise click.UsageError("sbhar takes --features CACHE and --annotations FILE, and no other data.")
-        return _run_sbhar(config_of(_SBHAR), features, folder, jobs=jobs, page=page)
-    statuses = []
-    for table in _TABLES if name == "all" else (name,):
+        if seeds is not None:
+            raise click.UsageError("sbhar trains once a subject: leave --seeds out. --seed N takes another seed.")
+        if any(each.partition("=")[0].strip() == "detect.tious" for each in common.sets):
+            raise click.UsageError("sbhar is measured at the thresholds of what is published: leave detect.tious out.")
+        config = config_of(_SBHAR)
+        _check_page(page, [_SBHAR])
+        command = _command(_SBHAR, common, named, config, inputs, None)
+        return _run_sbhar(config, features, folder, command=command, jobs=jobs, page=page)
+    statuses, seeds = [], seeds or _SEEDS
+    tables = _TABLES if name == "all" else (name,)
+    _check_page(page, tables)
+    for table in tables:
         preset = TABLES[table].preset if table in TABLES else DEFAULT_PRESET
         config = config_of(preset)
         place = folder / table if name == "all" else folder
@@ -102,9 +113,19 @@ def reproduce(
     return max(statuses)
 
 
-def _command(table: str, common: Common, data: str | None, config: Config, inputs: Inputs, seeds: int) -> str:
+def _check_page(page: Path | None, names: Sequence[str]) -> None:
+    """Complain of a page before hours of runs whose tables it could not take."""
+    from ..experiments.page import split_page
+
+    if page is not None:
+        for name in names:
+            split_page(page, name)
+
+
+def _command(table: str, common: Common, data: str | None, config: Config, inputs: Inputs, seeds: int | None) -> str:
     """Word the call that a table comes from; files that it took are `FILE`, for their names are private."""
-    words = ["etad", "reproduce", table, *(["--data", Path(data).name] if data else []), "--seeds", str(seeds)]
+    words = ["etad", "reproduce", table, *(["--data", Path(data).name] if data else [])]
+    words += [] if seeds is None else ["--seeds", str(seeds)]
     words += [] if common.seed is None else ["--seed", str(common.seed)]
     given = {"weights": inputs.weights, "features": inputs.features, "scores": inputs.scores}
     given |= {"videos": config.data.videos, "annotations": config.data.annotations}
@@ -170,7 +191,9 @@ def _run_table(
     return 1 if outcome.left_out or outcome.failures else 0
 
 
-def _run_sbhar(config: Config, features: Path, folder: Path, *, jobs: int | None, page: Path | None) -> int:
+def _run_sbhar(
+    config: Config, features: Path, folder: Path, *, command: str, jobs: int | None, page: Path | None
+) -> int:
     from ...data.errors import counted, listing
     from ..device import choose_device
     from ..experiments.page import describe_call, put_into_page
@@ -182,7 +205,6 @@ def _run_sbhar(config: Config, features: Path, folder: Path, *, jobs: int | None
     at_once = jobs or jobs_that_fit(device)
     click.echo(f"what each fold is at: {folder}/user*.log", err=True)
     found = reproduce_sbhar(config, folder, features=features, jobs=at_once)
-    command = f"etad reproduce {_SBHAR} --features {features.name} --annotations annotations.json"
     made_by = describe_call(command, seconds=None, jobs=at_once, device=device)
     click.echo(aligned(found.rows(), heads=found.heads()))
     click.echo(found.text())

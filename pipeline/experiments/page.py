@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from ...data.files.atomic import write_text
 from ...data.files.json_file import read_bytes
 
 _TITLE = "# Results\n"
+_ANY_MARK = re.compile(r"<!-- [^\n]*?: (?:begin|end) -->")
 
 
 def put_into_page(page: Path, name: str, text: str) -> Path:
@@ -22,11 +24,26 @@ def put_into_page(page: Path, name: str, text: str) -> Path:
     Raises
     ------
     EtadError
-        The page is no text, or of the block's two marks one is missing.
+        See `split_page`.
     """
-    begin, end = (f"<!-- {name}: {edge} -->" for edge in ("begin", "end"))
-    block = f"{begin}\n\n{text.strip()}\n\n{end}"
+    before, after = split_page(page, name)
+    begin, end = (_mark(name, edge) for edge in ("begin", "end"))
+    return write_text(page, f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")
+
+
+def split_page(page: Path, name: str) -> tuple[str, str]:
+    """What stands before and after the place of a block; nothing is written.
+
+    Raises
+    ------
+    EtadError
+        The page is no file, no text, or may not be written; of the block's two marks one is missing, or another block's
+        stands between them.
+    """
+    begin, end = (_mark(name, edge) for edge in ("begin", "end"))
     content = _TITLE
+    if page.exists() and not os.access(page.parent, os.W_OK):
+        raise EtadError(f"{page}: nothing can be written in its folder. Name another page.")
     if page.exists():
         try:
             content = read_bytes(page, what="a page of results").decode("utf-8")
@@ -34,14 +51,24 @@ def put_into_page(page: Path, name: str, text: str) -> Path:
             raise EtadError(f"{page}: is no UTF-8 text. Name another page.") from error
     counts = (content.count(begin), content.count(end))
     if counts == (0, 0):
-        return write_text(page, f"{content.rstrip()}\n\n{block}\n")
+        return f"{content.rstrip()}\n\n", "\n"
     if counts != (1, 1) or content.index(begin) > content.index(end):
         raise EtadError(
             f"{page}: the marks of {name} do not stand there once each, '{begin}' first, then '{end}'. Put them back, "
             "or remove both: then the table is put at the page's end."
         )
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    return write_text(page, pattern.sub(lambda _: block, content))
+    before, rest = content.split(begin)
+    inside, after = rest.split(end)
+    if other := _ANY_MARK.search(inside):
+        raise EtadError(
+            f"{page}: '{other[0]}' stands between the marks of {name}, and what is there would be lost. Put it before "
+            "or after them."
+        )
+    return before, after
+
+
+def _mark(name: str, edge: str) -> str:
+    return f"<!-- {name}: {edge} -->"
 
 
 def describe_call(command: str, *, seconds: float | None, jobs: int, device: torch.device) -> str:

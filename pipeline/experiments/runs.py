@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,6 +15,7 @@ from ...data.cache.cache import FeatureCache
 from ...data.digest import values_digest
 from ...data.errors import EtadError
 from ...data.files.atomic import open_to_append, write_json
+from ...data.files.json_file import read_json
 from ..config import Config, override
 from ..device import choose_device
 from ..e2e.stage import run_e2e
@@ -27,6 +28,9 @@ from ..stages.result import StageResult
 from .grid import BASE, Cell
 from .step_memory import step_bytes
 from .synthetic_set import ensure_synthetic_set
+
+# Settings that say where files lie and who computes, not what.
+_OF_THE_PLACE = {"data", "device", "workers"}
 
 
 @dataclass(frozen=True)
@@ -127,26 +131,50 @@ def run_job(job: Job) -> Measured:
 
 
 def _measured(job: Job) -> Measured:
-    took, is_begun = job.beside(".seconds.json"), job.run.path.exists()
+    is_begun = job.run.path.exists()
     started = time.monotonic()
     config = job.config
     if config.data.annotations is None:
         config = ensure_synthetic_set(config, job.home / "data")
     config = override(config, *job.cell.sets)
     results = _run_stages(job, config)
-    if not took.exists():
-        # What a run took that was interrupted, nobody knows; one that is there already takes no time, which is no news.
-        write_json(took, None if is_begun else time.monotonic() - started)
+    seconds = _seconds(job, config, time.monotonic() - started, is_begun=is_begun)
     measured = next((result.evaluation for result in reversed(results) if result.evaluation is not None), None)
     if measured is None and {"detect", "infer", "e2e"} & set(job.cell.stages):
         results[-1].measured()  # complains
     return Measured(
         average_mAP=None if measured is None else measured.average_mAP,
         mAP={} if measured is None else {f"{tiou:g}": value for tiou, value in zip(measured.tious, measured.mAP)},
-        seconds=json.loads(took.read_text(encoding="utf-8")),
+        seconds=seconds,
         memory_bytes=_memory(job, config) if job.cell.memory else None,
         left_out=tuple(sorted({id for result in results for id in result.left_out})),
     )
+
+
+def _seconds(job: Job, config: Config, took: float, *, is_begun: bool) -> float | None:
+    """What the run took, noted once for its settings; None where nobody knows.
+
+    That is so where a run was interrupted, or went on with other settings; one that is there already takes no time,
+    which is no news.
+    """
+    noted, settings = job.beside(".seconds.json"), config.to_tree()
+    digest = values_digest({name: settings[name] for name in settings.keys() - _OF_THE_PLACE})
+    known = _noted(noted)
+    if isinstance(known, float):  # as earlier versions noted it
+        known = {"settings": digest, "seconds": known}
+    if isinstance(known, Mapping) and known.get("settings") == digest:
+        found = known.get("seconds")
+        return found if isinstance(found, float) else None
+    seconds = None if is_begun else took
+    write_json(noted, {"settings": digest, "seconds": seconds})
+    return seconds
+
+
+def _noted(path: Path) -> Any:
+    """What was noted beside a run; None where nothing was, or it is damaged."""
+    with contextlib.suppress(EtadError):
+        return read_json(path, what="what was noted beside a run") if path.exists() else None
+    return None
 
 
 def _run_stages(job: Job, config: Config) -> list[StageResult]:
@@ -214,10 +242,9 @@ def _detector(job: Job, config: Config) -> Path | None:
 def _memory(job: Job, config: Config) -> int:
     """Memory of a step of the cell's training, measured once for a config."""
     noted, digest = job.beside(".memory.json"), values_digest(config.to_tree())
-    if noted.exists():
-        known = json.loads(noted.read_text(encoding="utf-8"))
-        if known.get("config") == digest:
-            return int(known["bytes"])
+    known = _noted(noted)
+    if isinstance(known, Mapping) and known.get("config") == digest and isinstance(known.get("bytes"), int):
+        return int(known["bytes"])
     is_e2e = "e2e" in job.cell.stages
     channels = None if is_e2e else FeatureCache(_cache(job)).channels
     found = step_bytes(config, channels=channels, device=choose_device(config.device))

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 
 from ...data.annotations import Annotations, match_ids
 from ...data.detections import Detections
-from ...data.errors import EtadError
+from ...data.errors import EtadError, counted
 from ...detect.run_state import read_log
 from .figures.style import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW, save
 
@@ -102,6 +102,12 @@ def qualitative_strips(
     if videos and len(matches) < len(wanted):
         lost = next(id for id in wanted if id not in matches)
         raise EtadError(f"the detections have no result for video '{lost}'.")
+    backward = int((detections.end_seconds < detections.start_seconds).sum())
+    if 2 * backward > len(detections):
+        raise EtadError(
+            f"{backward} of {counted(len(detections), 'detection')} end before they begin. A segment is [start, end]; "
+            "turn them round."
+        )
     strips = []
     for id in [id for id in wanted if id in matches][: len(videos) or most]:
         video = annotations.videos[id]

@@ -58,9 +58,17 @@ def write_run_page(
     shown_ids = _chosen(detections, videos)
     matches = match_ids(shown_ids, annotations.videos, where=str(annotations.source))
     annotated = {id: annotations.videos[known] for id, known in matches.items()}
+    unknown = [id for id in shown_ids if id not in matches]
+    if unknown and annotations.videos and not matches:
+        raise EtadError(
+            f"{annotations.source}: knows none of the {counted(len(unknown), 'video')} that were detected in "
+            f"({listing(unknown, most=3)}), as if it were of another set. Name the right one with --annotations."
+        )
     files = _files(shown_ids, folder)
     measured = _measured(shown_ids, files, cache)
     told = list(notes)
+    if unknown and annotations.videos:
+        told.append(f"Without annotations, and saved as of subset training: {listing(unknown)}.")
     if thresholds is None:
         thresholds = count_thresholds(detections, annotated)
         told.append(
