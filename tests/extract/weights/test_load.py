@@ -308,7 +308,10 @@ def test_safetensors_files_load_and_say_what_is_wrong_with_them(tmp_path: Path) 
     encoder, report = loaded(path, "tsm_tiny")
     assert report.complete and report.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert all(torch.equal(tensor, state[key]) for key, tensor in encoder.state_dict().items())
-    assert "tsm_tiny: fits" in describe(path)
+    assert "tsm_tiny: fits" in describe(path) and "to use it" in describe(path)
+    broken = state | {key: torch.full_like(tensor, torch.inf) for key, tensor in state.items() if "running_var" in key}
+    save_file(broken, path, metadata={"format": "pt"})
+    assert "hold NaN or infinity. Get the file again" in describe(path) and "to use it" not in describe(path)
     save_file(state, path, metadata={"encoder_name": "tsm_r18"})
     with pytest.raises(EtadError, match="another network of the same names"):
         loaded(path, "tsm_tiny")

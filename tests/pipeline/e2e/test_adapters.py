@@ -1,6 +1,7 @@
 """Adapters end to end: they alone are trained and stored, and the weights beside them are found or asked for."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import miniature
@@ -97,7 +98,12 @@ def test_a_run_stores_adapters_alone_and_the_other_stages_find_the_weights_besid
     video = str(next((dataset.parent / "videos").iterdir()))
     moved = base.rename(tmp_path / "moved.pt")
     said = miniature.complaint(["predict", video, "-o", str(tmp_path / "run")], capsys)
-    assert file_sha256(moved) in said and "are not found" in said
+    assert file_sha256(moved) in said and f"{base}: no such file" in said
+    # Other weights are told from none, and by their digest.
+    torch.manual_seed(6)
+    wrong = save_checkpoint(tmp_path / "6.pt", encoder_checkpoint(build_encoder("videomae_tiny"), name="videomae_tiny"))
+    said = miniature.complaint(["predict", video, "-o", str(tmp_path / "run"), "--weights", str(wrong)], capsys)
+    assert f"{wrong}: other weights, sha256 {file_sha256(wrong)}" in said and "Set --weights to them" in said
     assert etad(["predict", video, "-o", str(tmp_path / "run"), "--weights", str(moved)]) == 0
     moved.rename(base)
 
@@ -122,6 +128,32 @@ def test_adapters_are_refused_beside_other_weights_and_where_the_config_says_oth
         assert said in miniature.complaint(["extract", *given, "--weights", str(adapters)], capsys)
     with pytest.raises(EtadError, match=r"these are adapters, not the weights beside them"):
         load_weights(build_encoder("videomae_tiny"), adapters, name="videomae_tiny")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensors, state: tensors.popitem(), "do not fit encoder videomae_tiny"),
+        (lambda tensors, state: tensors.update(more=torch.zeros(1)), "do not fit encoder videomae_tiny"),
+        (lambda tensors, state: next(iter(tensors.values())).fill_(torch.nan), "hold NaN or infinity"),
+        (lambda tensors, state: state.update(encoder_name="foo"), "etad has no encoder 'foo'"),
+        (lambda tensors, state: state["frozen"].pop("digest"), "does not tell the weights"),
+    ],
+)
+def test_adapters_that_nothing_takes_are_not_recommended(
+    change: Callable[[dict, dict], object], said: str, tmp_path: Path
+) -> None:
+    encoder = build_encoder("videomae_tiny", adapter="series")
+    state = encoder_checkpoint(encoder, name="videomae_tiny")
+    good = describe(save_checkpoint(tmp_path / "good.pt", state))
+    assert "to use it" in good and "cannot be used" not in good
+    change(state["encoder"], state)
+    bad = save_checkpoint(tmp_path / "bad.pt", state)
+    try:
+        told = describe(bad)
+    except EtadError as error:
+        told = str(error)
+    assert said in told and "to use it" not in told
 
 
 def test_pretrained_adapters_go_on_end_to_end_beside_the_same_weights(

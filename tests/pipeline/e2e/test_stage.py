@@ -62,6 +62,13 @@ def test_it_chains_after_detect_and_is_not_done_twice(
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (tmp_path / "e2e" / "metrics.json").read_text() == metrics
 
+    # A damaged file of the encoder is written again from the checkpoint.
+    tuned_file = tmp_path / "e2e" / "encoder.pt"
+    content = tuned_file.read_bytes()
+    tuned_file.write_bytes(content[:5000] + bytes([content[5000] ^ 255]) + content[5001:])
+    assert cli.run([*words, "e2e"]) == 0
+    assert tuned_file.read_bytes() == content
+
     # Features extracted with its encoder, and its detector on them, detect the same.
     tuned = ["-o", str(tmp_path / "again"), *words[2:], "--set", "extract.store_dtype=float32"]
     assert cli.run([*tuned, "extract", "--weights", str(tmp_path / "e2e" / "encoder.pt")]) == 0

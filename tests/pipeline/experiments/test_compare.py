@@ -1,6 +1,7 @@
 """`etad compare`: runs side by side on the same videos, paired draw by draw."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,57 @@ def test_runs_on_other_videos_or_actions_are_refused(
     assert "neither the folder of a run nor a file" in complaint(["compare", str(first), str(nothing)], capsys)
     (first / "detect" / "detections.json").unlink()
     assert "holds no detections of `detect`" in complaint(["compare", str(first), str(fewer)], capsys)
+
+
+def test_results_that_find_nothing_are_told_as_evaluate_tells_them(
+    tmp_path: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = write_run(tmp_path / "good", annotations, wrong=0) / "detect" / "detections.json"
+
+    def changed(name: str, change: Callable[[dict[str, list[dict]]], object]) -> str:
+        tree = json.loads(good.read_text())
+        change(tree["results"])
+        (tmp_path / name).write_text(json.dumps(tree))
+        return str(tmp_path / name)
+
+    def turned(results: dict[str, list[dict]], ids: list[str]) -> None:
+        for id in ids:
+            for each in results[id]:
+                each["segment"].reverse()
+
+    def compared(other: str) -> list[str]:
+        return ["compare", str(good), other, "--annotations", str(annotations), "--subset", "validation"]
+
+    reversed_ = changed("reversed.json", lambda results: turned(results, list(results)))
+    assert "end before they begin" in complaint(compared(reversed_), capsys)
+    drawn = ["plot", "qualitative", reversed_, "--annotations", str(annotations), "--to", str(tmp_path / "x.png")]
+    assert "end before they begin" in complaint(drawn, capsys)
+    late = changed("late.json", lambda found: [e.update(segment=[9e4, 9e5]) for each in found.values() for e in each])
+    assert "begin after their video's end" in complaint(compared(late), capsys)
+    one = changed("one.json", lambda results: turned(results, ["v03"]))
+    assert run(compared(one)) == 0
+    assert (
+        f"{one}: Counted as wrong, with its end before its start: 2 detections, in v03 (2)." in capsys.readouterr().out
+    )
+    few = changed("few.json", lambda results: results.update(foo=results.pop("v03")))
+    assert run(compared(few)) == 0
+    printed = capsys.readouterr().out
+    assert f"{few}: 1 without results, counted as a miss: v03." in printed
+    assert f"{few}: 1 video with results, but not in the subset, left out: foo." in printed
+    assert run([*compared(few), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["runs"]
+    assert [each["videos_without_results"] for each in found] == [[], ["v03"]]
+    assert found[1]["results_of_other_videos"] == ["foo"]
+
+
+def test_a_threshold_that_stands_twice_is_refused(
+    tmp_path: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = write_run(tmp_path / "good", annotations, wrong=0) / "detect" / "detections.json"
+    for command in (["evaluate", str(good)], ["compare", str(good), str(good)]):
+        again = [*command, "--annotations", str(annotations), "--subset", "validation"]
+        assert "stands twice" in complaint([*again, "--tiou", "0.3,0.5,0.30"], capsys)
+        assert "names a threshold twice" in complaint([*again, "--set", "detect.tious=[0.3, 0.3]"], capsys)
 
 
 def test_videos_that_tell_nothing_of_others_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """`etad reproduce` from the command line, on miniatures."""
 
 import json
+import shutil
 from pathlib import Path
 
 import miniature
@@ -8,6 +9,7 @@ import pytest
 import torch
 from miniature import SMALL_DEMO, complaint
 
+from etad.data.errors import EtadError
 from etad.pipeline.cli.main import run
 from etad.pipeline.config import load_config
 from etad.pipeline.experiments.page import put_into_page
@@ -89,6 +91,57 @@ def test_a_page_with_half_a_mark_is_refused(tmp_path: Path, capsys: pytest.Captu
     page.write_text("<!-- table2: begin -->\n")
     command = ["reproduce", "table2", "--data", "demo", "-o", str(tmp_path), "--page", str(page)]
     assert "the marks of table2 do not stand there once each" in complaint(command, capsys)
+
+
+@pytest.mark.parametrize("order", ["4b 5b 5e 4e", "4b 5b 4e 5e", "5b 4b 5e 4e"])
+def test_a_page_whose_blocks_overlap_is_refused_and_kept(tmp_path: Path, order: str) -> None:
+    page = tmp_path / "page.md"
+    edges = {"b": "begin", "e": "end"}
+    page.write_text("\n".join(f"<!-- table{mark[0]}: {edges[mark[1]]} -->\nprecious" for mark in order.split()))
+    before = page.read_text()
+    with pytest.raises(EtadError, match="stands between the marks of table4, and what is there would be lost"):
+        put_into_page(page, "table4", "new")
+    assert page.read_text() == before
+
+
+@pytest.mark.parametrize("kind", ["half a mark", "a folder", "no text"])
+def test_a_page_is_looked_at_before_anything_runs(
+    table4: tuple[Path, list[str]], tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, command = table4
+    page = tmp_path / "page.md"
+    if kind == "a folder":
+        page.mkdir()
+    else:
+        page.write_bytes(b"\xff\xfe" if kind == "no text" else b"<!-- table4: begin -->\n")
+    again = [*command[:2], "-o", str(tmp_path / "t4"), *command[4:], "--page", str(page)]
+    assert "JSON" not in complaint(again, capsys)
+    assert not (tmp_path / "t4").exists()
+
+
+def test_seconds_are_of_the_settings_and_what_is_noted_damaged_is_made_again(
+    table4: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    folder, command = table4
+    again = [*command[:2], "-o", str(tmp_path / "t4"), *command[4:]]
+    shutil.copytree(folder, tmp_path / "t4")
+    noted = tmp_path / "t4/seed0/base.seconds.json"
+    first = json.loads(noted.read_text())
+    assert first["seconds"] > 0
+    assert run(again) == 0
+    assert json.loads(noted.read_text()) == first, "what is done takes no time, which is no news"
+    # Earlier versions noted the number alone.
+    noted.write_text("12.5")
+    assert run(again) == 0
+    assert "| 100 % at inference |" in (tmp_path / "t4/table4.md").read_text()
+    for content in ("{", "{}", "[]", "null"):
+        for name in ("base", "inference-10"):
+            (tmp_path / f"t4/seed0/{name}.seconds.json").write_text(content)
+        assert run(again) == 0
+        assert json.loads(noted.read_text())["seconds"] is None, "nobody knows"
+    noted.write_text(json.dumps(first))
+    assert run([*again, "--set", "detect.training.epochs=2"]) == 0
+    assert json.loads(noted.read_text())["seconds"] is None, "it went on with other settings"
 
 
 def test_table_2_is_read_off_the_model_beside_the_papers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

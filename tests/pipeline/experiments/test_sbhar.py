@@ -55,6 +55,9 @@ def test_each_subject_is_left_out_once_and_what_is_done_is_not_done_again(
     assert run(command(data)) == 0
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
     assert json.loads((data / "folds/sbhar.json").read_text()) == found
+    told = (data / "folds/sbhar.md").read_text()
+    assert "`etad reproduce sbhar --features FILE --annotations FILE --set encoder.name=tsm_tiny" in told
+    assert "--set detect.training.epochs=1" in told and str(data) not in told
 
 
 def test_figures_are_means_over_folds_and_spread_is_of_the_folds() -> None:
@@ -82,3 +85,6 @@ def test_recordings_without_a_subject_and_other_data_are_refused(
     assert "one subject alone" in capsys.readouterr().err
     assert run(["reproduce", "sbhar", "-o", str(tmp_path)]) == 2
     assert "sbhar takes --features CACHE" in capsys.readouterr().err
+    for more, advice in ((("--seeds", "2"), "leave --seeds out"), (("--set", "detect.tious=[0.5]"), "tious out")):
+        assert run(command(data, *more)) == 2
+        assert advice in capsys.readouterr().err

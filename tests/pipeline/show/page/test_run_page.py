@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from miniature import complaint
 
 from etad.data.annotations import read_annotations
 from etad.data.detections import Detections, write_detections
@@ -41,6 +42,19 @@ def run(tmp_path: Path) -> Path:
 def data_of(page: Path) -> dict:
     text = page.read_text(encoding="utf-8")
     return json.loads(text.split('id="data">')[1].split("</script>")[0])
+
+
+def test_annotations_of_another_set_are_refused_and_a_video_without_any_is_told(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = json.loads((tmp_path / "annotations.json").read_text())["database"]
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"database": {f"x{id}": entry for id, entry in tree.items()}}))
+    command = ["plot", "page", "-o", str(run), "--annotations", str(other)]
+    assert "knows none of the 2 videos that were detected in (a, b)" in complaint(command, capsys)
+    other.write_text(json.dumps({"database": {"a": tree["a"]}}))
+    assert etad(command) == 0
+    assert "Without annotations, and saved as of subset training: b." in (run / "plots/review.html").read_text()
 
 
 def test_plot_page_shows_a_run_with_its_videos_rates_and_annotations(
