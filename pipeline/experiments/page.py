@@ -42,8 +42,9 @@ def split_page(page: Path, name: str) -> tuple[str, str]:
     """
     begin, end = (_mark(name, edge) for edge in ("begin", "end"))
     content = _TITLE
-    if page.exists() and not os.access(page.parent, os.W_OK):
-        raise EtadError(f"{page}: nothing can be written in its folder. Name another page.")
+    existing = next((folder for folder in page.absolute().parents if folder.exists()), page)
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        raise EtadError(f"{page}: nothing can be written in {existing}. Name another page.")
     if page.exists():
         try:
             content = read_bytes(page, what="a page of results").decode("utf-8")
