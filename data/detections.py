@@ -57,6 +57,11 @@ class Detections:
         order = np.argsort(self.video, kind="stable")
         return order, np.searchsorted(self.video[order], np.arange(len(self.video_ids) + 1))
 
+    @property
+    def is_reversed(self) -> np.ndarray:
+        """Which of them end before they begin, (N,)."""
+        return self.end_seconds < self.start_seconds
+
     def rows_of(self, video_id: str) -> np.ndarray:
         """Row numbers of a video's detections, in their order; all videos together are searched for once.
 

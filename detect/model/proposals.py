@@ -52,8 +52,8 @@ def boundaries(cells: Tensor, num_snippets: int) -> Tensor:
 def snippet_of(boundary: Tensor, num_snippets: int) -> Tensor:
     """Find the snippet a boundary is read at: clamp(trunc(float32(T * boundary)), 0, T - 1) (method, section 3).
 
-    A boundary that is no number is read at the first one: as an index it would break what the loss, which is none then,
-    says in a sentence.
+    A boundary that is NaN is read at the first one: as an index it would end in a traceback, before the loss, which is
+    NaN then, too, is complained of.
     """
     return (boundary.float() * num_snippets).trunc().clamp(0, num_snippets - 1).nan_to_num(nan=0.0).long()
 

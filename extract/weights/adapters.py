@@ -158,14 +158,17 @@ def describe_adapters(file: WeightsFile) -> list[str]:
 def _fault(file: WeightsFile) -> str:
     """What stands against filling any encoder with a file's adapters."""
     if file.encoder_name not in ENCODERS:
-        return f"etad has no encoder '{file.encoder_name}'. Get the file again"
+        named = "it names no encoder" if file.encoder_name is None else f"etad has no encoder '{file.encoder_name}'"
+        return f"{named}. Get the file again"
     if broken := not_finite(file.tensors):
         return f"{listing(broken)} hold NaN or infinity. Get the file again"
     try:
         with torch.device("meta"):
             own = _adapters(build_encoder(file.encoder_name, adapter=file.adapter))  # type: ignore[arg-type]
         _require_shapes(file.tensors, own)
-    except (EtadError, ValueError) as error:
+    except EtadError as error:
+        return f"{str(error).rstrip('.')}. Get the file again"
+    except ValueError as error:
         return f"they do not fit encoder {file.encoder_name} ({error}). Train them again"
     return ""
 

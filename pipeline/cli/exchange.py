@@ -131,7 +131,7 @@ def export_detections(file: Path, out: Path, layout: str | None, threshold: floa
     found, num_files = export_all(detections, out, layout=layout, least_score=threshold, fps=fps)
     click.echo(f"wrote {out}: {counted(found, 'detection')} in {counted(num_files, 'file')}")
     detections = above(detections, threshold)
-    reversed_ = detections.end_seconds < detections.start_seconds
+    reversed_ = detections.is_reversed
     if reversed_.any():
         ids = dict.fromkeys(detections.video_ids[number] for number in detections.video[reversed_].tolist())
         which = f"{counted(int(reversed_.sum()), 'detection')} of {file}"

@@ -102,7 +102,7 @@ def qualitative_strips(
     if videos and len(matches) < len(wanted):
         lost = next(id for id in wanted if id not in matches)
         raise EtadError(f"the detections have no result for video '{lost}'.")
-    backward = int((detections.end_seconds < detections.start_seconds).sum())
+    backward = int(detections.is_reversed.sum())
     if 2 * backward > len(detections):
         raise EtadError(
             f"{backward} of {counted(len(detections), 'detection')} end before they begin. A segment is [start, end]; "

@@ -12,7 +12,7 @@ import numpy as np
 from ...data.annotations import Annotations, Video
 from ...data.detections import Detections
 from ...data.durations import lies_outside
-from ...data.errors import counted, listing
+from ...data.errors import EtadError, counted, listing
 from ...data.progress import progress_bar
 from ...detect.results.alignment import Duplicates, align, misplaced_text, missing_text
 from ...detect.results.characteristics import by_coverage, by_instances, by_length
@@ -168,7 +168,14 @@ def evaluate(
     """Measure mAP and AR@AN; actions count as annotated, as the official evaluations take them.
 
     See `align` for parameters and for what is refused.
+
+    Raises
+    ------
+    EtadError
+        A threshold stands twice; or see `align`.
     """
+    if len(set(tious)) < len(tious):
+        raise EtadError(f"tious={list(tious)}: a threshold stands twice, and would count so. Name each once.")
     both = align(annotations, subset, detections, source, duplicates)
     truth, predictions = both.truth, both.predictions
     with progress_bar("evaluate", unit="figure", total=3, delay=1) as bar:

@@ -89,6 +89,7 @@ def test_the_command_detects_the_very_same(trained: TrainedSet, tmp_path: Path) 
     for video in videos:
         rows = written.rows_of(video.stem)
         found = predictor.predict(video, threshold=0.0)
+        assert found
         columns = written.start_seconds[rows], written.end_seconds[rows], written.score[rows]
         assert sorted((each.start_seconds, each.end_seconds, each.score) for each in found) == sorted(zip(*columns))
 

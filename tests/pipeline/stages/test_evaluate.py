@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import etad
 from etad.pipeline.cli.main import run
 
 
@@ -290,3 +291,10 @@ def test_classes_are_told_from_the_best_to_the_worst_and_one_video_has_no_interv
     files[0].write_text(json.dumps(tree))
     assert run(_evaluated(files, {**found, "b": found["a"]}, "--tiou", "0.5")) == 0
     assert "of which every draw gives the same average mAP" in capsys.readouterr().out
+
+
+def test_python_refuses_a_threshold_that_stands_twice(files: tuple[Path, Path]) -> None:
+    annotations, detections = files
+    assert etad.evaluate(annotations, detections, subset="test", tious=[0.3, 0.9]).tious == (0.3, 0.9)
+    with pytest.raises(etad.EtadError, match="a threshold stands twice"):
+        etad.evaluate(annotations, detections, subset="test", tious=[0.3, 0.9, 0.3])
