@@ -1,4 +1,4 @@
-"""A command that is refused changes nothing of what the run folder knows."""
+"""A command that is refused leaves the config of its run as it was."""
 
 import json
 import shutil
