@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import torch
+from torch import Tensor
 
 from .errors import EtadError
 
@@ -37,6 +38,30 @@ def choose_training_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The same for what is trained: float16 would need its losses scaled, so `auto` never takes it."""
     dtype = choose_dtype(precision, device)
     return torch.float32 if precision == "auto" and dtype == torch.float16 else dtype
+
+
+def choose_products_dtype(precision: str, like: Tensor) -> torch.dtype:
+    """Settle the dtype of the products in which most of a trained network's time goes.
+
+    Parameters
+    ----------
+    like
+        What the products are of. `auto` leaves float64 alone: who computes in it wants its digits.
+    """
+    if precision == "auto" and like.dtype == torch.float64:
+        return like.dtype
+    short = choose_training_dtype(precision, like.device)
+    return like.dtype if short == torch.float32 else short
+
+
+def short_products(precision: str, like: Tensor) -> torch.autocast:
+    """Context in which PyTorch's own layers multiply in the dtype of `choose_products_dtype`."""
+    dtype = choose_products_dtype(precision, like)
+    is_shorter = dtype != like.dtype
+    # Weights that were rounded without gradients must not serve where gradients are wanted, so none are kept.
+    return torch.autocast(
+        like.device.type, dtype=dtype if is_shorter else None, enabled=is_shorter, cache_enabled=False
+    )
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from .schedule import RateDecay
 from .strategies import ProposalStrategy
 
 # What only ETAD has.
-_ETAD_ALONE = ("enhancement", "num_stages", "bins", "precision", "sampling.strategy", "sampling.ratio")
+_ETAD_ALONE = ("enhancement", "num_stages", "bins", "sampling.strategy", "sampling.ratio")
 
 
 class SamplingSettings(Settings):

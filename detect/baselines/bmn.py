@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...data.precision import short_products
 from ..model.network import DetectionNetwork, Predicted, class_scores, masked
 from ..model.proposals import lattice
 from .boundary_matching import BoundaryMatching
@@ -53,6 +54,9 @@ class Bmn(DetectionNetwork):
         Channels of the convolutions over snippets, over the map, and over the samples.
     num_classes
         Classes of a class branch on the map, which is no part of BMN; 0 for none.
+    precision
+        dtype of the products over proposals: `float32` (or the features'), `bfloat16`, or `auto`; see
+        `choose_products_dtype`. What comes out is in the features' own.
     kernels
         `fast`, or `reference`: the layer as published, for debugging.
     """
@@ -71,10 +75,11 @@ class Bmn(DetectionNetwork):
         width_3d: int,
         num_classes: int = 0,
         standardise: bool = False,
+        precision: str = "float32",
         kernels: str = "fast",
     ) -> None:
         super().__init__()
-        self.kernels, self.num_classes = kernels, num_classes
+        self.precision, self.kernels, self.num_classes = precision, kernels, num_classes
         self.shape = (max_duration, num_snippets)
         start, duration = lattice(num_snippets, max_duration).unbind(1)
         # Where each proposal of the lattice lies on the map of durations and starts.
@@ -115,14 +120,18 @@ class Bmn(DetectionNetwork):
         self.inputs.standardise_by(mean, deviation)
 
     def compute_with(self, *, precision: str, kernels: str) -> None:
-        self.kernels = kernels
+        self.precision, self.kernels = precision, kernels
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> BmnOutput:
         """(B, C, T) snippet features and an optional (B, 1, T) mask of real ones -> what is said of them."""
         base = self.x_1d_b(self.inputs(features, mask))
         base = base if mask is None else base * mask
         boundary = torch.cat([self.x_1d_s(base), self.x_1d_e(base)], dim=1)
-        x = self.x_2d_p[2:6](self._proposal_map(self.x_1d_p(base)))  # [B, width_2d, D, T]
+        x = self.x_1d_p(base)
+        with short_products(self.precision, x):
+            x = self.x_2d_p[2:6](self._proposal_map(x))  # [B, width_2d, D, T]
+        # What is said is not rounded: scores that differ are not to become ties.
+        x = x.to(base)
         iou = self._at_proposals(self.x_2d_p[6:](x))
         return BmnOutput(boundary, iou, None if self.classes is None else self._at_proposals(self.classes(x)))
 
@@ -164,6 +173,7 @@ class Bmn(DetectionNetwork):
         # A proposal that would end after the window has no samples: what is said of it is said of a bias.
         elsewhere = self._narrowed(_bias(self._samples).relu()[None]).expand(self.shape[0] * self.shape[1], -1)
         places = self.get_buffer("places")
+        elsewhere = elsewhere.to(windows[0])
         maps = torch.stack([elsewhere.index_copy(0, places, window) for window in windows])  # [B, D T, width_2d]
         return maps.transpose(1, 2).unflatten(2, self.shape).contiguous()
 
@@ -184,7 +194,8 @@ class Bmn(DetectionNetwork):
     def _proposal_features(self, x: Tensor) -> Tensor:
         """(width_1d, T) of one window -> (K, width_2d)."""
         conv = self._samples
-        return self._narrowed(self.matching.convolve(x, conv.weight[..., 0, 0], _bias(conv)).relu())
+        with short_products(self.precision, x):
+            return self._narrowed(self.matching.convolve(x, conv.weight[..., 0, 0], _bias(conv)).relu())
 
     def _narrowed(self, x: Tensor) -> Tensor:
         """The map's first convolution and its ReLU, on rows: (K, width_3d) -> (K, width_2d)."""

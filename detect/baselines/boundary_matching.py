@@ -81,9 +81,9 @@ class BoundaryMatching(nn.Module):
         channels, width = weight.shape[1], weight.shape[0]
         slices = weight.permute(1, 2, 0).reshape(channels, -1)  # [C, N O]
         convolved = (x.t() @ slices).view(-1, width)  # [T N, O]
-        rows, columns = (self._matrix(name, x.dtype) for name in ("rows", "columns"))
+        rows, columns = (self._matrix(name, convolved.dtype) for name in ("rows", "columns"))
         product: Tensor = _SparseProduct.apply(convolved, rows, columns)
-        return product + bias
+        return product + bias.to(product)
 
     def _matrix(self, name: str, dtype: torch.dtype) -> _Rows:
         offsets, index, values = (self.get_buffer(f"{name}_{part}") for part in ("offsets", "index", "values"))

@@ -20,13 +20,16 @@ def build_network(settings: DetectSettings, *, in_channels: int, num_classes: in
         num_snippets=settings.num_snippets,
         max_duration=settings.max_duration,
         num_classes=num_classes,
+        precision=settings.heads_precision,
         kernels=settings.kernels,
         **settings.bmn.model_dump(),
     )
     if settings.model == "bmn":
         return bmn
     sizes = settings.tcanet.model_dump(exclude={"dropout", "proposals", "training_proposals"})
-    tcanet = Tcanet(in_channels=in_channels, standardise=settings.standardise, **sizes)
+    tcanet = Tcanet(
+        in_channels=in_channels, standardise=settings.standardise, precision=settings.heads_precision, **sizes
+    )
     return RefinedBmn(bmn, tcanet, num_proposals=settings.tcanet.proposals)
 
 

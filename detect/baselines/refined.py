@@ -30,6 +30,7 @@ class RefinedBmn(DetectionNetwork):
 
     def compute_with(self, *, precision: str, kernels: str) -> None:
         self.bmn.compute_with(precision=precision, kernels=kernels)
+        self.tcanet.compute_with(precision=precision)
 
     def predict(self, features: Tensor, proposals: Tensor, mask: Tensor | None = None) -> Predicted:
         """Refine the best of the proposals; their scores are BMN's times the IoU that the last step says."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...data.precision import short_products
 from .inputs import GROUPS
 
 # How much of its own length a proposal's start and end stretch lies outside of it.
@@ -56,10 +57,13 @@ class BoundaryRegressor(nn.Module):
         Channels C of the features.
     boundary_samples, action_samples
         Points along each stretch around an end, and along the proposal; multiples of 4.
+    precision
+        See `Tcanet`.
     """
 
-    def __init__(self, *, width: int, boundary_samples: int, action_samples: int) -> None:
+    def __init__(self, *, width: int, boundary_samples: int, action_samples: int, precision: str = "float32") -> None:
         super().__init__()
+        self.precision = precision
         self.samples = (boundary_samples, action_samples, boundary_samples)
         self.start, self.end = (
             nn.Sequential(
@@ -93,9 +97,13 @@ class BoundaryRegressor(nn.Module):
         start, end = proposals.unbind(-1)
         context = CONTEXT * (end - start)
         stretches = [(start - context, start), (start, end), (end, end + context)]
-        sampled = [sample(x, *stretch, count) for stretch, count in zip(stretches, self.samples)]  # [B K, C, S]
-        start_offset, end_offset = self.start(sampled[0]).flatten(1), self.end(sampled[2]).flatten(1)
-        said = [start_offset, end_offset, self.whole(torch.cat(sampled, dim=2)).flatten(1)]
+        with short_products(self.precision, x):
+            sampled = [sample(x, *stretch, count) for stretch, count in zip(stretches, self.samples)]  # [B K, C, S]
+            inputs = (sampled[0], sampled[2], torch.cat(sampled, dim=2))
+            chains = (self.start, self.end, self.whole)
+            hidden = [chain[:-1](each) for chain, each in zip(chains, inputs)]
+        # What is said is not rounded: scores that differ are not to become ties.
+        said = [chain[-1](each.to(x)).flatten(1) for chain, each in zip(chains, hidden)]
         return torch.cat(said, dim=1).view(*proposals.shape[:2], 5)
 
 

@@ -86,6 +86,8 @@ class Tcanet(nn.Module):
         How many encoders, and of what; see `LocalGlobalEncoder`.
     boundary_samples, action_samples
         See `BoundaryRegressor`.
+    precision
+        dtype of the products over proposals; see `Bmn`.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Tcanet(nn.Module):
         boundary_samples: int,
         action_samples: int,
         standardise: bool = False,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         self.inputs = InputChannels(in_channels, standardise=standardise)
@@ -112,9 +115,17 @@ class Tcanet(nn.Module):
             LocalGlobalEncoder(width=width, heads=heads, window=window, hidden=HIDDEN_FORWARD) for _ in range(encoders)
         )
         self.steps = nn.ModuleList(
-            BoundaryRegressor(width=width, boundary_samples=boundary_samples, action_samples=action_samples)
+            BoundaryRegressor(
+                width=width, boundary_samples=boundary_samples, action_samples=action_samples, precision=precision
+            )
             for _ in range(NUM_STEPS)
         )
+
+    def compute_with(self, *, precision: str) -> None:
+        """Compute another way from now on."""
+        for step in self.steps:
+            assert isinstance(step, BoundaryRegressor)
+            step.precision = precision
 
     def forward(
         self,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...data.precision import choose_training_dtype
+from ...data.precision import choose_products_dtype
 from ..kernels import evaluate_heads
 from .enhance import GROUPS, WIDTH
 from .proposals import extend, refine
@@ -113,9 +113,6 @@ class CascadeStage(nn.Module):
         """
         batch, num_proposals = len(x), proposals.shape[-2]
         z = self.reduce(x + self.context(x).relu()).relu().transpose(1, 2)  # [B, T, 128]
-        # Who computes in float64 wants its digits: `auto` leaves them.
-        is_exact = self.precision == "auto" and z.dtype == torch.float64
-        short = torch.float32 if is_exact else choose_training_dtype(self.precision, z.device)
         (by_center, iou, boundary, start, end), hidden = evaluate_heads(
             z,
             extend(proposals.detach() * z.shape[1]),
@@ -124,7 +121,7 @@ class CascadeStage(nn.Module):
             ends=self.ends,
             bins=self.bins,
             wants_hidden=self.classes is not None,
-            dtype=z.dtype if short == torch.float32 else short,
+            dtype=choose_products_dtype(self.precision, z),
             kernels=self.kernels,
         )
         offsets = torch.cat([start[:, :1], end[:, :1], by_center / 2], dim=1).view(batch, num_proposals, 4)

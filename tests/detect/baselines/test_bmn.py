@@ -39,6 +39,23 @@ def test_the_network_equals_the_plain_one_forward_and_backward() -> None:
             torch.testing.assert_close(ours, expected, rtol=0, atol=1e-10)
 
 
+def test_bfloat16_rounds_what_is_said_and_its_gradients_but_not_the_scores() -> None:
+    features = torch.randn(2, 8, 6, generator=torch.Generator().manual_seed(1))
+    for kernels in ("fast", "reference"):
+        found = {}
+        for precision in ("float32", "bfloat16"):
+            bmn = network(kernels=kernels, num_classes=3).float()
+            bmn.compute_with(precision=precision, kernels=kernels)
+            output = bmn(features)
+            loss = torch.stack([(each**2).sum() for each in output.tensors()]).sum()
+            found[precision] = [*output.tensors(), *torch.autograd.grad(loss, list(bmn.parameters()))]
+        assert not torch.equal(found["float32"][1], found["bfloat16"][1])
+        for exact, rounded in zip(found["float32"], found["bfloat16"]):
+            assert rounded.dtype == torch.float32
+            assert (exact - rounded).norm() < 0.02 * exact.norm()
+        assert (found["bfloat16"][1] != found["bfloat16"][1].bfloat16()).any()
+
+
 def test_a_grid_of_proposals_is_looked_up_in_the_map() -> None:
     bmn, features = network(num_classes=3).eval(), torch.randn(2, 8, 6, dtype=torch.float64)
     proposals = boundaries(lattice(6, 5), 6)

@@ -44,6 +44,22 @@ def test_the_network_equals_the_plain_one_forward_and_backward() -> None:
         assert torch.allclose(steps[0].refined(training=training)[1, 0], torch.tensor(moved, dtype=torch.float64))
 
 
+def test_bfloat16_rounds_what_is_said_and_its_gradients_but_not_the_scores() -> None:
+    features = torch.randn(2, 8, 7, generator=torch.Generator().manual_seed(1))
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        tcanet = network().float()
+        tcanet.compute_with(precision=precision)
+        steps = tcanet(features, torch.tensor(SEGMENTS))
+        said = torch.stack([torch.cat([step.offsets, step.iou[..., None]], dim=2) for step in steps])
+        found[precision] = [said, *torch.autograd.grad((said**2).sum(), list(tcanet.parameters()))]
+    assert not torch.equal(found["float32"][0], found["bfloat16"][0])
+    for exact, rounded in zip(found["float32"], found["bfloat16"]):
+        assert rounded.dtype == torch.float32
+        assert (exact - rounded).norm() < 0.06 * exact.norm()
+    assert (found["bfloat16"][0] != found["bfloat16"][0].bfloat16()).any()
+
+
 def test_the_loss_equals_the_plain_one_forward_and_backward() -> None:
     generator = torch.Generator().manual_seed(2)
     starts = torch.rand(3, 12, generator=generator, dtype=torch.float64) * 0.5
