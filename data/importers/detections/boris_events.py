@@ -8,9 +8,12 @@ class must not overlap.
 
 from __future__ import annotations
 
+import io
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import numpy as np
 
@@ -19,6 +22,7 @@ from ...errors import EtadError, counted, printable
 from ...files.atomic import replacing
 
 COLUMNS = ("time", "subject", "code", "modifier", "comment")
+_WHEN = re.compile(rb"(<dcterms:(?:created|modified)[^>]*>)[^<]*")
 _logger = logging.getLogger(__name__)
 
 
@@ -58,9 +62,19 @@ def write_boris_events(path: Path | str, detections: Detections, video_id: str) 
         code = WriteOnlyCell(sheet, value=printable(label).replace("\n", " "))
         code.data_type = "s"  # text, also where a spreadsheet would take it for a formula
         sheet.append((round(seconds, 3), "", code, "", comment))
+    content = io.BytesIO()
+    book.save(content)
     with replacing(path) as temporary:
-        book.save(temporary)
+        _write_undated(temporary, content)
     return Path(path)
+
+
+def _write_undated(path: Path, book: io.BytesIO) -> None:
+    """Write a workbook without the time at which it was made, so that the same events are the same file."""
+    with ZipFile(book) as dated, ZipFile(path, "w") as undated:
+        for name in dated.namelist():
+            content = _WHEN.sub(rb"\g<1>2000-01-01T00:00:00Z", dated.read(name))
+            undated.writestr(ZipInfo(name), content, compress_type=ZIP_DEFLATED)
 
 
 def without_overlaps(detections: Detections) -> Detections:

@@ -1,7 +1,9 @@
 """Detections as events for BORIS: read as BORIS reads them, they are the same again."""
 
 import logging
+from datetime import datetime
 from pathlib import Path
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 import openpyxl
@@ -49,6 +51,17 @@ def test_what_is_counted_as_written_is_what_was_written(tmp_path: Path) -> None:
     detections = Detections.join([(name, SEGMENTS, LABELS, SCORES) for name in "ab"], labels=("jump", "run"))
     assert export_all(detections, tmp_path / "out", layout="boris") == (6, 2)
     assert sum(len(paired(tmp_path / "out" / f"{name}.xlsx")) for name in "ab") == 6
+
+
+def test_the_same_events_are_the_same_file_whenever_they_are_written(tmp_path: Path) -> None:
+    detections = Detections.join([("cat", SEGMENTS, LABELS, SCORES)], labels=("jump", "run"))
+    for _ in range(2):
+        export_all(detections, tmp_path / "cat.xlsx", layout="boris")
+    assert [each.name for each in tmp_path.iterdir()] == ["cat.xlsx"]  # nothing else was there to be kept
+    properties = openpyxl.load_workbook(tmp_path / "cat.xlsx").properties
+    assert properties.created == properties.modified == datetime(2000, 1, 1)
+    with ZipFile(tmp_path / "cat.xlsx") as archive:
+        assert {each.date_time for each in archive.infolist()} == {ZipInfo("any").date_time}
 
 
 def test_a_video_without_detections_has_an_empty_table_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
