@@ -55,6 +55,19 @@ class OthersEndedError(EtadError):
     """Another process of this job has ended first: its mistake is the one to be told."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out; PyTorch's error of it on a processor has no type of its own.
+
+    Examples
+    --------
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."))
+    True
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Word a hint at the known name that `name` was probably meant to be.
 

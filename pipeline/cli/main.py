@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from ... import __version__
-from ...data.errors import EtadError, OthersEndedError, nearest, printable
+from ...data.errors import EtadError, OthersEndedError, is_out_of_memory, nearest, printable
 from ...data.interrupts import received_signal, watching_signals
 from .crash import tell_torchrun, write_crash_log
 from .options import Common, common_options, is_first_rank
@@ -197,7 +197,7 @@ def _report_our_error(error: Exception) -> int:
 
 def _systems_fault(error: Exception) -> str | None:
     """Word what the system refuses, and whoever runs it can mend: no right, no room, no memory."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return "there is not enough memory. Lower a batch size or workers, or use a larger machine; then repeat."
     if isinstance(error, OSError) and error.errno is not None and error.errno in _SYSTEMS_ERRORS:
         name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "a file"

@@ -29,7 +29,11 @@ _SEEDS = 3
 @click.option("--annotations", type=_FILE, help="Annotations of these videos.")
 @click.option("--scores", type=_FILE, help="Video-level class scores; sets detect.labels.source=scores.")
 @click.option("--weights", type=_FILE, help="Encoder weights to start from, for videos of your own.")
-@click.option("--seeds", type=click.IntRange(min=1), help=f"Seeds, from --seed on; {_SEEDS} by default.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    help=f"Seeds, from --seed on, or from one that nothing was chosen on; {_SEEDS} by default.",
+)
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Runs at a time, one thread each; by default what cores and memory hold."
 )
@@ -64,6 +68,7 @@ def reproduce(
       etad reproduce table6 -o runs/table6
     """
     from ...data.errors import EtadError
+    from ..config import override
     from ..experiments.catalogue import ARCHITECTURE, DEFAULT_PRESET, TABLES
     from ..experiments.runs import Inputs
 
@@ -73,6 +78,9 @@ def reproduce(
     inputs = Inputs(weights=weights, features=features, scores=scores)
     sets = [*path_sets(annotations=annotations, videos=videos), *(["detect.labels.source=scores"] if scores else [])]
     named = common.config if data is None else data
+
+    def is_of(setting: str, key: str) -> bool:
+        return setting.partition("=")[0].strip() == key
 
     def config_of(preset: str) -> Config:
         config = common.updated(named or preset, None, (), None, None, None).load(*sets)
@@ -88,7 +96,7 @@ def reproduce(
             raise click.UsageError("sbhar takes --features CACHE and --annotations FILE, and no other data.")
         if seeds is not None:
             raise click.UsageError("sbhar trains once a subject: leave --seeds out. --seed N takes another seed.")
-        if any(each.partition("=")[0].strip() == "detect.tious" for each in common.sets):
+        if any(is_of(each, "detect.tious") for each in common.sets):
             raise click.UsageError("sbhar is measured at the thresholds of what is published: leave detect.tious out.")
         config = config_of(_SBHAR)
         _check_page(page, [_SBHAR])
@@ -100,6 +108,9 @@ def reproduce(
     for table in tables:
         preset = TABLES[table].preset if table in TABLES else DEFAULT_PRESET
         config = config_of(preset)
+        is_seed_said = common.seed is not None or any(is_of(each, "seed") for each in common.sets)
+        if table in TABLES and named is None and config.data.annotations is None and not is_seed_said:
+            config = override(config, f"seed={TABLES[table].seed}")
         place = folder / table if name == "all" else folder
         if table == ARCHITECTURE:
             statuses.append(_print_architecture(config, place, page))
@@ -153,13 +164,14 @@ def _run_table(
     from ..experiments.page import describe_call, put_into_page
     from ..experiments.pool import jobs_that_fit
     from ..experiments.reproduce import reproduce_grid
-    from ..experiments.written import heads, markdown, rows, write_outcome
+    from ..experiments.written import beside_paper, heads, markdown, rows, write_outcome
     from ..show.grid_plot import plot_grid
     from ..show.report import table as aligned
 
     grid, device = TABLES[table].cells(config, inputs), choose_device(config.device)
     at_once = jobs or jobs_that_fit(device)
-    click.echo(f"what each run is at: {folder}/seed*/*.log", err=True)
+    places = dict.fromkeys([folder] if home is None or grid.sets else [home, folder])
+    click.echo(f"what each run is at: {', '.join(f'{place}/seed*/*.log' for place in places)}", err=True)
     outcome = reproduce_grid(
         grid,
         config,
@@ -172,7 +184,7 @@ def _run_table(
     made_by = describe_call(command, seconds=outcome.seconds, jobs=at_once, device=device)
     click.echo(grid.title)
     click.echo(aligned(rows(outcome, wide=False), heads=heads(outcome, wide=False)))
-    paper_line = [f"paper: {grid.of}"] if grid.of else []
+    paper_line = [beside_paper(outcome)] if grid.of else []
     for line in (*paper_line, *grid.notes, *(verdict.text for verdict in outcome.verdicts())):
         click.echo(line)
     for cell, why in outcome.missing:
@@ -181,7 +193,14 @@ def _run_table(
         click.echo(f"table -> {written}")
     values = {cell.name: outcome.values(cell).tolist() for cell in grid.rows}
     paper = {cell.name: cell.paper["average"] for cell in grid.rows if "average" in cell.paper}
-    picture = plot_grid(values, paper, folder / f"{table}.png", title=grid.title, of=grid.of)
+    picture = plot_grid(
+        values,
+        paper,
+        folder / f"{table}.png",
+        title=grid.title,
+        of=beside_paper(outcome) if grid.of else "",
+        left_out=[cell.name for cell in grid.rows if cell.left_out],
+    )
     click.echo(f"picture -> {picture}")
     if page is not None:
         click.echo(f"page -> {put_into_page(page, table, markdown(outcome, made_by=made_by))}")

@@ -29,7 +29,8 @@ from ..stages.pretrain import pretrain
 from ..stages.result import StageResult
 from .pool import pool_of
 from .synthetic_set import ensure_synthetic_set, naming_synthetic_set
-from .tables.demo_rows import ALONE, NAMES, PRETRAINED, STILL, TUNED, UNTRAINED, check_rows, poorer_sets
+from .tables.base import check_goes_on
+from .tables.demo_rows import ALONE, NAMES, PRETRAINED, STILL, TUNED, UNTRAINED, poorer_sets
 
 PROPOSALS_PER_VIDEO = 100
 _DATA, _PRETRAIN = "data", "pretrain"
@@ -125,7 +126,7 @@ def demo(config: Config, folder: Path, *, jobs: int, report: Callable[[str], Non
         The settings do not suit a demo, or the folder holds another one.
     """
     # Now, not when all else is done.
-    check_rows(config)
+    check_goes_on(config)
     config = naming_synthetic_set(config, folder / "data")
     done = _all_parts(config, folder, jobs=jobs, report=report)
     annotations, run = read_data(config), RunFolder(folder)

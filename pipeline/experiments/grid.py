@@ -93,8 +93,8 @@ class Grid:
 
     Parameters
     ----------
-    of
-        What the paper measured it on; empty: it has no such table.
+    of, over
+        What the paper measured it on, empty where it has no such table; and the tIoUs of its averages.
     sets
         Overrides of the config for all cells, the drawn data included.
     notes
@@ -104,6 +104,7 @@ class Grid:
     name: str
     title: str
     of: str
+    over: str = "0.5:0.05:0.95"
     cells: tuple[Cell, ...]
     claims: tuple[Claim, ...] = ()
     sets: tuple[str, ...] = ()

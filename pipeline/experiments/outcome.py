@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp
 
 from .grid import AVERAGE, MEMORY, MINUTES, Cell, Claim, Grid
 from .runs import Measured
@@ -19,7 +19,7 @@ class Gain(NamedTuple):
     Parameters
     ----------
     p
-        Of a paired t-test over the seeds; none with a single seed.
+        Of a paired t-test over the seeds, two-sided; none with a single seed.
     """
 
     mean: float
@@ -85,16 +85,20 @@ class Outcome:
 
     def gain(self, left: Cell, right: Cell) -> Gain | None:
         """The left cell over the right one; none where no seed has both."""
-        both = np.isfinite(self.values(left)) & np.isfinite(self.values(right))
-        if not both.any():
+        return self._compared(left, right, 0.0)
+
+    def _compared(self, left: Cell, right: Cell, margin: float) -> Gain | None:
+        """The same, and how probable it is by chance where the difference is `margin` in truth, in points."""
+        differences = self.values(left) - self.values(right)
+        differences = differences[np.isfinite(differences)]
+        if not len(differences):
             return None
-        ours, others = self.values(left)[both], self.values(right)[both]
-        differences = ours - others
+        mean = float(differences.mean())
         if len(differences) < 2:
-            return Gain(float(differences.mean()), 0.0, None)
+            return Gain(mean, 0.0, None)
         if np.ptp(differences) == 0:  # no spread to test against: certain, or no difference at all
-            return Gain(float(differences.mean()), 0.0, 0.0 if differences.any() else 1.0)
-        return Gain(float(differences.mean()), float(differences.std(ddof=1)), float(ttest_rel(ours, others).pvalue))
+            return Gain(mean, 0.0, 0.0 if mean != margin else 1.0)
+        return Gain(mean, float(differences.std(ddof=1)), float(ttest_1samp(differences, margin).pvalue))
 
     def verdicts(self) -> list[Verdict]:
         """Each claim of the paper, and whether it holds here."""
@@ -105,17 +109,30 @@ class Outcome:
         paper = ""
         if AVERAGE in left.paper and AVERAGE in right.paper:
             paper = f" ({left.paper[AVERAGE] - right.paper[AVERAGE]:+.2f} in the paper)"
-        gain = self.gain(left, right)
+        margin = claim.within or 0.0
+        gain = self._compared(left, right, -margin)
         if gain is None:
-            missing = [cell.name for cell in (left, right) if self.mean(cell) is None]
-            return Verdict(claim, None, f"{claim.text}{paper}: not known, without {missing[0]}")
+            missing = [f"without {cell.name}" for cell in (left, right) if self.mean(cell) is None]
+            why = missing[0] if missing else "no seed has both"
+            return Verdict(claim, None, f"{claim.text}{paper}: not known, {why}")
         holds = claim.holds(gain.mean)
-        spread = ("", "") if gain.p is None else (f" +- {gain.deviation:.1f}", f", p {p_text(gain.p)}")
-        figures = f"{gain.mean:+.1f}{spread[0]} points{spread[1]}"
         word = "holds" if holds else "does not hold"
-        if holds and claim.within is None and (gain.p is None or gain.p >= 0.05):
-            word = "holds in the mean, but may be chance"
+        if gain.p is None or gain.p >= 0.05:
+            word += " in the mean, but may be chance" if holds else " in the mean, which may be chance"
+        figures = f"{gain.mean:+.1f} points"
+        if gain.p is not None:
+            against = f" against {-margin:g}" if margin else ""
+            figures = f"{gain.mean:+.1f} +- {gain.deviation:.1f} points, p {p_text(gain.p)}{against}"
         return Verdict(claim, holds, f"{claim.text}{paper}: {word}, {figures}")
+
+    @property
+    def over(self) -> str:
+        """tIoUs of the averages, as `first:step:last` where they are evenly spaced; empty where no run has any."""
+        tious = sorted({float(tiou) for runs in self.found.values() for run in runs for tiou in run.mAP})
+        steps = np.diff(tious)
+        if len(tious) > 2 and np.allclose(steps, steps[0]):
+            return f"{tious[0]:g}:{steps[0]:.4g}:{tious[-1]:g}"
+        return ", ".join(f"{tiou:g}" for tiou in tious)
 
     @property
     def missing(self) -> list[tuple[str, str]]:
@@ -126,8 +143,13 @@ class Outcome:
     @property
     def failures(self) -> list[tuple[str, str]]:
         """Runs that were begun and came to nothing."""
+        return [(f"{cell.name}, seed {seed}", why) for cell, seed, why in self.failed_runs]
+
+    @property
+    def failed_runs(self) -> list[tuple[Cell, int, str]]:
+        """The same by cell and seed."""
         return [
-            (f"{cell.name}, seed {seed}", run.failed)
+            (cell, seed, run.failed)
             for cell in self.grid.cells
             for seed, run in zip(self.seeds, self.found.get(cell.folder, ()))
             if run.failed

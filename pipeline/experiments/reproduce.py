@@ -23,7 +23,7 @@ def reproduce_grid(
     jobs: int,
     home: Path | None = None,
 ) -> Outcome:
-    """Do all runs of a grid that are not done; what one fails of is noted, and the others go on.
+    """Do all runs of a grid that are not done; what one fails of is noted, and those that do not need it go on.
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ def reproduce_grid(
     Raises
     ------
     EtadError
-        The run that all others come after failed.
+        The run that all others come after failed for every seed.
     """
     of_seed = {seed: override(config, f"seed={seed}", *grid.sets) for seed in seeds}
     found: dict[tuple[str, int], Measured] = {}
-    failed_bases: list[str] = []
+    failed_bases: dict[int, str] = {}
 
     def jobs_after(folder_before: str | None, seed: int) -> dict[tuple[str, int], Job]:
         """Of a seed, the runs that wait for one alone; the longest first."""
@@ -64,8 +64,7 @@ def reproduce_grid(
         if not measured.failed:
             return following
         if name == BASE:
-            failed_bases.append(measured.failed)  # those of other seeds may end: what they did stays
-            return {}
+            failed_bases[seed] = measured.failed
         for each in following:
             note(each, Measured(failed=f"it comes after {cell.name}, which failed: {measured.failed}"))
         return {}
@@ -78,7 +77,7 @@ def reproduce_grid(
             title=f"{grid.name}: runs",
             total=len(grid.to_run) * len(seeds),
         )
-    if failed_bases:
-        raise EtadError(failed_bases[0])
+    if len(failed_bases) == len(seeds):
+        raise EtadError(failed_bases[seeds[0]])
     runs = {cell.folder: tuple(found[cell.folder, seed] for seed in seeds) for cell in grid.to_run}
     return Outcome(grid, tuple(seeds), runs)

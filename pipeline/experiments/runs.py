@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...data.cache.cache import FeatureCache
 from ...data.digest import values_digest
-from ...data.errors import EtadError
+from ...data.errors import EtadError, is_out_of_memory
 from ...data.files.atomic import open_to_append, write_json
 from ...data.files.json_file import read_json
 from ..config import Config, override
@@ -25,12 +23,14 @@ from ..stages.extract import extract, find_sources
 from ..stages.inputs import read_data
 from ..stages.pretrain import pretrain
 from ..stages.result import StageResult
-from .grid import BASE, Cell
+from .grid import BASE, Cell, CellStage
 from .step_memory import step_bytes
 from .synthetic_set import ensure_synthetic_set
 
 # Settings that say where files lie and who computes, not what.
 _OF_THE_PLACE = {"data", "device", "workers"}
+# Under this name the drawing of videos is timed, as stages are.
+_DRAWING = "drawing"
 
 
 @dataclass(frozen=True)
@@ -126,48 +126,67 @@ def run_job(job: Job) -> Measured:
         except EtadError as error:
             log.write(f"{error}\n")
             return Measured(failed=str(error))
-        except (MemoryError, torch.OutOfMemoryError):
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             return Measured(failed="out of memory")
 
 
 def _measured(job: Job) -> Measured:
-    is_begun = job.run.path.exists()
-    started = time.monotonic()
-    config = job.config
+    config, clock = job.config, Clock(job)
     if config.data.annotations is None:
-        config = ensure_synthetic_set(config, job.home / "data")
+        with clock.timing(_DRAWING):
+            config = ensure_synthetic_set(config, job.home / "data")
     config = override(config, *job.cell.sets)
-    results = _run_stages(job, config)
-    seconds = _seconds(job, config, time.monotonic() - started, is_begun=is_begun)
+    results = _run_stages(job, config, clock)
     measured = next((result.evaluation for result in reversed(results) if result.evaluation is not None), None)
     if measured is None and {"detect", "infer", "e2e"} & set(job.cell.stages):
         results[-1].measured()  # complains
     return Measured(
         average_mAP=None if measured is None else measured.average_mAP,
         mAP={} if measured is None else {f"{tiou:g}": value for tiou, value in zip(measured.tious, measured.mAP)},
-        seconds=seconds,
+        seconds=clock.seconds,
         memory_bytes=_memory(job, config) if job.cell.memory else None,
         left_out=tuple(sorted({id for result in results for id in result.left_out})),
     )
 
 
-def _seconds(job: Job, config: Config, took: float, *, is_begun: bool) -> float | None:
-    """What the run took, noted once for its settings; None where nobody knows.
+class Clock:
+    """What each stage of a run took, noted beside it once for its settings.
 
-    That is so where a run was interrupted, or went on with other settings; one that is there already takes no time,
-    which is no news.
+    A stage that was interrupted has no figure from then on, for nobody knows; nor has one of a run that was begun with
+    other settings, or before anything was noted. One that is there already takes no time, which is no news.
     """
-    noted, settings = job.beside(".seconds.json"), config.to_tree()
-    digest = values_digest({name: settings[name] for name in settings.keys() - _OF_THE_PLACE})
-    known = _noted(noted)
-    if isinstance(known, float):  # as earlier versions noted it
-        known = {"settings": digest, "seconds": known}
-    if isinstance(known, Mapping) and known.get("settings") == digest:
-        found = known.get("seconds")
-        return found if isinstance(found, float) else None
-    seconds = None if is_begun else took
-    write_json(noted, {"settings": digest, "seconds": seconds})
-    return seconds
+
+    def __init__(self, job: Job) -> None:
+        config = override(job.config, *job.cell.sets)
+        settings, is_begun = config.to_tree(), job.run.path.exists()
+        digest = values_digest({name: settings[name] for name in settings.keys() - _OF_THE_PLACE})
+        self._path, self._own = job.beside(".seconds.json"), {_DRAWING, *job.cell.stages}
+        known = _noted(self._path)
+        is_ours = isinstance(known, dict) and known.get("settings") == digest and isinstance(known.get("stages"), dict)
+        unknown = dict.fromkeys(self._own) if is_begun else {}
+        self._known: dict[str, Any] = known if is_ours else {"settings": digest, "stages": unknown}
+
+    @contextlib.contextmanager
+    def timing(self, stage: str) -> Iterator[None]:
+        """Time the block, where the stage was not begun before."""
+        stages = self._known["stages"]
+        if stage in stages:
+            yield
+            return
+        stages[stage] = None
+        write_json(self._path, self._known)
+        started = time.monotonic()
+        yield
+        stages[stage] = time.monotonic() - started
+        write_json(self._path, self._known)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all stages of the cell; None where one has no figure."""
+        found = [seconds for stage, seconds in self._known["stages"].items() if stage in self._own]
+        return sum(found) if all(isinstance(each, float) for each in found) else None
 
 
 def _noted(path: Path) -> Any:
@@ -177,43 +196,42 @@ def _noted(path: Path) -> Any:
     return None
 
 
-def _run_stages(job: Job, config: Config) -> list[StageResult]:
-    annotations, device = read_data(config), choose_device(config.device)
+def _run_stages(job: Job, config: Config, clock: Clock) -> list[StageResult]:
     results: list[StageResult] = []
     for stage in job.cell.stages:
-        if stage == "pretrain":
-            before = next((job.run_of(cell).encoder for cell in job.chain if "pretrain" in cell.stages), None)
-            weights = before or job.inputs.weights
-            results.append(pretrain(config, job.run, weights=weights, device=device))
-        elif stage == "extract":
-            sources = find_sources(config, annotations, None)
-            results.append(extract(config, job.run, sources=sources, weights=_weights(job), device=device))
-        elif stage == "e2e":
-            results.append(
-                run_e2e(
-                    config,
-                    job.run,
-                    sources=find_sources(config, annotations, None),
-                    annotations=annotations,
-                    init_detector=_detector(job, config),
-                    weights=_weights(job),
-                    scores=job.inputs.scores,
-                    device=device,
-                )
-            )
-        else:
-            results.append(
-                detect(
-                    config,
-                    job.run,
-                    cache=FeatureCache(_cache(job)),
-                    annotations=annotations,
-                    scores=job.inputs.scores,
-                    checkpoint=_detector(job, config) if stage == "infer" else None,
-                    device=device,
-                )
-            )
+        with clock.timing(stage):
+            results.append(_run_stage(job, config, stage))
     return results
+
+
+def _run_stage(job: Job, config: Config, stage: CellStage) -> StageResult:
+    annotations, device = read_data(config), choose_device(config.device)
+    if stage == "pretrain":
+        before = next((job.run_of(cell).encoder for cell in job.chain if "pretrain" in cell.stages), None)
+        return pretrain(config, job.run, weights=before or job.inputs.weights, device=device)
+    if stage == "extract":
+        sources = find_sources(config, annotations, None)
+        return extract(config, job.run, sources=sources, weights=_weights(job), device=device)
+    if stage == "e2e":
+        return run_e2e(
+            config,
+            job.run,
+            sources=find_sources(config, annotations, None),
+            annotations=annotations,
+            init_detector=_detector(job, config),
+            weights=_weights(job),
+            scores=job.inputs.scores,
+            device=device,
+        )
+    return detect(
+        config,
+        job.run,
+        cache=FeatureCache(_cache(job)),
+        annotations=annotations,
+        scores=job.inputs.scores,
+        checkpoint=_detector(job, config) if stage == "infer" else None,
+        device=device,
+    )
 
 
 def _weights(job: Job) -> Path | None:

@@ -214,7 +214,7 @@ def _split(config: Config, path: Path, subject: str) -> Path:
         match = _SUBJECT.search(id)
         is_tested = match is not None and match[1] == subject
         entry["subset"] = config.data.test_subset if is_tested else config.data.train_subset
-    return write_json(path, tree)
+    return _write_beside(path, tree, config.data.annotations)
 
 
 def _of_whole_set(config: Config, folder: Path) -> Config:
@@ -225,7 +225,18 @@ def _of_whole_set(config: Config, folder: Path) -> Config:
     tree = read_json(config.data.annotations, what="annotations")
     for entry in tree["database"].values():
         entry["subset"] = config.data.test_subset
-    return override(config, f"data.annotations={toml_path(write_json(folder / 'annotations.json', tree))}")
+    path = _write_beside(folder / "whole-set.json", tree, config.data.annotations)
+    return override(config, f"data.annotations={toml_path(path)}")
+
+
+def _write_beside(path: Path, tree: Any, source: Path) -> Path:
+    """Write annotations with other subsets, never in place of those that they come from."""
+    if path.exists() and path.samefile(source):
+        raise EtadError(
+            f"{source}: annotations of this name are written there with other subsets. Name another folder with -o, or "
+            "keep your file elsewhere."
+        )
+    return write_json(path, tree)
 
 
 def _precision(

@@ -1,7 +1,8 @@
-"""Memory of one training step of a config, on made-up input: the column of Tables 5 and 7."""
+"""Memory of one training step of a config, on made-up input: the column of Tables 5 to 7."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,12 +12,14 @@ from ...data.precision import choose_dtype
 from ...data.video.transforms import crop_size
 from ...detect.model.build import build_detector
 from ...detect.objective import build_objective
+from ...detect.strategies import find_strategy
 from ...extract.encoders.encoder import build_encoder
 from ..config import Config
 from ..device import threads_for
 from ..e2e.full_step import full_step
 from ..e2e.memory import peak_bytes, tensor_bytes
 from ..e2e.plan import MADE_UP_WINDOW, detector_step
+from ..e2e.sgs import ByGradient, sgs_step
 
 
 def step_bytes(config: Config, *, channels: int | None, device: torch.device) -> int:
@@ -26,7 +29,7 @@ def step_bytes(config: Config, *, channels: int | None, device: torch.device) ->
     ----------
     channels
         Of cached features, of which the detector sees a batch (Table 5); none: one video goes through the encoder and
-        back, with everything in one graph (Table 7).
+        back, sampled as the config says (Table 6), or with everything in one graph (Table 7).
     """
     if channels is not None:
         settings = config.detect
@@ -56,8 +59,24 @@ def _end_to_end(config: Config, device: torch.device) -> int:
         parts = build_objective(detect)(detector, [MADE_UP_WINDOW], stacked, None, generator=generator, training=True)
         return parts["loss"]
 
+    settings = config.e2e
+    sampled = torch.arange(math.ceil(settings.ratio * len(video)))
+
     def step() -> None:
-        full_step(encoder, [video], loss_of, recompute=False, autocast=autocast)
+        if settings.memory != "sgs":
+            full_step(encoder, [video], loss_of, recompute=settings.memory == "checkpoint", autocast=autocast)
+            return
+        late = find_strategy(settings.strategy, gradients=True).needs != "nothing"
+        sgs_step(
+            encoder,
+            [video],
+            loss_of,
+            samples=ByGradient(lambda found, _: [(sampled, found[0][sampled])]) if late else [sampled],
+            micro_batch=settings.micro_batch,
+            first_pass_cache=settings.first_pass_cache,
+            recompute=settings.recompute,
+            autocast=autocast,
+        )
 
     weights = [*encoder.parameters(), *detector.parameters()]
     trained = [each for each in weights if each.requires_grad]

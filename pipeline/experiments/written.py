@@ -47,7 +47,7 @@ def markdown(outcome: Outcome, *, made_by: str = "") -> str:
     grid = outcome.grid
     lines = [f"### {grid.title}", "", *markdown_table(heads(outcome), rows(outcome)), ""]
     against = {outcome.grid.cell(cell.against).name for cell in grid.rows if cell.against}
-    said = [f"Paper: {grid.of}."] if grid.of else []
+    said = [beside_paper(outcome)] if grid.of else []
     if against:
         said.append(f"Gain: over {' or '.join(sorted(against))}, in points; p: paired t-test over the seeds.")
     lines += [" ".join([*said, *grid.notes]), ""]
@@ -60,6 +60,14 @@ def markdown(outcome: Outcome, *, made_by: str = "") -> str:
     if made_by:
         lines += [made_by, ""]
     return "\n".join(lines)
+
+
+def beside_paper(outcome: Outcome) -> str:
+    """What the paper's figures are of, and over which thresholds both averages are."""
+    grid, ours = outcome.grid, outcome.over
+    if ours in ("", grid.over):
+        return f"Paper: {grid.of}. Averages over tIoU {grid.over}."
+    return f"Paper: {grid.of}. Averages over tIoU {ours}, the paper's over {grid.over}: they are not the same measure."
 
 
 def markdown_table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
@@ -76,12 +84,15 @@ def markdown_table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[
 
 
 def as_csv(outcome: Outcome) -> str:
-    """The same rows, comma-separated, and of each cell that has no figures the reason."""
+    """The same rows, comma-separated, and of each cell that lacks figures the reason."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*heads(outcome), "why not"])
-    reasons = dict(outcome.missing)
-    writer.writerows([*row, reasons.get(row[0], "")] for row in rows(outcome))
+    failed: dict[str, list[str]] = {}
+    for cell, seed, why in outcome.failed_runs:
+        failed.setdefault(cell.name, []).append(f"seed {seed}: {why}")
+    for cell, row in zip(outcome.grid.rows, rows(outcome), strict=True):
+        writer.writerow([*row, cell.left_out or "; ".join(failed.get(cell.name, []))])
     return text.getvalue()
 
 

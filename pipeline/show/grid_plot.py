@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,13 @@ from ...data.files.atomic import replacing
 
 
 def plot_grid(
-    values: Mapping[str, Sequence[float]], paper: Mapping[str, float], path: Path, *, title: str, of: str
+    values: Mapping[str, Sequence[float]],
+    paper: Mapping[str, float],
+    path: Path,
+    *,
+    title: str,
+    of: str,
+    left_out: Collection[str] = (),
 ) -> Path:
     """Draw a row a cell: on the left a dot for each seed and a bar at the mean, on the right the paper's figure.
 
@@ -23,7 +29,9 @@ def plot_grid(
     paper
         The paper's figure of some cells.
     of
-        What the paper measured it on; empty: it has no such table, and the right side is left out.
+        A line on what the paper measured; empty: it has no such table, and the right side is left out.
+    left_out
+        Names of cells that were not run; all others without figures failed.
     """
     names = list(values)
     heights = {name: -number for number, name in enumerate(names)}
@@ -36,9 +44,8 @@ def plot_grid(
         if known:
             ours.plot(np.mean(known), heights[name], marker="|", markersize=14, markeredgewidth=3, color="C0")
         else:
-            ours.annotate(
-                "left out", (0.02, heights[name]), xycoords=("axes fraction", "data"), va="center", fontsize=7
-            )
+            why = "left out" if name in left_out else "failed"
+            ours.annotate(why, (0.02, heights[name]), xycoords=("axes fraction", "data"), va="center", fontsize=7)
     ours.set(title="here: seeds and their mean", xlabel="average mAP, %", yticks=list(heights.values()))
     ours.set_yticklabels(names, fontsize=7, parse_math=False)
     ours.set_ylim(-len(names) + 0.4, 0.6)
@@ -47,7 +54,7 @@ def plot_grid(
         theirs.plot([paper[name] for name in shown], [heights[name] for name in shown], "D", color="C1", markersize=5)
         theirs.set(title="the paper", xlabel="average mAP, %")
         theirs.tick_params(left=False)
-        figure.supxlabel(f"Paper: {of}", fontsize=7)
+        figure.supxlabel(of, fontsize=7)
     for axes in sides:
         axes.grid(alpha=0.3)
         axes.title.set_fontsize(9)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ....data.errors import EtadError
 from ....extract.weights.packaged import packaged_weights
 from ...config import Config
+from ...e2e.checks import check_frozen
 from ...stages.inputs import NO_SCORES
 from ..grid import BASE, Cell, CellStage
 from ..runs import Inputs
@@ -62,6 +63,22 @@ def check_inputs(config: Config, inputs: Inputs) -> None:
             raise EtadError("a data set of your own needs videos, or a cache of features: --videos or --features.")
     if config.detect.labels.source == "scores" and inputs.scores is None:
         raise EtadError(NO_SCORES)
+
+
+def check_goes_on(config: Config) -> None:
+    """Refuse what rows that go on from one detector could not be trained with, before anything is drawn.
+
+    Raises
+    ------
+    EtadError
+        Naming the key to set.
+    """
+    if config.e2e.start == "scratch":
+        raise EtadError(
+            "e2e.start=scratch: the rows that are trained end to end go on from a detector that was trained on "
+            "features. Set e2e.start=detector."
+        )
+    check_frozen(config)
 
 
 def without_videos(cells: Sequence[Cell], inputs: Inputs) -> tuple[Cell, ...]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from ....data.errors import EtadError
 from ...config import Config
-from ...e2e.checks import check_frozen
 from ..grid import BASE, Cell, Claim, Grid
 from ..runs import Inputs
-from .base import base_cell, once_encoded, without_videos
+from .base import base_cell, check_goes_on, once_encoded, without_videos
 
 STILL, UNTRAINED, PRETRAINED, ALONE, TUNED = "still", "untrained", BASE, "detector_alone", "tuned"
 # By the folder of the cell. The demo prints the same names.
@@ -18,22 +16,6 @@ NAMES = {
     ALONE: "the same, then the detector trained on, alone",
     TUNED: "the same, then encoder and detector trained on, together",
 }
-
-
-def check_rows(config: Config) -> None:
-    """Refuse what the last two rows could not be trained with, before anything is drawn.
-
-    Raises
-    ------
-    EtadError
-        Naming the key to set.
-    """
-    if config.e2e.start == "scratch":
-        raise EtadError(
-            "e2e.start=scratch: the last rows of the demo go on from the detector of the row above them. Set "
-            "e2e.start=detector."
-        )
-    check_frozen(config)
 
 
 def poorer_sets(config: Config) -> dict[str, tuple[str, ...]]:
@@ -48,7 +30,7 @@ def poorer_sets(config: Config) -> dict[str, tuple[str, ...]]:
 def demo_rows(config: Config, inputs: Inputs) -> Grid:
     """Cells of the table for a data set."""
     if inputs.features is None:
-        check_rows(config)
+        check_goes_on(config)
     sets = poorer_sets(config)
     before = base_cell(config, inputs, detector=True, is_row=True)
     cells = (

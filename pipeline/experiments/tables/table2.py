@@ -71,7 +71,10 @@ class Architecture:
 
 
 def architecture(settings: DetectSettings, *, in_channels: int) -> Architecture:
-    """Build the detector and read its sizes off the weights, and its activations off what it computes."""
+    """Build the detector and read its sizes off the weights, and its last activations off what it computes.
+
+    Those before the last are rectified by `Chains` itself, whatever its sizes.
+    """
     settings = settings.model_copy(update={"model": "etad"})
     detector = build_detector(settings, in_channels=in_channels, num_classes=1, seed=0)
     assert isinstance(detector, Detector)

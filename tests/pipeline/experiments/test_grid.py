@@ -65,7 +65,22 @@ def test_claims_that_hold_those_that_do_not_and_those_that_nobody_knows_are_told
     worse = outcome({"a": [38.0, 51.0, 42.0], "b": [43.0, 49.9, 46.0]}).verdicts()
     assert [verdict.holds for verdict in worse] == [False, True, None]
     chance = outcome({"a": [43.0, 50.0, 42.0], "b": [40.0, 49.9, 42.2]}).verdicts()
-    assert "may be chance" in chance[0].text
+    told = "a beats b (+1.00 in the paper): holds in the mean, but may be chance, +1.0 +- 1.8 points, p 0.44"
+    assert chance[0].text == told
+    lost = outcome({"a": [40.0, 49.9, 42.2], "b": [43.0, 50.0, 42.0]}).verdicts()
+    assert "does not hold in the mean, which may be chance, -1.0 +- 1.8 points, p 0.44" in lost[0].text
+    # About as good is tested where it would end to be so: at 1.5 points lower.
+    assert "holds in the mean, but may be chance, -1.0 +- 1.8 points, p 0.65 against -1.5" in chance[1].text
+    alone = outcome({"a": [43.0], "b": [42.0]}).verdicts()
+    assert alone[0].text.endswith("holds in the mean, but may be chance, +1.0 points")
+    assert alone[1].text.endswith("holds in the mean, but may be chance, -1.0 points")
+
+
+def test_cells_that_failed_of_different_seeds_are_not_compared() -> None:
+    found = outcome({"a": [40.0, 50.0], "b": [41.0, 51.0]}, failed="no room")
+    runs = dict(found.found) | {"a": (Measured(failed="no memory"), found.found["a"][1])}
+    verdicts = Outcome(found.grid, found.seeds, runs).verdicts()
+    assert verdicts[0].holds is None and verdicts[0].text.endswith("not known, no seed has both")
 
 
 def test_markdown_and_csv_hold_the_same_rows_with_the_papers_beside_ours() -> None:
@@ -79,6 +94,17 @@ def test_markdown_and_csv_hold_the_same_rows_with_the_papers_beside_ours() -> No
     assert table[1]["tIoU 0.5"] == "101.0" and table[1]["paper, 0.5"] == "45.00"
     assert table[2]["mean +- sd"] == "-" and table[2]["why not"] == "no | room"
     assert "- c: no | room" in markdown(found) and "by hand" in markdown(found, made_by="by hand")
+    failed = list(csv.DictReader(io.StringIO(as_csv(outcome({"a": [30.0], "b": [40.0]}, failed="no memory")))))
+    assert [row["why not"] for row in failed] == ["", "seed 0: no memory", "no | room"]
+
+
+def test_averages_over_other_thresholds_than_the_papers_are_told() -> None:
+    runs = outcome({"a": [30.0], "b": [40.0]})
+    assert "Paper: a set. Averages over tIoU 0.5, the paper's over 0.5:0.05:0.95: they are not" in markdown(runs)
+    same = Measured(average_mAP=0.3, mAP=dict.fromkeys(["0.3", "0.4", "0.5", "0.6", "0.7"], 0.3))
+    grid = TABLES["table6"].cells(load_config("table6"), Inputs())
+    found = Outcome(grid, (0,), {cell.folder: (same,) for cell in grid.to_run})
+    assert "Paper: THUMOS-14. Averages over tIoU 0.3:0.1:0.7. Gain" in markdown(found)
 
 
 def test_a_run_that_failed_is_told_and_its_seed_counts_nowhere() -> None:
@@ -164,6 +190,20 @@ def test_a_frozen_encoder_encodes_once_where_every_epoch_shows_the_same_frames()
     assert unkept == drawn, "what is kept may not fit, unless the config says so"
 
 
+def test_shares_of_gradients_are_sampled_whatever_memory_the_config_asks_for() -> None:
+    grid = TABLES["table6"].cells(load_config("table6", ["e2e.memory=checkpoint", "e2e.cache_frozen=0"]), Inputs())
+    assert all("e2e.memory=sgs" in cell.sets for cell in grid.rows if cell.stages == ("e2e",) and not cell.left_out)
+
+
+def test_a_frozen_encoders_detector_goes_on_from_where_the_one_that_is_trained_end_to_end_does() -> None:
+    grid = TABLES["table3"].cells(load_config("demo"), Inputs())
+    frozen, tuned = grid.cell("frozen-6"), grid.cell("e2e-6")
+    assert frozen.stages == tuned.stages == ("e2e",) and frozen.after == tuned.after == "detector-6"
+    assert "e2e.ratio=0" in frozen.sets and grid.cell("detector-6") not in grid.rows
+    alone = TABLES["table3"].cells(load_config("demo", ["data.annotations=a.json"]), Inputs(features=Path("f.h5")))
+    assert alone.cell("frozen-6").stages == ("detect",) and alone.cell("e2e-6").left_out
+
+
 def test_a_seed_goes_on_without_waiting_for_another_and_past_what_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,8 +230,17 @@ def test_a_seed_goes_on_without_waiting_for_another_and_past_what_failed(
 def test_what_all_come_after_stops_the_table_where_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("etad.pipeline.experiments.reproduce.run_job", lambda job: Measured(failed="no videos"))
     config = load_config("demo")
+    grid = TABLES["demo"].cells(config, Inputs())
     with pytest.raises(EtadError, match="no videos"):
-        reproduce_grid(TABLES["demo"].cells(config, Inputs()), config, tmp_path, seeds=(1,), inputs=Inputs(), jobs=1)
+        reproduce_grid(grid, config, tmp_path, seeds=(1, 2), inputs=Inputs(), jobs=1)
+    # One seed's takes nothing from the others.
+    monkeypatch.setattr(
+        "etad.pipeline.experiments.reproduce.run_job",
+        lambda job: Measured(failed="no room") if job.config.seed == 1 else Measured(average_mAP=0.5),
+    )
+    found = reproduce_grid(grid, config, tmp_path, seeds=(1, 2), inputs=Inputs(), jobs=1)
+    assert found.seeds == (1, 2) and all(found.values(cell)[1] == 50 for cell in grid.rows)
+    assert len(found.failures) == len(grid.to_run) and all(name.endswith("seed 1") for name, _ in found.failures)
 
 
 def test_the_demos_rows_have_no_column_of_the_papers() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import miniature
@@ -12,7 +13,9 @@ from miniature import SMALL_DEMO, complaint
 from etad.data.errors import EtadError
 from etad.pipeline.cli.main import run
 from etad.pipeline.config import load_config
+from etad.pipeline.experiments.grid import Cell, CellStage
 from etad.pipeline.experiments.page import put_into_page
+from etad.pipeline.experiments.runs import Clock, Inputs, Job, run_job
 from etad.pipeline.experiments.step_memory import step_bytes
 
 SETS = [word for value in SMALL_DEMO for word in ("--set", value)]
@@ -127,21 +130,42 @@ def test_seconds_are_of_the_settings_and_what_is_noted_damaged_is_made_again(
     shutil.copytree(folder, tmp_path / "t4")
     noted = tmp_path / "t4/seed0/base.seconds.json"
     first = json.loads(noted.read_text())
-    assert first["seconds"] > 0
+    assert set(first["stages"]) == {"detect"} and first["stages"]["detect"] > 0
     assert run(again) == 0
     assert json.loads(noted.read_text()) == first, "what is done takes no time, which is no news"
-    # Earlier versions noted the number alone.
-    noted.write_text("12.5")
-    assert run(again) == 0
-    assert "| 100 % at inference |" in (tmp_path / "t4/table4.md").read_text()
-    for content in ("{", "{}", "[]", "null"):
+    for content in ("{", "{}", "[]", "null", "12.5", '{"settings": 1, "stages": []}'):
         for name in ("base", "inference-10"):
             (tmp_path / f"t4/seed0/{name}.seconds.json").write_text(content)
         assert run(again) == 0
-        assert json.loads(noted.read_text())["seconds"] is None, "nobody knows"
+        found = json.loads((tmp_path / "t4/table4.json").read_text())["seconds"]
+        assert found["10 % at inference"] == [None] != found["6 % at inference"], "nobody knows"
     noted.write_text(json.dumps(first))
     assert run([*again, "--set", "detect.training.epochs=2"]) == 0
-    assert json.loads(noted.read_text())["seconds"] is None, "it went on with other settings"
+    assert "minutes of computing" not in (tmp_path / "t4/table4.md").read_text(), "it went on with other settings"
+
+
+def test_stages_of_a_run_that_tables_share_are_timed_each_and_one_that_was_interrupted_is_not(tmp_path: Path) -> None:
+    def clock(*stages: CellStage) -> Clock:
+        cell = Cell(name="base", folder="base", stages=stages, after=None)
+        return Clock(Job(load_config("demo"), cell, (), tmp_path, tmp_path, Inputs()))
+
+    def do(stages: tuple[CellStage, ...], failing: str = "") -> float | None:
+        times = clock(*stages)
+        for stage in stages:
+            with times.timing(stage):
+                (tmp_path / "base").mkdir(exist_ok=True)
+                if stage == failing:
+                    raise KeyboardInterrupt
+                time.sleep(0.01)
+        return times.seconds
+
+    first = do(("pretrain", "extract"))
+    both = do(("pretrain", "extract", "detect"))
+    assert first is not None and both is not None and both >= first + 0.01
+    assert do(("pretrain", "extract")) == first
+    with pytest.raises(KeyboardInterrupt):
+        do(("pretrain", "extract", "e2e"), failing="e2e")
+    assert do(("pretrain", "extract", "e2e")) is None and do(("pretrain", "extract", "detect")) == both
 
 
 def test_table_2_is_read_off_the_model_beside_the_papers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,6 +223,50 @@ def test_what_cannot_be_measured_is_refused_beforehand(
     assert run(["reproduce", "table6", "-o", str(tmp_path / "t6"), *options]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "t6").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "setting", "said"),
+    [
+        ("table3", "e2e.start=scratch", "Set e2e.start=detector"),
+        ("table6", "e2e.start=scratch", "Set e2e.start=detector"),
+        ("table7", "e2e.start=scratch", "Set e2e.start=detector"),
+        ("demo", "e2e.start=scratch", "Set e2e.start=detector"),
+        ("table7", "e2e.memory_budget_gib=8", "table 7 is trained without gradient sampling"),
+        ("table7", "encoder.adapter=series", "Set encoder.adapter=none"),
+    ],
+)
+def test_what_the_rows_of_a_table_would_not_be_is_refused_before_anything_is_drawn(
+    table: str, setting: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = ["--set", "encoder.name=videomae_tiny", "--set", setting] if "adapter" in setting else ["--set", setting]
+    assert said in complaint(["reproduce", table, "-o", str(tmp_path / "t"), *sets], capsys)
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_run_that_memory_does_not_hold_is_a_run_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(*_: object, **__: object) -> None:
+        torch.empty(10**14)
+
+    monkeypatch.setattr("etad.pipeline.experiments.runs.ensure_synthetic_set", too_much)
+    cell = Cell(name="base", folder="base", stages=("pretrain",), after=None)
+    found = run_job(Job(load_config("demo"), cell, (), tmp_path, tmp_path, Inputs()))
+    assert found.failed == "out of memory"
+
+
+def test_a_step_that_samples_takes_less_memory_than_one_that_does_not() -> None:
+    sets = ["detect.num_snippets=16", "detect.max_duration=8", "e2e.micro_batch=2", "e2e.first_pass_cache=nothing"]
+    sets += ["clips.crop=64", "clips.resize=[64,64]"]
+    peaks = {
+        memory: step_bytes(load_config("demo", [*sets, *more]), channels=None, device=torch.device("cpu"))
+        for memory, more in {
+            "sgs": ["e2e.ratio=0.3"],
+            "by gradient": ["e2e.ratio=0.3", "e2e.strategy=coreset"],
+            "full": ["e2e.memory=full", "e2e.cache_frozen=0"],
+        }.items()
+    }
+    # Most of it is the detector's, which is the same.
+    assert min(peaks["full"] - peaks["sgs"], peaks["full"] - peaks["by gradient"]) > 5e6
 
 
 def test_a_step_is_measured_with_the_adapters_that_are_trained() -> None:

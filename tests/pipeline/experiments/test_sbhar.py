@@ -79,6 +79,14 @@ def test_recordings_without_a_subject_and_other_data_are_refused(
     assert run([*command(data), "--annotations", str(nobody)]) == 2
     said = capsys.readouterr().err
     assert "6 ids without a subject: v0" in said and "exp01_user01" in said
+    for place in ("whole-set.json", "user02/annotations.json"):
+        mine = tmp_path / "own" / place
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        mine.write_bytes((data / "sbhar.json").read_bytes())
+        assert run([*command(data), "-o", str(tmp_path / "own"), "--annotations", str(mine)]) == 2
+        assert "annotations of this name are written there with other subsets" in capsys.readouterr().err
+        assert mine.read_bytes() == (data / "sbhar.json").read_bytes()
+        mine.unlink()
     alone = tmp_path / "alone.json"
     alone.write_text(json.dumps({"database": {id: entry for id, entry in tree.items() if "user01" in id}}))
     assert run([*command(data), "--annotations", str(alone)]) == 2
