@@ -198,7 +198,7 @@ def match_ids(wanted: Iterable[str], known: Collection[str], *, where: str) -> d
     >>> match_ids(["a", "v_b", "c"], ["v_a", "b"], where="cache")
     {'a': 'v_a', 'v_b': 'b'}
     """
-    wanted, known = list(wanted), set(known)
+    wanted, known = list(dict.fromkeys(wanted)), set(known)
     matches: dict[str, str] = {}
     claimed: dict[str, str] = {}
     for id in sorted(wanted, key=lambda id: id not in known):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..data.settings import Mark, Settings, marks
 from .preset import PRESETS, Preset
@@ -147,7 +147,7 @@ class TcanetSettings(Settings):
     width
         Channels of the encoded features.
     encoders, heads, window
-        Local-global encoders, their heads, and the snippets that half of these see.
+        Local-global encoders, their heads, and the snippets that half of these see, the middle one included.
     dropout
         Share of the encoders' values that is dropped in training.
     boundary_samples, action_samples
@@ -165,6 +165,13 @@ class TcanetSettings(Settings):
     action_samples: int = Field(default=64, ge=4, multiple_of=4)
     training_proposals: int = Field(default=64, ge=1)
     proposals: int = Field(default=100, ge=1)
+
+    @field_validator("window")
+    @classmethod
+    def _window_has_a_middle(cls, window: int) -> int:
+        if window % 2 == 0:
+            raise ValueError(f"window={window} is even: as many snippets are seen on either side of the middle one")
+        return window
 
     @model_validator(mode="after")
     def _heads_fit(self) -> TcanetSettings:
@@ -256,6 +263,8 @@ class DetectSettings(Settings):
         """Keys of what is set other than by default and belongs to other models than this one."""
         own = {"etad": _ETAD_ALONE, "bmn": ("bmn.",), "tcanet": ("tcanet.",)}
         others = [key for model, keys in own.items() if model not in self.model.split("+") for key in keys]
+        if "tcanet" in self.model:
+            others.append("inference.score")  # BMN's scores, boundaries included, pick what is refined
         defaults = DetectSettings()
         return [
             key

@@ -124,10 +124,12 @@ class Bmn(DetectionNetwork):
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> BmnOutput:
         """(B, C, T) snippet features and an optional (B, 1, T) mask of real ones -> what is said of them."""
-        base = self.x_1d_b(self.inputs(features, mask))
-        base = base if mask is None else base * mask
-        boundary = torch.cat([self.x_1d_s(base), self.x_1d_e(base)], dim=1)
-        x = self.x_1d_p(base)
+        # Padding reads as 0 everywhere, as what lies beyond the window does.
+        real = 1.0 if mask is None else mask
+        base = self.x_1d_b[:2](self.inputs(features, mask)) * real
+        base = self.x_1d_b[2:](base) * real
+        boundary = torch.cat([chain[2:](chain[:2](base) * real) for chain in (self.x_1d_s, self.x_1d_e)], dim=1)
+        x = self.x_1d_p(base) * real
         with short_products(self.precision, x):
             x = self.x_2d_p[2:6](self._proposal_map(x))  # [B, width_2d, D, T]
         # What is said is not rounded: scores that differ are not to become ties.

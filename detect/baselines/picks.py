@@ -21,7 +21,8 @@ def pick(predicted: Predicted, count: int) -> tuple[Tensor, Tensor]:
     rows
         (B, k) their numbers, where k is `count`, or the number of all proposals.
     scores
-        (B, k) products of their startness, endness and IoUs.
+        (B, k) products of their startness, endness and IoUs; 0 of those that only make up the number, which BMN does
+        not propose.
     """
     segments, iou, boundary = (each.detach().cpu().double().numpy() for each in predicted[:3])
     count = min(count, segments.shape[1])
@@ -39,6 +40,8 @@ def pick(predicted: Predicted, count: int) -> tuple[Tensor, Tensor]:
     picked = [_filled_up(rows[best.index], own, count) for rows, best, own in zip(candidates, kept, scores)]
     rows = np.stack(picked)
     chosen = np.take_along_axis(np.stack(scores), rows, axis=1)
+    for own, best in zip(chosen, kept):
+        own[len(best.index) :] = 0.0
     device = predicted.segments.device
     return torch.from_numpy(rows).to(device), torch.from_numpy(chosen).to(device, predicted.iou.dtype)
 

@@ -10,6 +10,8 @@ from .bmn import Bmn
 
 # The layer's weights, which follow from its sizes: we compute them, mmaction2 keeps them.
 TABLE = "sample_mask"
+# Newer ones keep which places of the map are proposals, too, which follows from D and T.
+MAP_MASK = "bm_mask"
 
 
 def from_mmaction2(published: dict[str, Tensor], bmn: Bmn) -> dict[str, Tensor]:
@@ -27,6 +29,7 @@ def from_mmaction2(published: dict[str, Tensor], bmn: Bmn) -> dict[str, Tensor]:
     """
     found = {key.removeprefix("module."): value for key, value in published.items()}
     table = found.pop(TABLE, None)
+    found.pop(MAP_MASK, None)
     expected = bmn.state_dict()
     only_one_has = sorted(expected.keys() ^ found.keys())
     if only_one_has:

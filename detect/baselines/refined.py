@@ -17,7 +17,7 @@ class RefinedBmn(DetectionNetwork):
     Parameters
     ----------
     num_proposals
-        Proposals of a window that are refined and reported at inference.
+        Proposals of a window that are refined and reported at inference, if BMN proposes as many.
     """
 
     def __init__(self, bmn: Bmn, tcanet: Tcanet, *, num_proposals: int) -> None:
@@ -37,9 +37,11 @@ class RefinedBmn(DetectionNetwork):
         found = self.bmn.predict(features, proposals, mask)
         rows, scores = pick(found, self.num_proposals)
         last = self.tcanet(features, picked_of(found.segments, rows), mask)[-1]
+        # What BMN does not propose is of no length, which is no detection.
+        refined = last.refined(training=False) * (scores > 0)[..., None]
         # Startness and endness are in the scores already, read where BMN's proposals begin and end.
         return Predicted(
-            last.refined(training=False),
+            refined,
             torch.stack([scores, last.iou], dim=2),
             torch.ones_like(found.boundary),
             picked_of(found.class_scores, rows),

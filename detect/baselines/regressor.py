@@ -36,7 +36,10 @@ class RefinementStep:
     iou: Tensor
 
     def refined(self, *, training: bool) -> Tensor:
-        """(B, K, 2) the next step's input: the mean of the proposal moved by its ends and by centre and width."""
+        """(B, K, 2) the next step's input: the mean of the proposal moved by its ends and by centre and width.
+
+        Nothing begins before the window, as in the public code.
+        """
         start, end = self.proposals.unbind(-1)
         length, center = end - start, (start + end) / 2
         by_start, by_end, by_center, by_width = self.offsets.unbind(-1)
@@ -45,7 +48,7 @@ class RefinementStep:
         half = torch.exp(WIDTH * by_width) * length / 2
         starts = start + share * by_start * length + center - half
         ends = end + share * by_end * length + center + half
-        return torch.stack([starts, ends], dim=-1) / 2
+        return (torch.stack([starts, ends], dim=-1) / 2).clamp(min=0)
 
 
 class BoundaryRegressor(nn.Module):

@@ -147,7 +147,10 @@ class Tcanet(nn.Module):
         mask
             (B, 1, T), 1 for real snippets, 0 for padding.
         """
-        x = self.base(self.inputs(features, mask)).transpose(1, 2)  # [B, T, C]
+        # Padding reads as 0, as what lies beyond the window does.
+        real = 1.0 if mask is None else mask
+        x = self.base[:2](self.inputs(features, mask)) * real
+        x = self.base[2:](x).transpose(1, 2)  # [B, T, C]
         for encoder in self.encoders:
             x = encoder(x, mask, dropout)
         x = x if mask is None else x * mask.transpose(1, 2)

@@ -22,7 +22,7 @@ from .errors import (
     find_overlaps,
     match_detections,
 )
-from .interval import SAMPLES, SHARE
+from .interval import SAMPLES, SHARE, can_be_told
 from .metrics import GroundTruth, Predictions
 from .ranked import RankedDetections, average_precision, count_by_label, weigh_videos
 
@@ -64,15 +64,15 @@ def diagnose(
     state = _State.of(ground_truth, predictions, np.asarray(tious, dtype=np.float64), num_videos, samples)
     bar = progress_bar("diagnose", range(len(tious)), unit="threshold", delay=1)
     levels = [_at(state, level, characteristics) for level in bar]
-    base = np.stack([each.mAP for each in levels])  # [I, S]
+    base, told = np.stack([each.mAP for each in levels]), can_be_told(ground_truth.video)  # [I, S]
     normalised = np.stack([each.normalised for each in levels])
     errors = {
         kind: ErrorCost(
             counts=tuple(each.counts[kind] for each in levels),
             removed=tuple((removed - base)[:, 0].tolist()),
             corrected=tuple((corrected - base)[:, 0].tolist()),
-            average_removed=_measured(removed - base, num_videos),
-            average_corrected=_measured(corrected - base, num_videos),
+            average_removed=_measured(removed - base, told),
+            average_corrected=_measured(corrected - base, told),
         )
         for kind in (*KINDS[1:], "missed")
         for removed, corrected in [[np.stack([each.repaired[kind][i] for each in levels]) for i in (0, 1)]]
@@ -81,15 +81,15 @@ def diagnose(
         tious=tuple(float(tiou) for tiou in tious),
         mAP=tuple(base[:, 0].tolist()),
         normalised_mAP=tuple(normalised[:, 0].tolist()),
-        average_mAP=_measured(base, num_videos),
-        average_normalised_mAP=_measured(normalised, num_videos),
+        average_mAP=_measured(base, told),
+        average_normalised_mAP=_measured(normalised, told),
         num_actions=len(ground_truth.label),
         num_detections=len(state.predictions.label),
         num_unlabelled=len(predictions.label) - len(state.predictions.label),
         errors=errors,
         profile=np.stack([each.profile for each in levels]),
         sensitivities=tuple(
-            _sensitivity(one, [each.groups[place] for each in levels], [each.is_taken for each in levels], num_videos)
+            _sensitivity(one, [each.groups[place] for each in levels], [each.is_taken for each in levels], ground_truth)
             for place, one in enumerate(characteristics)
         ),
         share=SHARE,
@@ -292,7 +292,7 @@ def _of_groups(state: _State, one: Characteristic, is_hit: np.ndarray, level: in
 
 
 def _sensitivity(
-    one: Characteristic, levels: list[list[np.ndarray]], is_taken: list[np.ndarray], num_videos: int
+    one: Characteristic, levels: list[list[np.ndarray]], is_taken: list[np.ndarray], ground_truth: GroundTruth
 ) -> Sensitivity:
     groups = []
     for number, (name, holds) in enumerate(one.groups):
@@ -304,18 +304,18 @@ def _sensitivity(
                 holds=holds,
                 num_actions=int(rows.sum()),
                 precision=tuple(values[:, 0].tolist()),
-                average_precision=_measured(values, num_videos),
+                average_precision=_measured(values, can_be_told(ground_truth.video[rows])),
                 missed=float(np.mean([1 - taken[rows].mean() for taken in is_taken])),
             )
         )
     return Sensitivity(one.name, one.unit, tuple(groups), int((one.group < 0).sum()))
 
 
-def _measured(values: np.ndarray, num_videos: int) -> Estimate:
-    """Mean over the thresholds of (I, S), and its interval over the draws."""
+def _measured(values: np.ndarray, is_told: bool) -> Estimate:
+    """Mean over the thresholds of (I, S), and its interval over the draws, where that tells anything."""
     means = values.mean(axis=0)
     drawn = means[1:][np.isfinite(means[1:])]
-    if num_videos < 2 or not len(drawn):
+    if not is_told or not len(drawn):
         return Estimate(float(means[0]), None, None)
     low, high = np.quantile(drawn, [(1 - SHARE) / 2, (1 + SHARE) / 2])
     return Estimate(float(means[0]), float(low), float(high))

@@ -38,15 +38,15 @@ def bootstrap_interval(
 
     None where there are fewer than two videos with actions. See `bootstrap_values`.
     """
-    if not can_be_told(ground_truth):
+    if not can_be_told(ground_truth.video):
         return None
     values = bootstrap_values(ground_truth, predictions, num_videos=num_videos, tious=tious, samples=samples, seed=seed)
     return Interval(*bounds(values), num_videos)
 
 
-def can_be_told(ground_truth: GroundTruth) -> bool:
-    """Whether draws of videos tell anything of others: two of them at least have actions."""
-    return len(np.unique(ground_truth.video)) >= 2
+def can_be_told(videos: np.ndarray) -> bool:
+    """Whether draws of videos tell anything of others, by the video of each action: two of them at least have one."""
+    return len(np.unique(videos)) >= 2
 
 
 def bounds(values: np.ndarray) -> tuple[float, float]:

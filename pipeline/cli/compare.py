@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -18,6 +19,11 @@ _FILE = click.Path(path_type=Path)
 @click.option("--annotations", type=_FILE, help="Ground truth for all; by default each run's own.")
 @click.option("--subset", help="Subset to evaluate on; by default each run's own test subset.")
 @click.option("--tiou", help="Thresholds: FIRST:STEP:LAST, or a list; by default each run's own.")
+@click.option(
+    "--duplicates",
+    type=click.Choice(["kept", "dropped"]),
+    help="Actions annotated twice; by default as each run's config says.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, in fractions.")
 @common_options
 def compare(
@@ -27,6 +33,7 @@ def compare(
     annotations: Path | None,
     subset: str | None,
     tiou: str | None,
+    duplicates: Literal["kept", "dropped"] | None,
     as_json: bool,
 ) -> int:
     """Print runs, or results files, side by side, with intervals over videos, and how far they differ from the first.
@@ -47,6 +54,8 @@ def compare(
         subset=subset,
         stage=stage,
         tious=parse_tious(tiou) if tiou else None,
+        duplicates=duplicates,
+        sets=common.sets,
     )
     if as_json:
         click.echo(json.dumps(found.as_json(), allow_nan=False))

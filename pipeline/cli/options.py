@@ -209,11 +209,13 @@ def parse_tious(text: str) -> tuple[float, ...]:
     --------
     >>> parse_tious("0.3:0.1:0.7")
     (0.3, 0.4, 0.5, 0.6, 0.7)
+    >>> parse_tious("0.3:0.25:0.7")
+    (0.3, 0.55)
     """
     try:
         if ":" in text:
             first, step, last = (float(part) for part in text.split(":"))
-            count = round((last - first) / step) + 1
+            count = math.floor((last - first) / step + 1e-9) + 1  # none beyond the last one
             if count > _MOST_THRESHOLDS:
                 raise ValueError(count)
             values = tuple(round(first + i * step, 6) for i in range(count))

@@ -179,9 +179,17 @@ def plot(
     from ..show.plots import plot_curves, plot_qualitative, qualitative_strips
     from ..stages.inputs import read_data
 
+    if common.out is not None and len(runs) == 1 and runs[0].is_dir() and "RUN" in _KINDS[kind]:
+        raise click.UsageError(
+            f"-o {common.out} names one run, and {runs[0]} another: to compare them, name both without -o; to draw one "
+            "of them, leave the other one out."
+        )
+    if runs and results is not None and "RUN" in _KINDS[kind] and (len(runs) > 1 or runs[0].is_file()):
+        raise click.UsageError("--results is drawn alone: to compare its file with others, name it beside them.")
     if common.out is None and runs and not runs[0].is_file():
         # The one run is the run; of several, the first one's config says what is annotated.
         common, runs = replace(common, out=runs[0]), runs if len(runs) > 1 else ()
+    videos = tuple(dict.fromkeys(videos))
     named: dict[str, object] = {
         "RUN": runs,
         "--results": results,

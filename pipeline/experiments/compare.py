@@ -59,7 +59,7 @@ class ComparedRun:
 
         None where that tells nothing; see `can_be_told`.
         """
-        if not can_be_told(self.aligned.truth):
+        if not can_be_told(self.aligned.truth.video):
             return None
         return bootstrap_values(
             self.aligned.truth,
@@ -142,8 +142,11 @@ class Comparison:
             f" Every draw gives the same difference of {listing(alike)}: these videos are too few, or too much alike, "
             "to tell what it would be on others. Test on more."
         )
+        twice = self.runs[0].aligned.num_duplicates
+        rule = f", {counted(twice, 'action')} annotated twice {self.runs[0].duplicates}" if twice else ""
         return (
-            f"Measured on the same {count}. Intervals: {100 * SHARE:.0f} % of {SAMPLES} draws of as many of these; "
+            f"Measured on the same {count}{rule}. "
+            f"Intervals: {100 * SHARE:.0f} % of {SAMPLES} draws of as many of these; "
             "differences are taken draw by draw, and differ where their interval leaves out 0. They tell what other "
             "videos would change; what another seed of the training would, they do not."
             + (told if alike else "")
@@ -168,7 +171,9 @@ class Comparison:
                 difference, interval = self.difference(run)
                 entry |= {"difference": difference, "difference_interval": list(interval) if interval else None}
             found.append(entry)
-        return {"videos": len(self.runs[0].aligned.videos), "share": SHARE, "runs": found}
+        first = self.runs[0]
+        twice = {"count": first.aligned.num_duplicates, "were": first.duplicates}
+        return {"videos": len(first.aligned.videos), "share": SHARE, "duplicated_actions": twice, "runs": found}
 
 
 def _shown(interval: tuple[float, float], sign: str) -> str:
@@ -184,6 +189,8 @@ def compare_runs(
     subset: str | None = None,
     stage: str | None = None,
     tious: tuple[float, ...] | None = None,
+    duplicates: Duplicates | None = None,
+    sets: Sequence[str] = (),
 ) -> Comparison:
     """Put the detections of run folders, or results files, side by side.
 
@@ -191,8 +198,8 @@ def compare_runs(
     ----------
     config
         For results files, which know none.
-    annotations, subset, tious
-        In place of what each run's own config says.
+    annotations, subset, tious, duplicates, sets
+        In place of what each run's own config says; `sets` are overrides of it.
     stage
         Whose detections: `detect` or `e2e`; none: of both, where a run has both.
 
@@ -203,9 +210,9 @@ def compare_runs(
         same actions, at the same thresholds.
     """
     runs = [
-        _compared(name, source, own, annotations=annotations, subset=subset, tious=tious)
+        _compared(name, source, own, annotations, subset, tious, duplicates)
         for place in places
-        for name, source, own in _results(place, config, stage)
+        for name, source, own in _results(place, config, stage, sets)
     ]
     if len(runs) < 2:
         raise EtadError(f"{runs[0].name}: is one result alone. Name another run to compare it with.")
@@ -214,7 +221,7 @@ def compare_runs(
     return Comparison((runs[0], *(_in_order_of(runs[0], run) for run in runs[1:])))
 
 
-def _results(place: Path, config: Config, stage: str | None) -> list[tuple[str, Path, Config]]:
+def _results(place: Path, config: Config, stage: str | None, sets: Sequence[str]) -> list[tuple[str, Path, Config]]:
     """Name, file and config of each result at a place."""
     if place.is_file():
         return [(str(place), place, config)]
@@ -232,7 +239,7 @@ def _results(place: Path, config: Config, stage: str | None) -> list[tuple[str, 
             f"{place}: holds no detections of `{wanted}`. Run `etad {wanted} -o {place}`, or `etad train -o {place}`, "
             "first."
         )
-    own = settle(known, where=str(place))
+    own = settle(known, sets, where=str(place))
     return [(f"{place}, {each}" if len(stages) > 1 else str(place), run.files(each).detections, own) for each in stages]
 
 
@@ -240,14 +247,14 @@ def _compared(
     name: str,
     source: Path,
     config: Config,
-    *,
     annotations: Path | None,
     subset: str | None,
     tious: tuple[float, ...] | None,
+    duplicates: Duplicates | None,
 ) -> ComparedRun:
     read = read_data(config, annotations, subsets=[subset] if subset else [])
     tested = subset or config.data.test_subset
-    rule = config.data.duplicates
+    rule = duplicates or config.data.duplicates
     aligned = align(read, tested, read_detections(source), str(source), rule)
     return ComparedRun(name, source, read, tested, tious or config.detect.tious, rule, aligned)
 
@@ -271,6 +278,12 @@ def _require_same(first: ComparedRun, other: ComparedRun) -> None:
                 f"{first.name} was tested on {counted(len(videos[0]), 'video')}, {other.name} on {len(videos[1])}: "
                 f"{run.name} alone has {listing(alone, most=3)}. {advice}"
             )
+    rules = [run.duplicates for run in (first, other)]
+    if rules[0] != rules[1] and (first.aligned.num_duplicates or other.aligned.num_duplicates):
+        raise EtadError(
+            f"actions that are annotated twice are {rules[0]} in {first.name}, and {rules[1]} in {other.name}. "
+            "Name one rule for all of them with --duplicates."
+        )
     differing = [id for id in videos[0] if videos[0][id].actions != videos[1][id].actions]
     if differing:
         raise EtadError(

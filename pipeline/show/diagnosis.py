@@ -33,7 +33,7 @@ def diagnosis_text(found: Diagnosis) -> str:
     heads = ["error", f"number at {first}", *([f"at {last}"] if several else [])]
     heads += ["removed", "interval", "corrected", "interval"]
     means = f"means over tIoU {first} to {last}" if several else f"at tIoU {first}"
-    whole = " ".join(_cells(found.average_mAP)), " ".join(_cells(found.average_normalised_mAP))
+    whole = [" ".join(_cells(each)).removesuffix(" -") for each in (found.average_mAP, found.average_normalised_mAP)]
     lines = [
         f"Diagnosis, {means}: mAP {whole[0]}, mAP_N {whole[1]} %, of {counted(found.num_detections, 'detection')} and "
         f"{counted(found.num_actions, 'action')}.",

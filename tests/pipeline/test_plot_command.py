@@ -70,6 +70,7 @@ def test_snippets_and_the_model_of_a_run_are_drawn(runs: Path, capsys: pytest.Ca
         (["qualitative", "--to", "a.png", "--format", "pdf"], "--to names one file"),
         (["sampling", "--video", "v99"], "has no video 'v99'"),
         (["qualitative", "--to", "a.bmp"], "pictures are written as .png, .pdf or .svg"),
+        (["qualitative", "two"], "names one run, and two another"),
     ],
 )
 def test_what_does_not_go_together_is_told(
@@ -78,6 +79,21 @@ def test_what_does_not_go_together_is_told(
     monkeypatch.chdir(runs)
     assert run(["plot", *words, "-o", str(runs / "one")]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_file_of_results_is_not_forgotten_beside_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(runs / "one/detect/detections.json")
+    for named in ([str(runs / "one"), str(runs / "two")], [file]):
+        assert run(["plot", "qualitative", *named, "--results", file]) == 2
+        assert "name it beside them" in capsys.readouterr().err
+
+
+def test_a_video_that_is_named_twice_is_drawn_once(runs: Path) -> None:
+    words = ["plot", "qualitative", str(runs / "one")]
+    once, again = runs / "once.svg", runs / "again.svg"
+    for path, videos in ((once, ["v00"]), (again, ["v00", "v00"])):
+        assert run([*words, "--to", str(path), *(word for id in videos for word in ("--video", id))]) == 0
+    assert once.stat().st_size == again.stat().st_size
 
 
 def test_runs_that_are_not_there_are_told(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

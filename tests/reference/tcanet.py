@@ -79,8 +79,8 @@ def refined(segment: tuple[float, float], offsets: Tensor, *, share: float) -> t
     length = end - start
     center, width = (start + end) / 2 + 0.1 * by_center * length, math.exp(0.2 * by_width) * length
     return (
-        (start + share * by_start * length + center - width / 2) / 2,
-        (end + share * by_end * length + center + width / 2) / 2,
+        max((start + share * by_start * length + center - width / 2) / 2, 0.0),
+        max((end + share * by_end * length + center + width / 2) / 2, 0.0),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,9 +72,8 @@ def _draw_costs(axes: Axes, found: Diagnosis) -> None:
             height=0.38,
             color=[_COLOURS[kind] for kind in found.errors],
             alpha=alpha,
-            xerr=_whiskers(measured),
-            error_kw={"elinewidth": 0.8, "capsize": 1.5},
         )
+        _draw_intervals(axes.hlines, place + shift, measured)
     axes.set_yticks(place, [NAMES[kind].replace(" and ", "\nand ") for kind in found.errors])
     axes.invert_yaxis()
     many = len(found.tious) > 1
@@ -96,7 +95,8 @@ def _draw_sensitivity(upper: Axes, lower: Axes, one: Sensitivity, whole: Estimat
     place = np.arange(len(one.groups))
     measured = [group.average_precision for group in one.groups]
     values = [100 * each.value for each in measured]
-    upper.bar(place, values, width=0.7, color=BLUE, yerr=_whiskers(measured), error_kw={"elinewidth": 0.8})
+    upper.bar(place, values, width=0.7, color=BLUE)
+    _draw_intervals(upper.vlines, place, measured)
     upper.axhline(100 * whole.value, color="black", linestyle="--", linewidth=0.8)
     upper.set_title(f"By {one.name}")
     lower.bar(place, [100 * group.missed for group in one.groups], width=0.7, color=PURPLE)
@@ -113,10 +113,8 @@ def _draw_sensitivity(upper: Axes, lower: Axes, one: Sensitivity, whole: Estimat
         lower.set_ylabel("missed, %")
 
 
-def _whiskers(measured: Sequence[Estimate]) -> np.ndarray | None:
-    """Distances down and up to the intervals' ends, in per cent; none where there are no intervals."""
-    if any(each.low is None or each.high is None for each in measured):
-        return None
-    ends = [(each.value - (each.low or 0.0), (each.high or 0.0) - each.value) for each in measured]
-    # An interval of draws need not hold the value itself.
-    return 100 * np.maximum(np.array(ends).T, 0.0)
+def _draw_intervals(lines: Callable[..., object], place: np.ndarray, measured: Sequence[Estimate]) -> None:
+    """Draw each interval where it lies, in per cent: one of draws need not hold the value itself."""
+    for at, each in zip(place, measured):
+        if each.low is not None and each.high is not None:
+            lines(at, 100 * each.low, 100 * each.high, color="black", linewidth=0.8)

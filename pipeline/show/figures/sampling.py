@@ -115,8 +115,8 @@ def plot_sampling(maps: Sequence[SnippetMap], paths: Sequence[Path]) -> list[Pat
         figure = Figure(figsize=(COLUMN_WIDTH, 1.95 * len(maps) + 0.3), layout="constrained")
         grid = figure.subfigures(len(maps), 1, squeeze=False)[:, 0]
         for row, found in zip(grid, maps):
-            shown = f"every {-(-found.num_all // len(found.points))}th of" if found.num_all > len(found.points) else ""
-            head = f"{found.video_id[:_MOST_LETTERS]}: {shown} {found.num_all} snippets".replace(":  ", ": ")
+            some = f"{len(found.points)} of its " if found.num_all > len(found.points) else ""
+            head = f"{found.video_id[:_MOST_LETTERS]}: {some}{found.num_all} snippets"
             row.suptitle(head, fontsize=SMALLEST)
             for axes, (strategy, name) in zip(row.subplots(1, len(_STRATEGIES)), _STRATEGIES.items()):
                 _draw(axes, found, found.picks[strategy])

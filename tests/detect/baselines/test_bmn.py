@@ -80,6 +80,27 @@ def test_padding_says_nothing_and_is_no_boundary() -> None:
     torch.testing.assert_close(predicted.iou[0], alone.iou[0])
 
 
+def test_a_padded_window_reads_as_one_that_ends_with_its_snippets() -> None:
+    features = torch.randn(1, 8, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    alone, wide = network(), network(num_snippets=10)
+    wide.load_state_dict(alone.state_dict())
+    mask = (torch.arange(10) < 6).double()[None, None]
+    read = []
+    for bmn in (alone, wide):
+        seen = bmn.x_1d_p.register_forward_hook(lambda _module, _inputs, x: read.append(x.detach()))
+        padded = torch.nn.functional.pad(features, (0, 4)) if bmn is wide else features
+        output = bmn(padded, mask if bmn is wide else None)
+        seen.remove()
+        read.append(output.boundary[:, :, :6].detach())
+    torch.testing.assert_close(read[0], read[2][:, :, :6])
+    torch.testing.assert_close(read[1], read[3])
+    # What boundary matching reads of the padding is what it reads beyond a window.
+    proposals = [boundaries(lattice(6, 5), 6), boundaries(lattice(10, 5), 10) * 10]
+    of_wide = wide.matching.sample(read[2] * mask)[0]
+    inside = [int((proposals[1] - each * 6).abs().sum(dim=1).argmin()) for each in proposals[0]]
+    torch.testing.assert_close(alone.matching.sample(read[0])[0], of_wide[..., inside])
+
+
 SEGMENTS = [[(0.1, 0.55), (0.5, 0.71)], [], [(0.0, 1.0)]]
 
 

@@ -55,6 +55,8 @@ def test_a_checkpoint_in_mmaction2s_layout_loads() -> None:
     bmn, given = network(), published()
     bmn.load_state_dict(from_mmaction2(given, bmn))
     assert torch.equal(bmn.x_3d_p[0].weight, given["module.x_3d_p.0.weight"])  # type: ignore[arg-type]
+    newer = {name.removeprefix("module."): each for name, each in given.items()} | {"bm_mask": torch.ones(6, 6)}
+    assert from_mmaction2(newer, bmn).keys() == bmn.state_dict().keys()
 
 
 def test_weights_of_another_network_or_sampling_are_refused_with_what_differs() -> None:

@@ -94,9 +94,19 @@ def test_padding_changes_nothing_of_what_is_said_of_real_snippets() -> None:
     features = torch.randn(1, 8, 9, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     mask = (torch.arange(9) < 6).double()[None, None]
     proposals = torch.tensor([[[0.1, 0.2]]], dtype=torch.float64)
-    said = [tcanet(features * mask + (1 - mask) * noise, proposals, mask)[-1].offsets for noise in (0.0, 50.0)]
+    said = [tcanet(features * mask + (1 - mask) * noise, proposals, mask)[0].offsets for noise in (0.0, 50.0)]
     assert said[0].isfinite().all()
     torch.testing.assert_close(*said)
+    # Nor is it another window than one that ends with them.
+    alone = tcanet(features[:, :, :6], proposals * 9 / 6)[0].offsets
+    torch.testing.assert_close(said[0], alone)
+
+
+def test_nothing_begins_before_the_window() -> None:
+    offsets = torch.tensor([[[-3.0, -3.0, -3.0, 0.0]]])
+    step = RefinementStep(torch.tensor([[[0.0, 0.2]]]), offsets, torch.ones(1, 1))
+    for training in (True, False):
+        assert step.refined(training=training).min() == 0
 
 
 def test_what_soft_nms_keeps_is_picked_first_and_the_best_of_the_rest_make_up_the_number() -> None:
@@ -110,9 +120,11 @@ def test_what_soft_nms_keeps_is_picked_first_and_the_best_of_the_rest_make_up_th
     assert torch.equal(some[0], every[0, :3])
     start, end = ((proposals * 4).long().T).clamp(max=3)
     product = iou[0].prod(dim=1) * boundary[0, 0][start] * boundary[0, 1][end]
-    torch.testing.assert_close(scores[0], product[every[0]])
     may = {row for row in range(10) if start[row] in (0, 2) and end[row] in (2, 3)}
     assert set(every[0, : len(may)].tolist()) == may and every[0, 0] == product.argmax()
+    # The rest is not proposed.
+    torch.testing.assert_close(scores[0, : len(may)], product[every[0, : len(may)]])
+    assert (scores[0, len(may) :] == 0).all()
 
 
 def test_a_refined_score_is_bmns_times_the_last_steps_iou() -> None:
@@ -120,13 +132,18 @@ def test_a_refined_score_is_bmns_times_the_last_steps_iou() -> None:
         in_channels=8, num_snippets=6, max_duration=6, num_samples=2, samples_per_bin=2, extension=0.5,
         width_1d=8, width_2d=4, width_3d=4, num_classes=3,
     ).double()  # fmt: skip
-    refined = RefinedBmn(bmn, network(), num_proposals=5)
+    for chain in (bmn.x_1d_s, bmn.x_1d_e):  # sure of its boundaries, so that not all is proposed
+        chain[2].weight.data.mul_(300)
+    refined = RefinedBmn(bmn, network(), num_proposals=21)
     features, proposals = torch.randn(2, 8, 6, dtype=torch.float64), boundaries(lattice(6, 6), 6).double()
     with torch.no_grad():
         predicted, of_bmn = refined.predict(features, proposals), bmn.predict(features, proposals)
-        rows, scores = pick(of_bmn, 5)
+        rows, scores = pick(of_bmn, 21)
         last = refined.tcanet(features, proposals[rows])[-1]
-    assert torch.equal(predicted.segments, last.refined(training=False))
+    proposed = scores > 0
+    assert proposed.any(dim=1).all() and not proposed.all()
+    assert torch.equal(predicted.segments[proposed], last.refined(training=False)[proposed])
+    assert (predicted.segments[~proposed] == 0).all(), "of no length, and so no detections"
     assert torch.equal(predicted.iou.prod(dim=2), scores * last.iou) and (predicted.boundary == 1).all()
     assert torch.equal(predicted.class_scores[1], of_bmn.class_scores[1, rows[1]])
 

@@ -121,6 +121,23 @@ def test_each_kind_of_error_is_told_apart_and_costs_what_it_takes() -> None:
     assert result.average_mAP.low is None  # one video is no sample
 
 
+def test_intervals_are_given_where_the_evaluation_gives_one() -> None:
+    # Of four videos one has actions: draws of them tell nothing of others.
+    columns = truth([(0, 0, 0, 10), (0, 0, 20, 30)]), found([(0, 0, 0, 10, 0.9), (1, 0, 5, 9, 0.8)])
+    assert bootstrap_interval(*columns, num_videos=4, tious=[0.5]) is None
+    groups = [by_length(columns[0])]
+    result = diagnose(*columns, tious=[0.5], num_videos=4, characteristics=groups)
+    costs = [cost for error in result.errors.values() for cost in (error.average_removed, error.average_corrected)]
+    of_groups = [group.average_precision for group in result.sensitivities[0].groups]
+    assert all(each.low is None for each in (result.average_mAP, result.average_normalised_mAP, *costs, *of_groups))
+    # With a second one there is an interval, but none of the group whose actions are all in one video.
+    both = truth([(0, 0, 0, 10), (0, 0, 20, 90), (1, 0, 0, 10)])
+    result = diagnose(both, columns[1], tious=[0.5], num_videos=4, characteristics=[by_length(both)])
+    assert result.average_mAP.low is not None
+    short, long = result.sensitivities[0].groups
+    assert short.average_precision.low is not None and long.average_precision.low is None
+
+
 def test_nothing_detected_costs_everything_by_missing() -> None:
     result = diagnose(truth([(0, 0, 0, 1), (1, 3, 0, 1)]), found([]), tious=[0.5], num_videos=2, samples=3)
     assert result.average_mAP.value == 0.0

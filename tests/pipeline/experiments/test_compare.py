@@ -71,6 +71,27 @@ def test_runs_are_paired_and_a_difference_is_told_from_chance(
     assert [rows[str(place)][-1] for place in (good, bad, near)] == ["-", "yes", "no"]
 
 
+def test_runs_with_other_rules_for_actions_annotated_twice_are_told_so_and_one_rule_brings_them_together(
+    tmp_path: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = json.loads(annotations.read_text())
+    actions = tree["database"]["v00"]["annotations"]
+    actions.append(actions[0])
+    annotations.write_text(json.dumps(tree))
+    kept, dropped = (write_run(tmp_path / name, annotations, wrong=0) for name in ("kept", "dropped"))
+    config = load_config(None, [f"data.annotations={annotations}", "data.duplicates=dropped"])
+    (dropped / "config.toml").write_text(config.to_toml())
+    words = ["compare", str(kept), str(dropped)]
+    assert "Name one rule for all of them with --duplicates" in complaint(words, capsys)
+    for more in (["--duplicates", "dropped"], ["--set", "data.duplicates=dropped"]):
+        assert run([*words, *more]) == 0
+        assert "1 action annotated twice dropped" in " ".join(capsys.readouterr().out.split())
+    assert run([*words, "--duplicates", "kept", "--set", "detect.tious=[0.5]", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["duplicated_actions"] == {"count": 1, "were": "kept"}
+    assert [list(each["mAP"]) for each in found["runs"]] == [["0.5"], ["0.5"]]
+
+
 def test_the_same_detections_do_not_differ_in_whatever_order_their_videos_are_annotated(
     tmp_path: Path, annotations: Path
 ) -> None:
