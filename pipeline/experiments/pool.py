@@ -9,7 +9,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 import torch
 
 from ...data.errors import EtadError
-from ...data.interrupts import watching_signals
+from ...data.interrupts import received_signal, watching_signals
 from ...data.progress import progress_bar
 
 # Of a run of the demo's size: libraries 0.5 GiB, the rest frames, features and maps.
@@ -32,10 +32,21 @@ _Key = TypeVar("_Key")
 
 
 class Pool(Generic[_Job, _Result]):
-    """A function of a job, for many jobs, in this process or in several."""
+    """A function of a job, for many jobs, in this process or in several.
 
-    def __init__(self, run: Callable[[_Job], _Result], executor: Executor | None) -> None:
-        self._run, self._executor = run, executor
+    Parameters
+    ----------
+    start
+        Starts processes; none: jobs are done in this one.
+    at_once
+        How many.
+    """
+
+    def __init__(
+        self, run: Callable[[_Job], _Result], start: Callable[[], ProcessPoolExecutor] | None, at_once: int
+    ) -> None:
+        self._run, self._start, self._at_once = run, start, at_once
+        self._executor = None if start is None else start()
 
     def gather(self, jobs: Sequence[_Job], *, title: str) -> list[_Result]:
         """Do all jobs; results in their order.
@@ -62,6 +73,7 @@ class Pool(Generic[_Job, _Result]):
         title: str,
         total: int,
         unit: str = "run",
+        killed: Callable[[], _Result] | None = None,
     ) -> None:
         """Do jobs, and those that they make possible, in the order in which they become so.
 
@@ -75,6 +87,8 @@ class Pool(Generic[_Job, _Result]):
             Jobs that there will be in all.
         unit
             What the bar calls a job.
+        killed
+            Makes the result of a job whose process is killed, also when it is alone; none: that ends the work.
 
         Raises
         ------
@@ -82,44 +96,85 @@ class Pool(Generic[_Job, _Result]):
             A process was killed.
         """
         with progress_bar(title, unit=unit, total=total) as bar:
-            waiting, running = deque(jobs.items()), dict[Future[_Result], _Key]()
-            try:
-                while waiting or running:
-                    if self._executor is None:
+            waiting, running = deque(jobs.items()), dict[Future[_Result], tuple[_Key, _Job]]()
+            while waiting or running:
+                if self._executor is None:
+                    key, job = waiting.popleft()
+                    finished = {key: self._run(job)}
+                else:
+                    # No more than are done at once: so it is known which ones a killed process may have had.
+                    while waiting and len(running) < self._at_once:
                         key, job = waiting.popleft()
-                        finished = {key: self._run(job)}
-                    else:
-                        while waiting:
-                            key, job = waiting.popleft()
-                            running[self._executor.submit(_run_watched, self._run, job)] = key
-                        ended = wait(running, return_when=FIRST_COMPLETED).done
-                        finished = {running.pop(future): future.result() for future in ended}
-                    for key, result in finished.items():
-                        bar.update()
-                        waiting.extend(done(key, result).items())
+                        running[self._submit(job)] = (key, job)
+                    wait(running, return_when=FIRST_COMPLETED)
+                    finished = self._finished(running, killed)
+                for key, result in finished.items():
+                    bar.update()
+                    waiting.extend(done(key, result).items())
+
+    def close(self) -> None:
+        """Let the processes go."""
+        if self._executor is not None:
+            self._executor.shutdown()
+
+    def abandon(self) -> None:
+        """Ask the processes to end, with what they are at."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            _end(multiprocessing.active_children())
+
+    def _submit(self, job: _Job) -> Future[_Result]:
+        assert self._start is not None and self._executor is not None
+        try:
+            return self._executor.submit(_run_watched, self._run, job)
+        except BrokenProcessPool:  # since the last result; what was under way tells by its own
+            self._executor = self._start()
+            return self._executor.submit(_run_watched, self._run, job)
+
+    def _finished(
+        self, running: dict[Future[_Result], tuple[_Key, _Job]], killed: Callable[[], _Result] | None
+    ) -> dict[_Key, _Result]:
+        """Take what is finished; where a process was killed, whatever was under way is done again, one by one."""
+        found: dict[_Key, _Result] = {}
+        lost: list[tuple[_Key, _Job]] = []
+        for future in [each for each in running if each.done()]:
+            key, job = running.pop(future)
+            try:
+                found[key] = future.result()
             except BrokenProcessPool as error:
-                raise EtadError(
-                    "a run was killed, most likely because memory ran out. Ask for fewer at a time with --jobs; what "
-                    "is done stays."
-                ) from error
+                if killed is None or received_signal() is not None:
+                    raise EtadError(
+                        "a run was killed, most likely because memory ran out. Ask for fewer at a time with --jobs; "
+                        "what is done stays."
+                    ) from error
+                lost.append((key, job))
+        if lost and killed is not None:
+            wait(running)  # they are lost, too, or done at the very moment
+            found |= self._finished(running, killed) if running else {}
+            for key, job in lost:
+                try:
+                    found[key] = self._submit(job).result()
+                except BrokenProcessPool:
+                    found[key] = killed()
+        return found
 
 
 @contextlib.contextmanager
 def pool_of(run: Callable[[_Job], _Result], jobs: int) -> Iterator[Pool[_Job, _Result]]:
     """Open a pool: with one job at a time it is this process, with all threads; else each process has one thread."""
     if jobs == 1:
-        yield Pool(run, None)
+        yield Pool(run, None, 1)
         return
     # Spawned, not forked: a fork takes over threads' locks in whatever state they are.
     context = multiprocessing.get_context("spawn")
     _start_quiet_tracker()
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare) as executor:
-        try:
-            yield Pool(run, executor)
-        except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
-            _end(multiprocessing.active_children())
-            raise
+    pool = Pool(run, lambda: ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare), jobs)
+    try:
+        yield pool
+    except BaseException:
+        pool.abandon()
+        raise
+    pool.close()
 
 
 def _start_quiet_tracker() -> None:

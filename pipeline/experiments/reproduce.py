@@ -76,6 +76,7 @@ def reproduce_grid(
             note,
             title=f"{grid.name}: runs",
             total=len(grid.to_run) * len(seeds),
+            killed=lambda: Measured(failed="its process was killed, most likely because memory ran out"),
         )
     if len(failed_bases) == len(seeds):
         raise EtadError(failed_bases[seeds[0]])

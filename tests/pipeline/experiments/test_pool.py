@@ -98,3 +98,52 @@ def test_a_run_begins_as_soon_as_what_it_comes_after_is_done(tmp_path: Path) -> 
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     # The long one ends only once the one after the short one has.
     subprocess.run([sys.executable, "main.py", str(tmp_path)], cwd=tmp_path, env=environment, check=True, timeout=100)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from etad.data.errors import EtadError
+from etad.pipeline.experiments.pool import pool_of
+from work import greedy
+
+if __name__ == "__main__":
+    folder, results = Path(sys.argv[1]), {}
+    def done(key, result):
+        results[key] = result
+        return {"after": (folder, "after")} if key == "second" else {}
+    jobs = {name: (folder, name) for name in ("first", "greedy", "unlucky", "second")}
+    with pool_of(greedy, 2) as pool:
+        pool.work(jobs, done, title="killed", total=5, killed=lambda: "killed")
+    others = {name: name for name in ("first", "unlucky", "second", "after")}
+    assert results == {**others, "greedy": "killed"}, results
+    try:
+        with pool_of(greedy, 2) as pool:
+            pool.work(jobs, done, title="killed", total=5)
+    except EtadError as error:
+        assert "Ask for fewer at a time with --jobs" in str(error)
+    else:
+        raise AssertionError("nobody was told")
+"""
+GREEDY = """
+import os, signal, time
+
+def greedy(job):
+    folder, name = job
+    if name == "greedy":
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name in ("first", "unlucky") and not (folder / name).exists():
+        (folder / name).touch()
+        time.sleep(2)  # under way when the other process is killed
+    return name
+"""
+
+
+def test_a_run_whose_process_is_killed_is_done_again_alone_and_then_noted_while_all_others_are_done(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "work.py").write_text(GREEDY)
+    (tmp_path / "main.py").write_text(KILLED)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    subprocess.run([sys.executable, "main.py", str(tmp_path)], cwd=tmp_path, env=environment, check=True, timeout=200)
