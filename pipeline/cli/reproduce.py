@@ -170,8 +170,10 @@ def _run_table(
 
     grid, device = TABLES[table].cells(config, inputs), choose_device(config.device)
     at_once = jobs or jobs_that_fit(device)
-    places = dict.fromkeys([folder] if home is None or grid.sets else [home, folder])
-    click.echo(f"what each run is at: {', '.join(f'{place}/seed*/*.log' for place in places)}", err=True)
+    place = folder if home is None or grid.sets else home
+    logs = [str(place / f"{cell.folder}.log") for cell in grid.cells if cell.of_all_seeds]
+    logs += [f"{each}/seed*/*.log" for each in dict.fromkeys([place, folder])]
+    click.echo(f"what each run is at: {', '.join(logs)}", err=True)
     outcome = reproduce_grid(
         grid,
         config,
@@ -179,7 +181,7 @@ def _run_table(
         seeds=range(config.seed, config.seed + seeds),
         inputs=inputs,
         jobs=at_once,
-        home=None if grid.sets else home,
+        home=place,
     )
     made_by = describe_call(command, seconds=outcome.seconds, jobs=at_once, device=device)
     click.echo(grid.title)

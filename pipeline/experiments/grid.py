@@ -50,6 +50,8 @@ class Cell:
         Whether the memory of a training step is measured.
     is_row
         Whether the table shows it, or it is there for others alone.
+    of_all_seeds
+        Whether it is one run that all seeds share, since no seed changes it; it comes after no other.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Cell:
     cost: float = 1.0
     memory: bool = False
     is_row: bool = True
+    of_all_seeds: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +118,7 @@ class Grid:
         assert len(set(folders)) == len(folders), folders
         for cell in self.cells:
             assert cell.after is None or cell.after in folders, cell.after
+            assert cell.after is None or not cell.of_all_seeds, cell.folder
             assert not cell.against or cell.against in folders, cell.against
             assert cell.left_out or not any(each.left_out for each in self.chain(cell)), cell.folder
         for claim in self.claims:

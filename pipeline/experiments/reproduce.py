@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...data.errors import EtadError
@@ -47,7 +48,7 @@ def reproduce_grid(
         """Of a seed, the runs that wait for one alone; the longest first."""
         return {
             (cell.folder, seed): Job(
-                config=of_seed[seed],
+                config=override(config, "seed=0", *grid.sets) if cell.of_all_seeds else of_seed[seed],
                 cell=cell,
                 chain=grid.chain(cell),
                 folder=folder / f"seed{seed}",
@@ -55,12 +56,17 @@ def reproduce_grid(
                 inputs=inputs,
             )
             for cell in grid.after(folder_before)
+            if not cell.of_all_seeds or seed == seeds[0]
         }
 
     def note(key: tuple[str, int], measured: Measured) -> dict[tuple[str, int], Job]:
         found[key] = measured
         cell, (name, seed) = grid.cell(key[0]), key
         following = jobs_after(name, seed)
+        if cell.of_all_seeds:
+            for other in seeds[1:]:
+                found[name, other] = replace(measured, seconds=0.0)
+                following |= jobs_after(name, other)
         if not measured.failed:
             return following
         if name == BASE:
@@ -75,7 +81,7 @@ def reproduce_grid(
             {key: job for each in first for key, job in each.items()},
             note,
             title=f"{grid.name}: runs",
-            total=len(grid.to_run) * len(seeds),
+            total=sum(1 if cell.of_all_seeds else len(seeds) for cell in grid.to_run),
             killed=lambda: Measured(failed="its process was killed, most likely because memory ran out"),
         )
     if len(failed_bases) == len(seeds):

@@ -65,7 +65,7 @@ class Job:
     folder
         Of the seed; the runs of the table lie there.
     home
-        Of the seed; the drawn data and the base lie there, which tables may share.
+        Of the seed; the drawn data and the base lie there, which tables may share, and beside it what all seeds do.
     """
 
     config: Config
@@ -80,6 +80,8 @@ class Job:
         return self.run_of(self.cell)
 
     def run_of(self, cell: Cell) -> RunFolder:
+        if cell.of_all_seeds:
+            return RunFolder(self.home.parent / cell.folder)
         return RunFolder((self.home if cell.folder == BASE else self.folder) / cell.folder)
 
     def beside(self, ending: str) -> Path:

@@ -13,9 +13,13 @@ from ...stages.inputs import NO_SCORES
 from ..grid import BASE, Cell, CellStage
 from ..runs import Inputs
 
+_SHARED = "features"
 
-def base_cell(config: Config, inputs: Inputs, *, detector: bool = False, is_row: bool = False) -> Cell:
-    """The run that prepares features, and a detector where cells go on from one.
+
+def base_cells(config: Config, inputs: Inputs, *, detector: bool = False, is_row: bool = False) -> list[Cell]:
+    """The runs that prepare features, and a detector where cells go on from one; the last of them is `BASE`.
+
+    Features of a real data set are the same for all seeds, and extracted once.
 
     Raises
     ------
@@ -23,22 +27,31 @@ def base_cell(config: Config, inputs: Inputs, *, detector: bool = False, is_row:
         A real data set, and nothing says which encoder made, or makes, its features.
     """
     check_inputs(config, inputs)
+    cells: list[Cell] = []
     stages: list[CellStage] = []
     if inputs.features is None:
-        if config.data.annotations is None and inputs.weights is None:
+        is_drawn = config.data.annotations is None
+        if is_drawn and inputs.weights is None:
             stages.append("pretrain")
-        stages.append("extract")
+        if is_drawn or config.encoder.init == "random":
+            stages.append("extract")
+        else:
+            own = Cell(
+                name="features", folder=_SHARED, stages=("extract",), after=None, is_row=False, of_all_seeds=True
+            )
+            cells.append(own)
     if detector:
         stages.append("detect")
-    return Cell(
+    base = Cell(
         name="detector to start from" if detector else "features",
         folder=BASE,
         stages=tuple(stages),
         # Adapters are there to tune an encoder that has learned: the source set trains the whole of it.
         sets=("encoder.adapter=none",) if "pretrain" in stages else (),
-        after=None,
+        after=_SHARED if cells else None,
         is_row=is_row,
     )
+    return [*cells, base]
 
 
 def check_inputs(config: Config, inputs: Inputs) -> None:
@@ -49,6 +62,9 @@ def check_inputs(config: Config, inputs: Inputs) -> None:
     EtadError
         Naming the option that is missing.
     """
+    for option, path in (("weights", inputs.weights), ("features", inputs.features), ("scores", inputs.scores)):
+        if path is not None and not path.exists():
+            raise EtadError(f"{path}: there is no such file. Check what --{option} names.")
     is_drawn = config.data.annotations is None
     if is_drawn and inputs.features is not None:
         raise EtadError(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...config import Config
 from ..grid import BASE, Cell, Claim, Grid
 from ..runs import Inputs
-from .base import base_cell, check_goes_on, once_encoded, without_videos
+from .base import base_cells, check_goes_on, once_encoded, without_videos
 
 STILL, UNTRAINED, PRETRAINED, ALONE, TUNED = "still", "untrained", BASE, "detector_alone", "tuned"
 # By the folder of the cell. The demo prints the same names.
@@ -32,13 +34,14 @@ def demo_rows(config: Config, inputs: Inputs) -> Grid:
     if inputs.features is None:
         check_goes_on(config)
     sets = poorer_sets(config)
-    before = base_cell(config, inputs, detector=True, is_row=True)
+    *earlier, before = base_cells(config, inputs, detector=True, is_row=True)
     cells = (
+        *earlier,
         *(
             Cell(name=NAMES[folder], folder=folder, stages=("extract", "detect"), sets=sets[folder], against=PRETRAINED)
             for folder in (STILL, UNTRAINED)
         ),
-        Cell(name=NAMES[PRETRAINED], folder=before.folder, stages=before.stages, sets=before.sets, after=None),
+        replace(before, name=NAMES[PRETRAINED]),
         Cell(name=NAMES[ALONE], folder=ALONE, stages=("e2e",), sets=sets[ALONE]),
         Cell(name=NAMES[TUNED], folder=TUNED, stages=("e2e",), against=ALONE, cost=2),
     )

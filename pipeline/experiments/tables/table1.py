@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...config import Config
 from ..grid import Cell, Claim, Grid, unfit
 from ..runs import Inputs
-from .base import base_cell
+from .base import base_cells
 
 # Feature enhancement and stages -> mAP at tIoU 0.5, 0.75 and 0.9, and the average, on ActivityNet-1.3.
 PAPER = {
@@ -21,7 +21,7 @@ _COLUMNS = ("0.5", "0.75", "0.9", "average")
 
 def table1(config: Config, inputs: Inputs) -> Grid:
     """Cells of the table for a data set."""
-    cells = [base_cell(config, inputs)]
+    cells = base_cells(config, inputs)
     for (enhancement, stages), figures in PAPER.items():
         sets = (f"detect.enhancement={enhancement}", f"detect.num_stages={stages}")
         cells.append(

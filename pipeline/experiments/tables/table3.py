@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...config import Config
 from ..grid import AVERAGE, BASE, Cell, Claim, Grid, unfit
 from ..runs import Inputs
-from .base import base_cell, check_goes_on, once_encoded, without_videos
+from .base import base_cells, check_goes_on, once_encoded, without_videos
 
 # Share of the proposals -> average mAP frozen and end to end, on ActivityNet-1.3.
 PAPER = {
@@ -25,7 +25,7 @@ def table3(config: Config, inputs: Inputs) -> Grid:
     """Cells of the table for a data set."""
     if inputs.features is None:
         check_goes_on(config)
-    cells = [base_cell(config, inputs)]
+    cells = base_cells(config, inputs)
     for ratio, figures in PAPER.items():
         sets = (f"detect.sampling.ratio={ratio:g}",)
         share, why = f"{100 * ratio:g} %", unfit(config, sets)

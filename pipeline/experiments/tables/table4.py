@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...config import Config
 from ..grid import AVERAGE, Cell, Claim, Grid, unfit
 from ..runs import Inputs
-from .base import base_cell
+from .base import base_cells
 
 # Share of the proposals -> average mAP, on ActivityNet-1.3.
 PAPER = {1.0: 36.79, 0.2: 36.77, 0.15: 36.74, 0.1: 36.71, 0.06: 36.51}
@@ -13,7 +13,7 @@ PAPER = {1.0: 36.79, 0.2: 36.77, 0.15: 36.74, 0.1: 36.71, 0.06: 36.51}
 
 def table4(config: Config, inputs: Inputs) -> Grid:
     """Cells of the table for a data set."""
-    cells = [base_cell(config, inputs, detector=True)]
+    cells = base_cells(config, inputs, detector=True)
     for ratio, figure in PAPER.items():
         sets = (f"detect.sampling.inference_ratio={ratio:g}",)
         cells.append(

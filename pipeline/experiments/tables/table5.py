@@ -6,7 +6,7 @@ from ....detect.settings import TcanetSettings
 from ...config import Config
 from ..grid import AVERAGE, MEMORY, MINUTES, Cell, Claim, Grid, unfit
 from ..runs import Inputs
-from .base import base_cell
+from .base import base_cells
 
 # Method -> mAP at tIoU 0.5, 0.75 and 0.95, the average, GB at a batch of 16, minutes of training, on HACS.
 PAPER = {
@@ -23,7 +23,7 @@ _BASELINES = {"bmn": "BMN", "bmn+tcanet": "BMN + TCANet"}
 
 def table5(config: Config, inputs: Inputs) -> Grid:
     """Cells of the table for a data set."""
-    cells = [base_cell(config, inputs)]
+    cells = base_cells(config, inputs)
     sizes = _tcanet_sizes(config)
     for method, figures in PAPER.items():
         baseline = _BASELINES.get(method)

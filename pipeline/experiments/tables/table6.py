@@ -7,7 +7,7 @@ from ....extract.encoders.encoder import encoder_spec
 from ...config import Config
 from ..grid import AVERAGE, MEMORY, MINUTES, Cell, Claim, Grid
 from ..runs import Inputs
-from .base import base_cell, check_goes_on, once_encoded, without_videos
+from .base import base_cells, check_goes_on, once_encoded, without_videos
 
 # Encoder and share of the gradients -> mAP at tIoU 0.3 to 0.7, the average, GB of a video, hours, on THUMOS-14.
 PAPER: dict[str, dict[float, tuple[float | None, ...]]] = {
@@ -38,7 +38,7 @@ def table6(config: Config, inputs: Inputs) -> Grid:
         check_goes_on(config)
     adapter = "" if config.encoder.adapter == "none" else f", {config.encoder.adapter} adapters"
     own = _FAMILIES.get(encoder_spec(config.encoder.name).family, config.encoder.name + adapter)
-    cells = [base_cell(config, inputs, detector=True, is_row=True)]
+    cells = base_cells(config, inputs, detector=True, is_row=True)
     cells += [
         _cell(
             own,

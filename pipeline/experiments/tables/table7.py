@@ -7,7 +7,7 @@ from ....data.video.transforms import crop_size
 from ...config import Config
 from ..grid import AVERAGE, BASE, MEMORY, Cell, Claim, Grid
 from ..runs import Inputs
-from .base import base_cell, check_goes_on, without_videos
+from .base import base_cells, check_goes_on, without_videos
 
 # Resolution, augmentation and frozen stage -> average mAP and GB of a video, on ActivityNet-1.3; none: out of memory.
 PAPER: dict[tuple[str, str, int], tuple[float | None, float | None]] = {
@@ -53,7 +53,7 @@ def table7(config: Config, inputs: Inputs) -> Grid:
         cost=100,
         is_row=False,
     )
-    cells = [base_cell(config, inputs, detector=True), before]
+    cells = [*base_cells(config, inputs, detector=True), before]
     for (size, augmentation, frozen), (figure, memory) in PAPER.items():
         cells.append(
             Cell(

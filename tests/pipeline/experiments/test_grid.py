@@ -156,7 +156,7 @@ def test_a_synthetic_set_gets_a_smaller_tcanet_and_the_table_says_so() -> None:
     )
     assert "detect.tcanet.width=256" in drawn.notes[-1]
     # Sizes that somebody chose stand, and so do the published ones on a real data set.
-    features = Inputs(features=Path("features.h5"))
+    features = Inputs(features=Path(__file__))
     for config, inputs in (
         (load_config("demo", ["detect.tcanet.encoders=1"]), Inputs()),
         (load_config("demo", ["data.annotations=annotations.json"]), features),
@@ -200,7 +200,7 @@ def test_a_frozen_encoders_detector_goes_on_from_where_the_one_that_is_trained_e
     frozen, tuned = grid.cell("frozen-6"), grid.cell("e2e-6")
     assert frozen.stages == tuned.stages == ("e2e",) and frozen.after == tuned.after == "detector-6"
     assert "e2e.ratio=0" in frozen.sets and grid.cell("detector-6") not in grid.rows
-    alone = TABLES["table3"].cells(load_config("demo", ["data.annotations=a.json"]), Inputs(features=Path("f.h5")))
+    alone = TABLES["table3"].cells(load_config("demo", ["data.annotations=a.json"]), Inputs(features=Path(__file__)))
     assert alone.cell("frozen-6").stages == ("detect",) and alone.cell("e2e-6").left_out
 
 
@@ -241,6 +241,29 @@ def test_what_all_come_after_stops_the_table_where_it_fails(tmp_path: Path, monk
     found = reproduce_grid(grid, config, tmp_path, seeds=(1, 2), inputs=Inputs(), jobs=1)
     assert found.seeds == (1, 2) and all(found.values(cell)[1] == 50 for cell in grid.rows)
     assert len(found.failures) == len(grid.to_run) and all(name.endswith("seed 1") for name, _ in found.failures)
+
+
+def test_what_all_seeds_share_is_done_once_and_where_it_fails_none_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def run_job(job: Job) -> Measured:
+        begun.append(str(job.run.path.relative_to(tmp_path)))
+        return Measured(failed="no room") if fails else Measured(average_mAP=0.5, seconds=1.0)
+
+    monkeypatch.setattr("etad.pipeline.experiments.reproduce.run_job", run_job)
+    config = load_config("demo", ["data.annotations=a.json", "data.videos=videos"])
+    inputs = Inputs(weights=Path(__file__))
+    grid, fails = TABLES["table4"].cells(config, inputs), False
+    found = reproduce_grid(grid, config, tmp_path, seeds=(4, 5), inputs=inputs, jobs=1)
+    assert begun[0] == "features" and begun.count("features") == 1 and {"seed4/base", "seed5/base"} <= set(begun)
+    assert found.seconds == len(begun)
+    begun.clear()
+    fails = True
+    with pytest.raises(EtadError, match="it comes after features, which failed: no room"):
+        reproduce_grid(grid, config, tmp_path, seeds=(4, 5), inputs=inputs, jobs=1)
+    assert begun == ["features"]
 
 
 def test_the_demos_rows_have_no_column_of_the_papers() -> None:

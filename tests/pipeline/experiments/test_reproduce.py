@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import miniature
+import miniature_e2e
 import pytest
 import torch
 from miniature import SMALL_DEMO, complaint
@@ -178,6 +179,26 @@ def test_table_2_is_read_off_the_model_beside_the_papers(tmp_path: Path, capsys:
     assert "Other sizes than the paper's: start/end offset input" in capsys.readouterr().out
 
 
+def test_features_of_an_own_data_set_are_extracted_once_for_all_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotations = miniature_e2e.make(tmp_path / "set")
+    sets = [word for each in miniature_e2e.SETS if "init" not in each for word in ("--set", each)]
+    source = [*sets, "--set", "pretrain.source=synthetic", "--set", "pretrain.steps=1"]
+    assert run(["pretrain", "-o", str(tmp_path / "p"), *source]) == 0
+    command = ["reproduce", "table4", "-o", str(tmp_path / "t4"), "--jobs", "1", *sets]
+    command += ["--videos", str(annotations.parent / "videos"), "--annotations", str(annotations)]
+    command += ["--weights", str(tmp_path / "p/pretrain/encoder.pt")]
+    assert run([*command, "--seeds", "2"]) == 0
+    assert f"{tmp_path / 't4/features.log'}, " in capsys.readouterr().err
+    caches = {path: path.stat().st_mtime_ns for path in (tmp_path / "t4").rglob("*.h5") if path.name != "raw.h5"}
+    assert [path.relative_to(tmp_path / "t4") for path in caches] == [Path("features/features.h5")]
+    assert len(list((tmp_path / "t4").rglob("last.pt"))) == 2
+    assert run([*command, "--seeds", "1", "--seed", "2"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in caches} == caches
+    assert len(list((tmp_path / "t4").rglob("last.pt"))) == 3
+
+
 @pytest.mark.slow
 def test_table_6_runs_side_by_side_from_one_command_and_does_nothing_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -205,9 +226,11 @@ def test_table_6_runs_side_by_side_from_one_command_and_does_nothing_twice(
     ("options", "said"),
     [
         (["--annotations", "annotations.json"], "name it with --weights"),
-        (["--annotations", "annotations.json", "--weights", "w.pt"], "needs videos, or a cache of features"),
+        (["--annotations", "annotations.json", "--weights", "."], "needs videos, or a cache of features"),
+        (["--annotations", "annotations.json", "--weights", "w.pt"], "Check what --weights names"),
         (["--videos", "."], "Name their --annotations"),
-        (["--features", "features.h5"], "nothing says which actions these features show"),
+        (["--features", "."], "nothing says which actions these features show"),
+        (["--features", "features.h5"], "features.h5: there is no such file. Check what --features names"),
         (["--set", "detect.labels.source=scores"], "give --scores FILE"),
         (["--data", "no-such-preset"], "neither a preset nor a TOML file"),
     ],
