@@ -40,7 +40,7 @@ class RawPrediction:
     duration_seconds
         Length of the video.
     segments
-        (K, 2) boundaries averaged over the stages, fractions of the window; never clipped.
+        (K, 2) boundaries averaged over the stages, fractions of the window; see `Predicted`.
     iou
         (K, 2) classified and regressed IoU, averaged over the stages.
     boundary

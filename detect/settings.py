@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from ..data.settings import Mark, Settings, marks
 from .preset import PRESETS, Preset
@@ -147,7 +147,8 @@ class TcanetSettings(Settings):
     width
         Channels of the encoded features.
     encoders, heads, window
-        Local-global encoders, their heads, and the snippets that half of these see, the middle one included.
+        Local-global encoders, their heads, and the snippets that half of these see: half of so many, rounded down, on
+        either side of the middle one.
     dropout
         Share of the encoders' values that is dropped in training.
     boundary_samples, action_samples
@@ -165,13 +166,6 @@ class TcanetSettings(Settings):
     action_samples: int = Field(default=64, ge=4, multiple_of=4)
     training_proposals: int = Field(default=64, ge=1)
     proposals: int = Field(default=100, ge=1)
-
-    @field_validator("window")
-    @classmethod
-    def _window_has_a_middle(cls, window: int) -> int:
-        if window % 2 == 0:
-            raise ValueError(f"window={window} is even: as many snippets are seen on either side of the middle one")
-        return window
 
     @model_validator(mode="after")
     def _heads_fit(self) -> TcanetSettings:

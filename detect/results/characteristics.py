@@ -72,8 +72,11 @@ def _fifths(name: str, unit: str, values: np.ndarray) -> Characteristic:
         return Characteristic(name, unit, (), np.full(len(values), -1))
     bounds = np.quantile(values[is_known], [0.2, 0.4, 0.6, 0.8], method="inverted_cdf")
     group = np.where(is_known, np.searchsorted(bounds, values, side="left"), -1)
-    # Three digits at least, and none by a power of ten.
-    shown = [np.format_float_positional(bound, 3, fractional=False, trim="-") for bound in bounds]
+    # Three digits, all of what is longer, and none by a power of ten.
+    shown = [
+        f"{bound:.0f}" if bound >= 1000 else np.format_float_positional(bound, 3, fractional=False, trim="-")
+        for bound in bounds
+    ]
     names = [f"to {shown[0]}", *(f"{low}-{high}" for low, high in pairwise(shown)), f"over {shown[-1]}"]
     return _used(name, unit, names, group)
 

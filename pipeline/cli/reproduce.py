@@ -105,16 +105,34 @@ def reproduce(
     statuses, seeds = [], seeds or _SEEDS
     tables = _TABLES if name == "all" else (name,)
     _check_page(page, tables)
+    is_seed_said = common.seed is not None or any(is_of(each, "seed") for each in common.sets)
+    configs, refused = {}, dict[str, EtadError]()
     for table in tables:
         preset = TABLES[table].preset if table in TABLES else DEFAULT_PRESET
         config = config_of(preset)
-        is_seed_said = common.seed is not None or any(is_of(each, "seed") for each in common.sets)
-        if table in TABLES and named is None and config.data.annotations is None and not is_seed_said:
-            config = override(config, f"seed={TABLES[table].seed}")
+        first = TABLES[table].seed if table in TABLES and named in (None, preset) else None
+        if first is not None and config.data.annotations is None and not is_seed_said:
+            config = override(config, f"seed={first}")
+        configs[table] = config
+        if table in TABLES:
+            # Now, not when the tables before it are done.
+            try:
+                TABLES[table].cells(config, inputs)
+            except EtadError as error:
+                refused[table] = error
+    if len(refused) == len([table for table in tables if table in TABLES]) > 0:
+        raise next(iter(refused.values()))
+    for table in refused:
+        click.echo(f"{table} is left out: {refused[table]}")
+        statuses.append(1)
+    for table, config in configs.items():
+        if table in refused:
+            continue
         place = folder / table if name == "all" else folder
         if table == ARCHITECTURE:
             statuses.append(_print_architecture(config, place, page))
             continue
+        preset = TABLES[table].preset
         # Tables of one preset share what is drawn, pretrained and extracted.
         home = folder / "base" if name == "all" and (named or preset == DEFAULT_PRESET) else None
         command = _command(table, common, named, config, inputs, seeds)

@@ -143,7 +143,7 @@ class Comparison:
             "to tell what it would be on others. Test on more."
         )
         twice = self.runs[0].aligned.num_duplicates
-        rule = f", {counted(twice, 'action')} annotated twice {self.runs[0].duplicates}" if twice else ""
+        rule = f"; {counted(twice, 'action')} annotated twice: {self.runs[0].duplicates}" if twice else ""
         return (
             f"Measured on the same {count}{rule}. "
             f"Intervals: {100 * SHARE:.0f} % of {SAMPLES} draws of as many of these; "

@@ -18,6 +18,7 @@ from ...data.errors import EtadError, listing
 from ...data.files.atomic import open_to_append, write_json
 from ..config import Config, override
 from ..device import choose_device
+from ..e2e.checks import check_frozen
 from ..e2e.stage import run_e2e
 from ..run_folder import RunFolder
 from ..show.plots import plot_baselines, plot_curves, plot_qualitative, qualitative_strips
@@ -29,7 +30,7 @@ from ..stages.pretrain import pretrain
 from ..stages.result import StageResult
 from .pool import pool_of
 from .synthetic_set import ensure_synthetic_set, naming_synthetic_set
-from .tables.base import check_goes_on
+from .tables.base import check_start
 from .tables.demo_rows import ALONE, NAMES, PRETRAINED, STILL, TUNED, UNTRAINED, poorer_sets
 
 PROPOSALS_PER_VIDEO = 100
@@ -126,7 +127,8 @@ def demo(config: Config, folder: Path, *, jobs: int, report: Callable[[str], Non
         The settings do not suit a demo, or the folder holds another one.
     """
     # Now, not when all else is done.
-    check_goes_on(config)
+    check_start(config)
+    check_frozen(config)
     config = naming_synthetic_set(config, folder / "data")
     done = _all_parts(config, folder, jobs=jobs, report=report)
     annotations, run = read_data(config), RunFolder(folder)

@@ -88,7 +88,7 @@ class Outcome:
         return self._compared(left, right, 0.0)
 
     def _compared(self, left: Cell, right: Cell, margin: float) -> Gain | None:
-        """The same, and how probable it is by chance where the difference is `margin` in truth, in points."""
+        """Compare two cells seed by seed; p is that of their difference if it were `margin` points in truth."""
         differences = self.values(left) - self.values(right)
         differences = differences[np.isfinite(differences)]
         if not len(differences):

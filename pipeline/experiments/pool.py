@@ -128,6 +128,8 @@ class Pool(Generic[_Job, _Result]):
         try:
             return self._executor.submit(_run_watched, self._run, job)
         except BrokenProcessPool:  # since the last result; what was under way tells by its own
+            # The others were asked to end as well, and save first: what is done again is not to meet them.
+            self._executor.shutdown()
             self._executor = self._start()
             return self._executor.submit(_run_watched, self._run, job)
 

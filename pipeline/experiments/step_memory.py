@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +11,7 @@ from ...data.precision import choose_dtype
 from ...data.video.transforms import crop_size
 from ...detect.model.build import build_detector
 from ...detect.objective import build_objective
+from ...detect.sampling.population import sample_size
 from ...detect.strategies import find_strategy
 from ...extract.encoders.encoder import build_encoder
 from ..config import Config
@@ -60,7 +60,7 @@ def _end_to_end(config: Config, device: torch.device) -> int:
         return parts["loss"]
 
     settings = config.e2e
-    sampled = torch.arange(math.ceil(settings.ratio * len(video)))
+    sampled = torch.arange(sample_size(settings.strategy, len(video), settings.ratio, chunk=settings.chunk))
 
     def step() -> None:
         if settings.memory != "sgs":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ...data.files.atomic import replacing
+
+# That fit into a line of the picture's width.
+_MOST_LETTERS = 140
 
 
 def plot_grid(
@@ -54,7 +58,7 @@ def plot_grid(
         theirs.plot([paper[name] for name in shown], [heights[name] for name in shown], "D", color="C1", markersize=5)
         theirs.set(title="the paper", xlabel="average mAP, %")
         theirs.tick_params(left=False)
-        figure.supxlabel(of, fontsize=7)
+        figure.supxlabel(textwrap.fill(of, _MOST_LETTERS), fontsize=7)
     for axes in sides:
         axes.grid(alpha=0.3)
         axes.title.set_fontsize(9)

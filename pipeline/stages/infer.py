@@ -270,6 +270,10 @@ def _labelled(
     )
 
 
+# To be changed where a baseline's weights come to say something else.
+_BASELINES = "baselines 2"
+
+
 def _model_digest(
     trained: Trained, features: FeatureSource, windows: Sequence[Window], settings: DetectSettings
 ) -> str:
@@ -280,6 +284,8 @@ def _model_digest(
             value, default = attrgetter(key)(settings), attrgetter(key)(defaults)
             if value != default:
                 others.append(repr((key, value)))
+    if settings.model != "etad":
+        others.append(_BASELINES)
     rest = (
         features.digest,
         windows_digest(windows),

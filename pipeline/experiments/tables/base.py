@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ....data.cache.parts import parts_folder
 from ....data.errors import EtadError
 from ....extract.weights.packaged import packaged_weights
 from ...config import Config
-from ...e2e.checks import check_frozen
 from ...stages.inputs import NO_SCORES
 from ..grid import BASE, Cell, CellStage
 from ..runs import Inputs
@@ -19,7 +19,7 @@ _SHARED = "features"
 def base_cells(config: Config, inputs: Inputs, *, detector: bool = False, is_row: bool = False) -> list[Cell]:
     """The runs that prepare features, and a detector where cells go on from one; the last of them is `BASE`.
 
-    Features of a real data set are the same for all seeds, and extracted once.
+    Features of a real data set are the same for all seeds, and these are extracted once.
 
     Raises
     ------
@@ -37,7 +37,12 @@ def base_cells(config: Config, inputs: Inputs, *, detector: bool = False, is_row
             stages.append("extract")
         else:
             own = Cell(
-                name="features", folder=_SHARED, stages=("extract",), after=None, is_row=False, of_all_seeds=True
+                name="features, for all seeds",
+                folder=_SHARED,
+                stages=("extract",),
+                after=None,
+                is_row=False,
+                of_all_seeds=True,
             )
             cells.append(own)
     if detector:
@@ -62,7 +67,9 @@ def check_inputs(config: Config, inputs: Inputs) -> None:
     EtadError
         Naming the option that is missing.
     """
-    for option, path in (("weights", inputs.weights), ("features", inputs.features), ("scores", inputs.scores)):
+    if inputs.features is not None and not (inputs.features.exists() or parts_folder(inputs.features).exists()):
+        raise EtadError(f"{inputs.features}: there is no such cache. Check what --features names.")
+    for option, path in (("weights", inputs.weights), ("scores", inputs.scores)):
         if path is not None and not path.exists():
             raise EtadError(f"{path}: there is no such file. Check what --{option} names.")
     is_drawn = config.data.annotations is None
@@ -81,8 +88,8 @@ def check_inputs(config: Config, inputs: Inputs) -> None:
         raise EtadError(NO_SCORES)
 
 
-def check_goes_on(config: Config) -> None:
-    """Refuse what rows that go on from one detector could not be trained with, before anything is drawn.
+def check_start(config: Config) -> None:
+    """Refuse rows that would not go on from one detector, before anything is drawn.
 
     Raises
     ------
@@ -94,7 +101,6 @@ def check_goes_on(config: Config) -> None:
             "e2e.start=scratch: the rows that are trained end to end go on from a detector that was trained on "
             "features. Set e2e.start=detector."
         )
-    check_frozen(config)
 
 
 def without_videos(cells: Sequence[Cell], inputs: Inputs) -> tuple[Cell, ...]:

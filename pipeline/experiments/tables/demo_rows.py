@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...config import Config
+from ...e2e.checks import check_frozen
 from ..grid import BASE, Cell, Claim, Grid
 from ..runs import Inputs
-from .base import base_cells, check_goes_on, once_encoded, without_videos
+from .base import base_cells, check_start, once_encoded, without_videos
 
 STILL, UNTRAINED, PRETRAINED, ALONE, TUNED = "still", "untrained", BASE, "detector_alone", "tuned"
 # By the folder of the cell. The demo prints the same names.
@@ -32,7 +33,8 @@ def poorer_sets(config: Config) -> dict[str, tuple[str, ...]]:
 def demo_rows(config: Config, inputs: Inputs) -> Grid:
     """Cells of the table for a data set."""
     if inputs.features is None:
-        check_goes_on(config)
+        check_start(config)
+        check_frozen(config)
     sets = poorer_sets(config)
     *earlier, before = base_cells(config, inputs, detector=True, is_row=True)
     cells = (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ...config import Config
+from ...e2e.checks import check_frozen
 from ..grid import AVERAGE, BASE, Cell, Claim, Grid, unfit
 from ..runs import Inputs
-from .base import base_cells, check_goes_on, once_encoded, without_videos
+from .base import base_cells, check_start, once_encoded, without_videos
 
 # Share of the proposals -> average mAP frozen and end to end, on ActivityNet-1.3.
 PAPER = {
@@ -24,7 +25,8 @@ _DEFAULT = 0.06
 def table3(config: Config, inputs: Inputs) -> Grid:
     """Cells of the table for a data set."""
     if inputs.features is None:
-        check_goes_on(config)
+        check_start(config)
+        check_frozen(config)
     cells = base_cells(config, inputs)
     for ratio, figures in PAPER.items():
         sets = (f"detect.sampling.ratio={ratio:g}",)

@@ -7,7 +7,7 @@ from ....extract.encoders.encoder import encoder_spec
 from ...config import Config
 from ..grid import AVERAGE, MEMORY, MINUTES, Cell, Claim, Grid
 from ..runs import Inputs
-from .base import base_cells, check_goes_on, once_encoded, without_videos
+from .base import base_cells, check_start, once_encoded, without_videos
 
 # Encoder and share of the gradients -> mAP at tIoU 0.3 to 0.7, the average, GB of a video, hours, on THUMOS-14.
 PAPER: dict[str, dict[float, tuple[float | None, ...]]] = {
@@ -35,7 +35,7 @@ _PRESETS = {"TSM": "thumos14-e2e-tsm", "SlowOnly": "thumos14-e2e-slowonly"}
 def table6(config: Config, inputs: Inputs) -> Grid:
     """Cells of the table for a data set: those of the config's encoder are run."""
     if inputs.features is None:
-        check_goes_on(config)
+        check_start(config)
     adapter = "" if config.encoder.adapter == "none" else f", {config.encoder.adapter} adapters"
     own = _FAMILIES.get(encoder_spec(config.encoder.name).family, config.encoder.name + adapter)
     cells = base_cells(config, inputs, detector=True, is_row=True)
@@ -45,6 +45,8 @@ def table6(config: Config, inputs: Inputs) -> Grid:
             ratio,
             strategy,
             own=True,
+            # Under a budget a step is another one, as small as it must be.
+            is_measured=config.e2e.memory_budget_gib is None,
             # All of them sample: other memories send all gradients, whatever the ratio.
             sets=("e2e.memory=sgs", *(once_encoded(config) if ratio == 0 else _cache_sets(config, strategy))),
         )
@@ -81,7 +83,16 @@ def _cache_sets(config: Config, strategy: str) -> tuple[str, ...]:
     return (*graphs, "e2e.cache_frozen=0") if 0 < config.e2e.epochs <= config.e2e.cache_frozen else graphs
 
 
-def _cell(encoder: str, ratio: float, strategy: str, *, own: bool, why: str = "", sets: tuple[str, ...] = ()) -> Cell:
+def _cell(
+    encoder: str,
+    ratio: float,
+    strategy: str,
+    *,
+    own: bool,
+    why: str = "",
+    sets: tuple[str, ...] = (),
+    is_measured: bool = False,
+) -> Cell:
     stated = PAPER[encoder][ratio] if encoder in PAPER else ()
     figures = {
         name: 60 * value if name == MINUTES else value for name, value in zip(_COLUMNS, stated) if value is not None
@@ -97,7 +108,7 @@ def _cell(encoder: str, ratio: float, strategy: str, *, own: bool, why: str = ""
         paper=figures,
         left_out=why,
         cost=ratio,
-        memory=ratio > 0,
+        memory=ratio > 0 and is_measured,
     )
 
 

@@ -7,7 +7,7 @@ from ....data.video.transforms import crop_size
 from ...config import Config
 from ..grid import AVERAGE, BASE, MEMORY, Cell, Claim, Grid
 from ..runs import Inputs
-from .base import base_cells, check_goes_on, without_videos
+from .base import base_cells, check_start, without_videos
 
 # Resolution, augmentation and frozen stage -> average mAP and GB of a video, on ActivityNet-1.3; none: out of memory.
 PAPER: dict[tuple[str, str, int], tuple[float | None, float | None]] = {
@@ -39,8 +39,8 @@ _MARGIN = 8 / 7
 def table7(config: Config, inputs: Inputs) -> Grid:
     """Cells of the table for a data set; the larger frames have twice the side of the config's."""
     if inputs.features is None:
-        check_goes_on(config)
-    _check_memory(config)
+        check_start(config)
+        _check_memory(config)
     small, large = _resolution(config, 1), _resolution(config, 2)
     side = {"small": _side(small), "large": _side(large)}
     # A drawn video is as large as the larger frames, so that these show more.

@@ -85,7 +85,7 @@ def test_runs_with_other_rules_for_actions_annotated_twice_are_told_so_and_one_r
     assert "Name one rule for all of them with --duplicates" in complaint(words, capsys)
     for more in (["--duplicates", "dropped"], ["--set", "data.duplicates=dropped"]):
         assert run([*words, *more]) == 0
-        assert "1 action annotated twice dropped" in " ".join(capsys.readouterr().out.split())
+        assert "1 action annotated twice: dropped" in " ".join(capsys.readouterr().out.split())
     assert run([*words, "--duplicates", "kept", "--set", "detect.tious=[0.5]", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["duplicated_actions"] == {"count": 1, "were": "kept"}

@@ -261,7 +261,7 @@ def test_what_all_seeds_share_is_done_once_and_where_it_fails_none_goes_on(
     assert found.seconds == len(begun)
     begun.clear()
     fails = True
-    with pytest.raises(EtadError, match="it comes after features, which failed: no room"):
+    with pytest.raises(EtadError, match="it comes after features, for all seeds, which failed: no room"):
         reproduce_grid(grid, config, tmp_path, seeds=(4, 5), inputs=inputs, jobs=1)
     assert begun == ["features"]
 

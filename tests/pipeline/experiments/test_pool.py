@@ -133,9 +133,19 @@ def greedy(job):
     if name == "greedy":
         time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
-    if name in ("first", "unlucky") and not (folder / name).exists():
-        (folder / name).touch()
-        time.sleep(2)  # under way when the other process is killed
+    (folder / "at").mkdir(exist_ok=True)
+    lock = folder / "at" / name
+    lock.touch(exist_ok=False)  # nobody else is at it
+    try:
+        if name in ("first", "unlucky") and not (folder / name).exists():
+            (folder / name).touch()
+            time.sleep(3)  # under way when the other process is killed
+    finally:
+        try:
+            if (folder / name).exists():
+                time.sleep(1.5)  # what is asked to end saves
+        finally:
+            lock.unlink()
     return name
 """
 

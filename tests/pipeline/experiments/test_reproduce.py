@@ -230,7 +230,7 @@ def test_table_6_runs_side_by_side_from_one_command_and_does_nothing_twice(
         (["--annotations", "annotations.json", "--weights", "w.pt"], "Check what --weights names"),
         (["--videos", "."], "Name their --annotations"),
         (["--features", "."], "nothing says which actions these features show"),
-        (["--features", "features.h5"], "features.h5: there is no such file. Check what --features names"),
+        (["--features", "features.h5"], "features.h5: there is no such cache. Check what --features names"),
         (["--set", "detect.labels.source=scores"], "give --scores FILE"),
         (["--data", "no-such-preset"], "neither a preset nor a TOML file"),
     ],
@@ -265,6 +265,24 @@ def test_what_the_rows_of_a_table_would_not_be_is_refused_before_anything_is_dra
     sets = ["--set", "encoder.name=videomae_tiny", "--set", setting] if "adapter" in setting else ["--set", setting]
     assert said in complaint(["reproduce", table, "-o", str(tmp_path / "t"), *sets], capsys)
     assert not (tmp_path / "t").exists()
+
+
+def test_all_tables_but_those_that_cannot_be_are_run_and_these_are_named_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[str] = []
+
+    def run_table(table: str, *_: object, **__: object) -> int:
+        ran.append(table)
+        return 0
+
+    monkeypatch.setattr("etad.pipeline.cli.reproduce._run_table", run_table)
+    assert run(["reproduce", "all", "-o", str(tmp_path), "--set", "e2e.start=scratch"]) == 1
+    assert ran == ["table1", "table4", "table5"]
+    told = capsys.readouterr().out
+    assert told.index("table7 is left out: e2e.start=scratch") < told.index("Table 2")
+    assert run(["reproduce", "all", "-o", str(tmp_path), "--weights", "no.pt"]) == 2
+    assert "Check what --weights names" in capsys.readouterr().err
 
 
 def test_a_run_that_memory_does_not_hold_is_a_run_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
