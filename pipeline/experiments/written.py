@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from ...data.files.atomic import write_json, write_text
-from .grid import AVERAGE, MEMORY, MINUTES, Cell
+from .grid import AVERAGE, MEMORY, MINUTES, Cell, Grid
 from .outcome import Outcome, p_text
 
 NOTHING = "-"
@@ -46,10 +47,9 @@ def markdown(outcome: Outcome, *, made_by: str = "") -> str:
     """
     grid = outcome.grid
     lines = [f"### {grid.title}", "", *markdown_table(heads(outcome), rows(outcome)), ""]
-    against = {outcome.grid.cell(cell.against).name for cell in grid.rows if cell.against}
     said = [beside_paper(outcome)] if grid.of else []
-    if against:
-        said.append(f"Gain: over {' or '.join(sorted(against))}, in points; p: paired t-test over the seeds.")
+    if any(cell.against for cell in grid.rows):
+        said.append(f"Gain: over {_against(grid)}, in points; p: paired t-test over the seeds.")
     lines += [" ".join([*said, *grid.notes]), ""]
     if verdicts := outcome.verdicts():
         source = "the paper's figures say" if grid.of else "it is there to show"
@@ -60,6 +60,15 @@ def markdown(outcome: Outcome, *, made_by: str = "") -> str:
     if made_by:
         lines += [made_by, ""]
     return "\n".join(lines)
+
+
+def _against(grid: Grid) -> str:
+    """What gains are over: the names of the rows, or where that is so, the row above each."""
+    compared = [(above.folder, cell.against) for above, cell in pairwise(grid.rows) if cell.against]
+    if len(compared) > 1 and all(above == against for above, against in compared):
+        return "the row above"
+    names = {grid.cell(cell.against).name for cell in grid.rows if cell.against}
+    return " or ".join(sorted(names))
 
 
 def beside_paper(outcome: Outcome) -> str:

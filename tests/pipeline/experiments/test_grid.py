@@ -98,6 +98,17 @@ def test_markdown_and_csv_hold_the_same_rows_with_the_papers_beside_ours() -> No
     assert [row["why not"] for row in failed] == ["", "seed 0: no memory", "no | room"]
 
 
+def test_gains_over_the_row_above_are_told_so() -> None:
+    grids = {name: TABLES[name].cells(load_config("demo"), Inputs()) for name in ("table3", "table5")}
+    measured = (Measured(average_mAP=0.3),)
+    told = {
+        name: markdown(Outcome(grid, (0,), {cell.folder: measured for cell in grid.to_run}))
+        for name, grid in grids.items()
+    }
+    assert "Gain: over the row above, in points" in told["table3"]
+    assert "Gain: over ETAD, random, in points" in told["table5"]
+
+
 def test_averages_over_other_thresholds_than_the_papers_are_told() -> None:
     runs = outcome({"a": [30.0], "b": [40.0]})
     assert "Paper: a set. Averages over tIoU 0.5, the paper's over 0.5:0.05:0.95: they are not" in markdown(runs)
