@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .errors import EtadError, is_out_of_memory, nearest
+from .errors import EtadError, nearest
 from .files.archive import damage_of
 from .files.atomic import replacing
 from .interrupts import holding_signals
@@ -133,11 +133,9 @@ def naming_contents(path: Path | str) -> Iterator[None]:
     """
     try:
         yield
-    except NotImplementedError:
+    except (torch.OutOfMemoryError, NotImplementedError):
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
-        if is_out_of_memory(error):
-            raise
         reason = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) and error.args else str(error)
         words = " ".join(reason.split())
         raise EtadError(f"{path}: what this checkpoint holds does not fit ({words[:300]}). {_ADVICE}") from error

@@ -254,7 +254,7 @@ class DetectSettings(Settings):
         return self
 
     def unused(self) -> list[str]:
-        """Keys of what is set other than by default and belongs to other models than this one."""
+        """Keys of what is set other than by default, and that this model makes no use of."""
         own = {"etad": _ETAD_ALONE, "bmn": ("bmn.",), "tcanet": ("tcanet.",)}
         others = [key for model, keys in own.items() if model not in self.model.split("+") for key in keys]
         if "tcanet" in self.model:

@@ -124,7 +124,7 @@ class Bmn(DetectionNetwork):
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> BmnOutput:
         """(B, C, T) snippet features and an optional (B, 1, T) mask of real ones -> what is said of them."""
-        # Padding reads as 0 everywhere, as what lies beyond the window does.
+        # Padding reads as 0 in every layer over time, as what lies beyond the window does.
         real = 1.0 if mask is None else mask
         base = self.x_1d_b[:2](self.inputs(features, mask)) * real
         base = self.x_1d_b[2:](base) * real

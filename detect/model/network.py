@@ -14,8 +14,8 @@ class Predicted(NamedTuple):
     Parameters
     ----------
     segments
-        (B, K, 2) fractions of the window; not clipped to it (TCANet's begin within it). Those of no length are no
-        proposals, and only make up the number.
+        (B, K, 2) fractions of the window; not clipped to it (but TCANet's, which do not begin before it). Those of
+        no length are no proposals, and only make up the number.
     iou
         (B, K, 2) two scores of each, whose product counts.
     boundary

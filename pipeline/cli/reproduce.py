@@ -120,7 +120,7 @@ def reproduce(
                 TABLES[table].cells(config, inputs)
             except EtadError as error:
                 refused[table] = error
-    if len(refused) == len([table for table in tables if table in TABLES]) > 0:
+    if refused and all(table in refused for table in tables if table in TABLES):
         raise next(iter(refused.values()))
     for table in refused:
         click.echo(f"{table} is left out: {refused[table]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -26,6 +27,7 @@ _BYTES_PER_RUN = 1.5 * 2**30
 # Until processes that were asked to end have saved.
 _PATIENCE_SECONDS = 20.0
 
+_logger = logging.getLogger(__name__)
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 _Key = TypeVar("_Key")
@@ -151,6 +153,9 @@ class Pool(Generic[_Job, _Result]):
                     ) from error
                 lost.append((key, job))
         if lost and killed is not None:
+            _logger.warning(
+                "a run was killed, most likely because memory ran out: what was under way is done again, one by one."
+            )
             wait(running)  # they are lost, too, or done at the very moment
             found |= self._finished(running, killed) if running else {}
             for key, job in lost:

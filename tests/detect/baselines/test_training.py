@@ -142,6 +142,12 @@ def test_the_command_trains_detects_and_evaluates_with_it_and_refuses_another_in
         assert "Choose another run folder" in miniature.complaint([*words, *options, "--set", other], capsys)
 
 
+def test_what_a_model_makes_no_use_of_is_named() -> None:
+    sets = ["detect.precision=float32", "detect.inference.score=iou", "detect.bins=8"]
+    unused = {model: load_config(None, [f"detect.model={model}", *sets]).detect.unused() for model in MODELS}
+    assert unused == {"bmn": ["bins"], "bmn+tcanet": ["bins", "inference.score"]}
+
+
 def test_a_preset_that_is_etads_alone_is_refused_for_a_baseline() -> None:
     with pytest.raises(EtadError, match=r"preset=release is a version of ETAD, which model=bmn does not have\.$"):
         load_config(None, ["detect.model=bmn", "detect.preset=release"])
