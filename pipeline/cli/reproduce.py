@@ -13,6 +13,7 @@ from .options import Common, LastCommand, common_options, path_sets
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..experiments.grid import Grid
     from ..experiments.runs import Inputs
 
 _FILE = click.Path(path_type=Path)
@@ -68,8 +69,9 @@ def reproduce(
       etad reproduce table6 -o runs/table6
     """
     from ...data.errors import EtadError
-    from ..config import override
+    from ..config import Config, override
     from ..experiments.catalogue import ARCHITECTURE, DEFAULT_PRESET, TABLES
+    from ..experiments.grid import Grid
     from ..experiments.runs import Inputs
 
     if data is not None and common.config is not None:
@@ -106,7 +108,7 @@ def reproduce(
     tables = _TABLES if name == "all" else (name,)
     _check_page(page, tables)
     is_seed_said = common.seed is not None or any(is_of(each, "seed") for each in common.sets)
-    configs, refused = {}, dict[str, EtadError]()
+    configs, grids, refused = dict[str, Config](), dict[str, Grid](), dict[str, EtadError]()
     for table in tables:
         preset = TABLES[table].preset if table in TABLES else DEFAULT_PRESET
         config = config_of(preset)
@@ -117,7 +119,7 @@ def reproduce(
         if table in TABLES:
             # Now, not when the tables before it are done.
             try:
-                TABLES[table].cells(config, inputs)
+                grids[table] = TABLES[table].cells(config, inputs)
             except EtadError as error:
                 refused[table] = error
     if refused and all(table in refused for table in tables if table in TABLES):
@@ -137,7 +139,7 @@ def reproduce(
         home = folder / "base" if name == "all" and (named or preset == DEFAULT_PRESET) else None
         command = _command(table, common, named, config, inputs, seeds)
         statuses.append(
-            _run_table(table, config, inputs, place, home, command=command, seeds=seeds, jobs=jobs, page=page)
+            _run_table(grids[table], config, inputs, place, home, command=command, seeds=seeds, jobs=jobs, page=page)
         )
     return max(statuses)
 
@@ -165,7 +167,7 @@ def _command(table: str, common: Common, data: str | None, config: Config, input
 
 
 def _run_table(
-    table: str,
+    grid: Grid,
     config: Config,
     inputs: Inputs,
     folder: Path,
@@ -178,7 +180,6 @@ def _run_table(
 ) -> int:
     from ...data.errors import counted, listing
     from ..device import choose_device
-    from ..experiments.catalogue import TABLES
     from ..experiments.page import describe_call, put_into_page
     from ..experiments.pool import jobs_that_fit
     from ..experiments.reproduce import reproduce_grid
@@ -186,7 +187,7 @@ def _run_table(
     from ..show.grid_plot import plot_grid
     from ..show.report import table as aligned
 
-    grid, device = TABLES[table].cells(config, inputs), choose_device(config.device)
+    device = choose_device(config.device)
     at_once = jobs or jobs_that_fit(device)
     place = folder if home is None or grid.sets else home
     logs = [str(place / f"{cell.folder}.log") for cell in grid.cells if cell.of_all_seeds]
@@ -216,14 +217,14 @@ def _run_table(
     picture = plot_grid(
         values,
         paper,
-        folder / f"{table}.png",
+        folder / f"{grid.name}.png",
         title=grid.title,
         of=beside_paper(outcome) if grid.of else "",
         left_out=[cell.name for cell in grid.rows if cell.left_out],
     )
     click.echo(f"picture -> {picture}")
     if page is not None:
-        click.echo(f"page -> {put_into_page(page, table, markdown(outcome, made_by=made_by))}")
+        click.echo(f"page -> {put_into_page(page, grid.name, markdown(outcome, made_by=made_by))}")
     if outcome.left_out:
         left_out = outcome.left_out
         click.echo(f"{counted(len(left_out), 'video')} left out, missing or unreadable: {listing(left_out)}")

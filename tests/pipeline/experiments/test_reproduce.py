@@ -14,7 +14,7 @@ from miniature import SMALL_DEMO, complaint
 from etad.data.errors import EtadError
 from etad.pipeline.cli.main import run
 from etad.pipeline.config import load_config
-from etad.pipeline.experiments.grid import Cell, CellStage
+from etad.pipeline.experiments.grid import Cell, CellStage, Grid
 from etad.pipeline.experiments.page import put_into_page
 from etad.pipeline.experiments.runs import Clock, Inputs, Job, run_job
 from etad.pipeline.experiments.step_memory import step_bytes
@@ -272,8 +272,8 @@ def test_all_tables_but_those_that_cannot_be_are_run_and_these_are_named_first(
 ) -> None:
     ran: list[str] = []
 
-    def run_table(table: str, *_: object, **__: object) -> int:
-        ran.append(table)
+    def run_table(grid: Grid, *_: object, **__: object) -> int:
+        ran.append(grid.name)
         return 0
 
     monkeypatch.setattr("etad.pipeline.cli.reproduce._run_table", run_table)
