@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import ttest_1samp
 
+from ...data.errors import listing
 from .grid import AVERAGE, MEMORY, MINUTES, Cell, Claim, Grid
 from .runs import Measured
 
@@ -142,8 +143,15 @@ class Outcome:
 
     @property
     def failures(self) -> list[tuple[str, str]]:
-        """Runs that were begun and came to nothing."""
-        return [(f"{cell.name}, seed {seed}", why) for cell, seed, why in self.failed_runs]
+        """Runs that were begun and came to nothing; seeds of a cell that failed alike stand together."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for cell, seed, why in self.failed_runs:
+            found.setdefault((cell.name, why), []).append(str(seed))
+        shared = {cell.name for cell in self.grid.cells if cell.of_all_seeds}
+        return [
+            (name if name in shared else f"{name}, seed{'s' * (len(seeds) > 1)} {listing(seeds)}", why)
+            for (name, why), seeds in found.items()
+        ]
 
     @property
     def failed_runs(self) -> list[tuple[Cell, int, str]]:

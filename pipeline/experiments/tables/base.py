@@ -30,21 +30,11 @@ def base_cells(config: Config, inputs: Inputs, *, detector: bool = False, is_row
     cells: list[Cell] = []
     stages: list[CellStage] = []
     if inputs.features is None:
-        is_drawn = config.data.annotations is None
-        if is_drawn and inputs.weights is None:
+        if config.data.annotations is None and inputs.weights is None:
             stages.append("pretrain")
-        if is_drawn or config.encoder.init == "random":
+        cells += features_of_all_seeds(config, inputs, folder=_SHARED)
+        if not cells:
             stages.append("extract")
-        else:
-            own = Cell(
-                name="features, for all seeds",
-                folder=_SHARED,
-                stages=("extract",),
-                after=None,
-                is_row=False,
-                of_all_seeds=True,
-            )
-            cells.append(own)
     if detector:
         stages.append("detect")
     base = Cell(
@@ -57,6 +47,29 @@ def base_cells(config: Config, inputs: Inputs, *, detector: bool = False, is_row
         is_row=is_row,
     )
     return [*cells, base]
+
+
+def features_of_all_seeds(config: Config, inputs: Inputs, *, folder: str, sets: tuple[str, ...] = ()) -> list[Cell]:
+    """The run that extracts features which no seed changes; none where each seed has its own, or they are given.
+
+    Parameters
+    ----------
+    sets
+        Overrides of the config that make them what they are.
+    """
+    if config.data.annotations is None or config.encoder.init == "random" or inputs.features is not None:
+        return []
+    return [
+        Cell(
+            name=f"{folder.replace('-', ' ')}, for all seeds",
+            folder=folder,
+            stages=("extract",),
+            sets=sets,
+            after=None,
+            is_row=False,
+            of_all_seeds=True,
+        )
+    ]
 
 
 def check_inputs(config: Config, inputs: Inputs) -> None:

@@ -8,7 +8,7 @@ from ...config import Config
 from ...e2e.checks import check_frozen
 from ..grid import BASE, Cell, Claim, Grid
 from ..runs import Inputs
-from .base import base_cells, check_start, once_encoded, without_videos
+from .base import base_cells, check_start, features_of_all_seeds, once_encoded, without_videos
 
 STILL, UNTRAINED, PRETRAINED, ALONE, TUNED = "still", "untrained", BASE, "detector_alone", "tuned"
 # By the folder of the cell. The demo prints the same names.
@@ -37,11 +37,24 @@ def demo_rows(config: Config, inputs: Inputs) -> Grid:
         check_frozen(config)
     sets = poorer_sets(config)
     *earlier, before = base_cells(config, inputs, detector=True, is_row=True)
+    still = features_of_all_seeds(config, inputs, folder=f"{STILL}-features", sets=sets[STILL])
     cells = (
         *earlier,
-        *(
-            Cell(name=NAMES[folder], folder=folder, stages=("extract", "detect"), sets=sets[folder], against=PRETRAINED)
-            for folder in (STILL, UNTRAINED)
+        *still,
+        Cell(
+            name=NAMES[STILL],
+            folder=STILL,
+            stages=("detect",) if still else ("extract", "detect"),
+            sets=sets[STILL],
+            after=still[0].folder if still else BASE,
+            against=PRETRAINED,
+        ),
+        Cell(
+            name=NAMES[UNTRAINED],
+            folder=UNTRAINED,
+            stages=("extract", "detect"),
+            sets=sets[UNTRAINED],
+            against=PRETRAINED,
         ),
         replace(before, name=NAMES[PRETRAINED]),
         Cell(name=NAMES[ALONE], folder=ALONE, stages=("e2e",), sets=sets[ALONE]),

@@ -7,7 +7,7 @@ from ....data.video.transforms import crop_size
 from ...config import Config
 from ..grid import AVERAGE, BASE, MEMORY, Cell, Claim, Grid
 from ..runs import Inputs
-from .base import base_cells, check_start, without_videos
+from .base import base_cells, check_start, features_of_all_seeds, without_videos
 
 # Resolution, augmentation and frozen stage -> average mAP and GB of a video, on ActivityNet-1.3; none: out of memory.
 PAPER: dict[tuple[str, str, int], tuple[float | None, float | None]] = {
@@ -45,15 +45,17 @@ def table7(config: Config, inputs: Inputs) -> Grid:
     side = {"small": _side(small), "large": _side(large)}
     # A drawn video is as large as the larger frames, so that these show more.
     drawn = () if config.data.annotations is not None else (f"demo.size={_frame_side(config, 2)}",)
+    encoded = features_of_all_seeds(config, inputs, folder=f"{_LARGE}-features", sets=large)
     before = Cell(
         name=f"features of {side['large']}",
         folder=_LARGE,
-        stages=("extract", "detect"),
+        stages=("detect",) if encoded else ("extract", "detect"),
         sets=large,
+        after=encoded[0].folder if encoded else BASE,
         cost=100,
         is_row=False,
     )
-    cells = [*base_cells(config, inputs, detector=True), before]
+    cells = [*base_cells(config, inputs, detector=True), *encoded, before]
     for (size, augmentation, frozen), (figure, memory) in PAPER.items():
         cells.append(
             Cell(

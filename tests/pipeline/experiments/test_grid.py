@@ -277,6 +277,32 @@ def test_what_all_seeds_share_is_done_once_and_where_it_fails_none_goes_on(
     assert begun == ["features"]
 
 
+@pytest.mark.parametrize(("table", "shared"), [("table7", "large-features"), ("demo", "still-features")])
+def test_other_features_of_an_own_data_set_are_extracted_once_too(
+    table: str, shared: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def run_job(job: Job) -> Measured:
+        begun.append(job.run.path.name)
+        return Measured(failed="no room") if begun[-1] == shared and fails else Measured(average_mAP=0.5, seconds=1.0)
+
+    monkeypatch.setattr("etad.pipeline.experiments.reproduce.run_job", run_job)
+    config = load_config("demo", ["data.annotations=a.json", "data.videos=videos"])
+    inputs, fails = Inputs(weights=Path(__file__)), False
+    grid = TABLES[table].cells(config, inputs)
+    after = next(cell for cell in grid.cells if cell.after == shared)
+    assert after.stages == ("detect",) and after.sets == grid.cell(shared).sets
+    found = reproduce_grid(grid, config, tmp_path, seeds=(4, 5), inputs=inputs, jobs=1)
+    assert begun.count(shared) == begun.count("features") == 1 and begun.count(after.folder) == 2
+    assert found.failures == []
+    fails = True
+    told = dict(reproduce_grid(grid, config, tmp_path, seeds=(4, 5), inputs=inputs, jobs=1).failures)
+    name = grid.cell(shared).name
+    assert told[name] == "no room"
+    assert told[f"{after.name}, seeds 4, 5"] == f"it comes after {name}, which failed: no room"
+
+
 def test_the_demos_rows_have_no_column_of_the_papers() -> None:
     grid = TABLES["demo"].cells(load_config("demo"), Inputs())
     runs = {cell.folder: (Measured(average_mAP=0.5, seconds=3.0), Measured(average_mAP=0.25)) for cell in grid.to_run}
