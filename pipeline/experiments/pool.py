@@ -76,6 +76,7 @@ class Pool(Generic[_Job, _Result]):
         total: int,
         unit: str = "run",
         killed: Callable[[], _Result] | None = None,
+        count: Callable[[], int] | None = None,
     ) -> None:
         """Do jobs, and those that they make possible, in the order in which they become so.
 
@@ -91,6 +92,8 @@ class Pool(Generic[_Job, _Result]):
             What the bar calls a job.
         killed
             Makes the result of a job whose process is killed, also when it is alone; none: that ends the work.
+        count
+            Tells how many of `total` are done with, where results decide on others, too; none: the results.
 
         Raises
         ------
@@ -99,6 +102,7 @@ class Pool(Generic[_Job, _Result]):
         """
         with progress_bar(title, unit=unit, total=total) as bar:
             waiting, running = deque(jobs.items()), dict[Future[_Result], tuple[_Key, _Job]]()
+            shown = results = 0
             while waiting or running:
                 if self._executor is None:
                     key, job = waiting.popleft()
@@ -111,8 +115,11 @@ class Pool(Generic[_Job, _Result]):
                     wait(running, return_when=FIRST_COMPLETED)
                     finished = self._finished(running, killed)
                 for key, result in finished.items():
-                    bar.update()
                     waiting.extend(done(key, result).items())
+                    results += 1
+                    now = results if count is None else count()
+                    bar.update(now - shown)
+                    shown = now
 
     def close(self) -> None:
         """Let the processes go."""

@@ -81,7 +81,8 @@ def reproduce_grid(
             {key: job for each in first for key, job in each.items()},
             note,
             title=f"{grid.name}: runs",
-            total=sum(1 if cell.of_all_seeds else len(seeds) for cell in grid.to_run),
+            total=len(grid.to_run) * len(seeds),
+            count=lambda: len(found),
             killed=lambda: Measured(failed="its process was killed, most likely because memory ran out"),
         )
     if len(failed_bases) == len(seeds):

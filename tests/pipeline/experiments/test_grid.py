@@ -216,7 +216,7 @@ def test_a_frozen_encoders_detector_goes_on_from_where_the_one_that_is_trained_e
 
 
 def test_a_seed_goes_on_without_waiting_for_another_and_past_what_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     begun: list[str] = []
 
@@ -236,6 +236,7 @@ def test_a_seed_goes_on_without_waiting_for_another_and_past_what_failed(
     assert failed["features of 64x64, seed 4"] == "no room"
     assert failed["64x64, crop, frozen 2, seed 4"] == "it comes after features of 64x64, which failed: no room"
     assert all(name.endswith("seed 4") for name in failed) and len(found.found) == len(grid.to_run)
+    assert "table7: runs: 100%" in capsys.readouterr().err  # those that could not be done are counted, too
 
 
 def test_what_all_come_after_stops_the_table_where_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
