@@ -37,9 +37,11 @@ _RELEASE: dict[str, Any] = {
 
 
 _MOST_WORKERS = 128
-# Known keys that one hint may name.
+# Keys that hold the name of a file or folder.
+PATH_KEYS = ("data.annotations", "data.videos", "data.blocked", "encoder.weights")
 # What pydantic calls the members of a union, which are no keys.
 _TYPES = frozenset({"int", "float", "str", "bool", "constrained-int", "constrained-float", "constrained-str"})
+# Known keys that one hint may name.
 _MOST_MEANT = 4
 # Kinds of pydantic's complaints, and what to say of them.
 _EXPECTED = {
@@ -235,7 +237,7 @@ def _read(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
 
 def _anchor(tree: dict[str, Any], folder: Path) -> None:
     """Paths in a config file are relative to the file, wherever the command is called."""
-    for section, key in (("data", "annotations"), ("data", "videos"), ("data", "blocked"), ("encoder", "weights")):
+    for section, key in (each.split(".") for each in PATH_KEYS):
         value = tree.get(section, {}).get(key) if isinstance(tree.get(section), dict) else None
         if isinstance(value, str):
             tree[section][key] = str(folder / _usable_path(value, where=f"{section}.{key}"))

@@ -53,7 +53,7 @@ def compare(
         annotations=annotations,
         subset=subset,
         stage=stage,
-        tious=parse_tious(tiou) if tiou else None,
+        tious=parse_tious(tiou) if tiou is not None else None,
         duplicates=duplicates,
         sets=common.sets,
     )

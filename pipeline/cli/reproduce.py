@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 _TABLES = tuple(f"table{number}" for number in range(1, 8))
 _SBHAR = "sbhar"
-_SEEDS = 3
+_DEMO = "demo"
 
 
 @click.command(cls=LastCommand)
-@click.argument("name", metavar="TABLE", type=click.Choice([*_TABLES, "demo", "all", _SBHAR]))
+@click.argument("name", metavar="TABLE", type=click.Choice([*_TABLES, _DEMO, "all", _SBHAR]))
 @click.option("--data", metavar="NAME|FILE", help="Config of the data set, as -c; demo, or table6, by default.")
 @click.option("--videos", type=_FILE, help="Folder of videos; a synthetic set is drawn by default.")
 @click.option("--features", type=_FILE, help="A cache of features, for cells that train on features alone.")
@@ -33,7 +33,7 @@ _SEEDS = 3
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
-    help=f"Seeds, from --seed on, or from one that nothing was chosen on; {_SEEDS} by default.",
+    help="Seeds, from --seed on, or from one that nothing was chosen on; by default 3, of table6 and demo 5.",
 )
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Runs at a time, one thread each; by default what cores and memory hold."
@@ -58,8 +58,8 @@ def reproduce(
     table1: feature enhancement and stages. table2: the architecture, read off a live model. table3: share of the
     proposals in training, frozen and end to end. table4: the same at inference. table5: sampling strategies and other
     detectors. table6: share of the snippets whose gradients reach the encoder. table7: augmentation, frozen stages,
-    resolution, pretraining. demo: the rows of `etad demo`, over several seeds. Each cell is a run of its own; called
-    again, the command goes on where it stopped.
+    resolution, pretraining. demo: the rows of `etad demo`, over several seeds. all: these tables, and the demo where
+    videos are drawn. Each cell is a run of its own; called again, the command goes on where it stopped.
 
     sbhar: a benchmark of accelerometer recordings, one subject left out in turn, beside published figures; it takes
     --features and --annotations (docs/datasets.md).
@@ -68,6 +68,7 @@ def reproduce(
     Example:
       etad reproduce table6 -o runs/table6
     """
+    from ...data.cache.cache import FeatureCache
     from ...data.errors import EtadError
     from ..config import Config, override
     from ..experiments.catalogue import ARCHITECTURE, DEFAULT_PRESET, TABLES
@@ -85,7 +86,7 @@ def reproduce(
         return setting.partition("=")[0].strip() == key
 
     def config_of(preset: str) -> Config:
-        config = common.updated(named or preset, None, (), None, None, None).load(*sets)
+        config = common.updated(preset if named is None else named, None, (), None, None, None).load(*sets)
         if config.data.videos is not None and config.data.annotations is None:
             raise EtadError(
                 f"{config.data.videos}: nothing says which actions these videos show. Name their --annotations, or "
@@ -101,60 +102,102 @@ def reproduce(
         if any(is_of(each, "detect.tious") for each in common.sets):
             raise click.UsageError("sbhar is measured at the thresholds of what is published: leave detect.tious out.")
         config = config_of(_SBHAR)
-        _check_page(page, [_SBHAR])
+        _check_page(page, {_SBHAR: folder})
         command = _command(_SBHAR, common, named, config, inputs, None)
         return _run_sbhar(config, features, folder, command=command, jobs=jobs, page=page)
-    statuses, seeds = [], seeds or _SEEDS
-    tables = _TABLES if name == "all" else (name,)
-    _check_page(page, tables)
+    tables: tuple[str, ...] = (name,)
+    if name == "all":
+        # Features, or annotations, are of a data set of one's own, on which the demo has little to show.
+        is_own = features is not None or config_of(DEFAULT_PRESET).data.annotations is not None
+        tables = _TABLES if is_own else (*_TABLES, _DEMO)
+    _check_page(page, {table: (folder / table if name == "all" else folder) for table in tables})
+    if name == ARCHITECTURE:
+        unused = {"videos": videos, "annotations": annotations, "scores": scores, "weights": weights}
+        for option, value in (unused | {"seeds": seeds, "jobs": jobs}).items():
+            if value is not None:
+                raise click.UsageError(f"table2 is read off a model that nothing trains: leave --{option} out.")
     is_seed_said = common.seed is not None or any(is_of(each, "seed") for each in common.sets)
     configs, grids, refused = dict[str, Config](), dict[str, Grid](), dict[str, EtadError]()
     for table in tables:
-        preset = TABLES[table].preset if table in TABLES else DEFAULT_PRESET
-        config = config_of(preset)
-        first = TABLES[table].seed if table in TABLES and named in (None, preset) else None
-        if first is not None and config.data.annotations is None and not is_seed_said:
-            config = override(config, f"seed={first}")
-        configs[table] = config
-        if table in TABLES:
-            # Now, not when the tables before it are done.
-            try:
-                grids[table] = TABLES[table].cells(config, inputs)
-            except EtadError as error:
-                refused[table] = error
-    if refused and all(table in refused for table in tables if table in TABLES):
+        # Now, not when the tables before it are done.
+        try:
+            if table == ARCHITECTURE:
+                config = config_of(DEFAULT_PRESET)
+                configs[table] = override(config, f"detect.in_channels={_channels(config, features)}")
+            else:
+                config = config_of(TABLES[table].preset)
+                if config.data.annotations is None and not is_seed_said:
+                    config = override(config, f"seed={max(config.seed, TABLES[table].seed)}")
+                configs[table], grids[table] = config, _grid(table, config, inputs)
+        except EtadError as error:
+            refused[table] = error
+    if refused and not grids:
         raise next(iter(refused.values()))
+    if features is not None:
+        FeatureCache(features)  # complains of what is none
     for table in refused:
         click.echo(f"{table} is left out: {refused[table]}")
-        statuses.append(1)
+    statuses = [1] * len(refused)
     for table, config in configs.items():
-        if table in refused:
-            continue
         place = folder / table if name == "all" else folder
         if table == ARCHITECTURE:
-            statuses.append(_print_architecture(config, place, page))
+            command = _command(table, common, named, config, Inputs(features=features), None)
+            statuses.append(_print_architecture(config, place, command=command, page=page))
             continue
-        preset = TABLES[table].preset
+        row = TABLES[table]
         # Tables of one preset share what is drawn, pretrained and extracted.
-        home = folder / "base" if name == "all" and (named or preset == DEFAULT_PRESET) else None
-        command = _command(table, common, named, config, inputs, seeds)
-        statuses.append(
-            _run_table(grids[table], config, inputs, place, home, command=command, seeds=seeds, jobs=jobs, page=page)
-        )
+        home = folder / "base" if name == "all" and (named or row.preset == DEFAULT_PRESET) else None
+        num_seeds = seeds or row.seeds
+        command = _command(table, common, named, config, inputs, num_seeds)
+        try:
+            statuses.append(
+                _run_table(
+                    grids[table], config, inputs, place, home, command=command, seeds=num_seeds, jobs=jobs, page=page
+                )
+            )
+        except EtadError as error:
+            if name != "all":
+                raise
+            click.echo(f"{table}: {error}")
+            statuses.append(1)
     return max(statuses)
 
 
-def _check_page(page: Path | None, names: Sequence[str]) -> None:
-    """Complain of a page before hours of runs whose tables it could not take."""
+def _grid(table: str, config: Config, inputs: Inputs) -> Grid:
+    """Cells of a table.
+
+    Raises
+    ------
+    EtadError
+        What it would be run on does not do, or leaves no row to run.
+    """
+    from ...data.errors import EtadError
+    from ..experiments.catalogue import TABLES
+    from ..experiments.grid import BASE
+
+    grid = TABLES[table].cells(config, inputs)
+    compared = [cell for cell in grid.rows if cell.folder != BASE]
+    if all(cell.left_out for cell in compared):
+        raise EtadError(f"{table}: no row of it can be run. {compared[0].name}: {compared[0].left_out}.")
+    return grid
+
+
+def _check_page(page: Path | None, folders: Mapping[str, Path]) -> None:
+    """Complain of a page before hours of runs whose tables it could not take; these are written to folders, too."""
+    from ...data.errors import EtadError
     from ..experiments.page import split_page
 
     if page is not None:
-        for name in names:
+        for name, folder in folders.items():
             split_page(page, name)
+            if page.resolve() == (folder / f"{name}.md").resolve():
+                raise EtadError(f"{page}: is where the table alone is written. Name another page.")
 
 
 def _command(table: str, common: Common, data: str | None, config: Config, inputs: Inputs, seeds: int | None) -> str:
     """Word the call that a table comes from; files that it took are `FILE`, for their names are private."""
+    from ..config import PATH_KEYS
+
     words = ["etad", "reproduce", table, *(["--data", Path(data).name] if data else [])]
     words += [] if seeds is None else ["--seeds", str(seeds)]
     words += [] if common.seed is None else ["--seed", str(common.seed)]
@@ -162,7 +205,12 @@ def _command(table: str, common: Common, data: str | None, config: Config, input
     given |= {"videos": config.data.videos, "annotations": config.data.annotations}
     words += [word for name, path in given.items() if path is not None for word in (f"--{name}", "FILE")]
     for key, _, value in (each.partition("=") for each in common.sets):
-        words += ["--set", f"{key}={Path(value).name}"]  # of a path its name
+        if key.strip() in PATH_KEYS:
+            value = "FILE"
+        elif "/" in value:
+            value = "..."  # paths among others, as in encoder.also
+        if key.strip() not in ("data.annotations", "data.videos"):
+            words += ["--set", f"{key}={value}"]
     return shlex.join(words)
 
 
@@ -183,7 +231,7 @@ def _run_table(
     from ..experiments.page import describe_call, put_into_page
     from ..experiments.pool import jobs_that_fit
     from ..experiments.reproduce import reproduce_grid
-    from ..experiments.written import beside_paper, heads, markdown, rows, write_outcome
+    from ..experiments.written import beside_paper, gains_line, heads, markdown, rows, verdicts_line, write_outcome
     from ..show.grid_plot import plot_grid
     from ..show.report import table as aligned
 
@@ -205,11 +253,20 @@ def _run_table(
     made_by = describe_call(command, seconds=outcome.seconds, jobs=at_once, device=device)
     click.echo(grid.title)
     click.echo(aligned(rows(outcome, wide=False), heads=heads(outcome, wide=False)))
-    paper_line = [beside_paper(outcome)] if grid.of else []
-    for line in (*paper_line, *grid.notes, *(verdict.text for verdict in outcome.verdicts())):
+    verdicts = [verdict.text for verdict in outcome.verdicts()]
+    for line in (
+        *([beside_paper(outcome)] if grid.of else []),
+        *gains_line(outcome),
+        *grid.notes,
+        *([verdicts_line(outcome)] if verdicts else []),
+        *verdicts,
+    ):
         click.echo(line)
     for cell, why in outcome.missing:
         click.echo(f"without figures: {cell}: {why}")
+    if all(outcome.mean(cell) is None for cell in grid.rows):
+        click.echo("no run came to a figure: what was written before, on the page, too, stays as it is.")
+        return 1
     for written in write_outcome(outcome, folder, made_by=made_by):
         click.echo(f"table -> {written}")
     values = {cell.name: outcome.values(cell).tolist() for cell in grid.rows}
@@ -257,27 +314,45 @@ def _run_sbhar(
     return 1 if found.left_out else 0
 
 
-def _print_architecture(config: Config, folder: Path, page: Path | None) -> int:
-    from ...data.files.atomic import write_text
+def _channels(config: Config, features: Path | None) -> int:
+    """Channels of the features that a detector of the config takes.
+
+    Raises
+    ------
+    EtadError
+        Nothing tells them.
+    """
+    from ...data.cache.cache import FeatureCache
+    from ...data.errors import EtadError
     from ...extract.encoders.encoder import ENCODERS, build_encoder
+
+    if features is not None:
+        return FeatureCache(features).channels
+    name = config.encoder.name
+    found = config.detect.in_channels or (build_encoder(name).channels if name in ENCODERS else None)
+    if found is None:
+        raise EtadError(f"encoder {name} says nothing of its channels: give --features, or --set detect.in_channels=N.")
+    return found
+
+
+def _print_architecture(config: Config, folder: Path, *, command: str, page: Path | None) -> int:
     from ..experiments.page import put_into_page
     from ..experiments.tables.table2 import HEADS, architecture
-    from ..experiments.written import markdown_table
+    from ..experiments.written import markdown_table, write_plain
     from ..show.report import table as aligned
 
-    settings, name = config.detect, config.encoder.name
-    channels = settings.in_channels or (build_encoder(name).channels if name in ENCODERS else None)
-    if channels is None:
-        raise click.UsageError(f"encoder {name} says nothing of its channels: give --set detect.in_channels=N.")
-    found = architecture(settings, in_channels=channels)
+    channels = config.detect.in_channels
+    assert channels is not None
+    found = architecture(config.detect, in_channels=channels)
     rows = [layer.cells() for layer in found.layers]
-    title = f"Table 2: proposal evaluation with {settings.roi_bins} bins, read off the model"
+    title = f"Table 2: proposal evaluation with {config.detect.roi_bins} bins, read off the model"
     click.echo(title)
     click.echo(aligned(rows, heads=HEADS))
     for line in found.notes():
         click.echo(line)
-    text = "\n".join([f"### {title}", "", *markdown_table(HEADS, rows), "", *found.notes(), ""])
-    click.echo(f"table -> {write_text(folder / 'table2.md', text)}")
+    text = "\n".join([f"### {title}", "", *markdown_table(HEADS, rows), "", *found.notes(), "", f"`{command}`", ""])
+    for written in write_plain(folder / "table2", text, heads=HEADS, rows=rows):
+        click.echo(f"table -> {written}")
     if page is not None:
         click.echo(f"page -> {put_into_page(page, 'table2', text)}")
     return 0

@@ -82,7 +82,7 @@ def evaluate(
     with progress_bar("read results", unit="file", total=1, delay=1) as bar:
         detections = read_detections(results)
         bar.update()
-    tious = parse_tious(tiou) if tiou else config.detect.tious
+    tious = parse_tious(tiou) if tiou is not None else config.detect.tious
     asked, rule = subset or config.data.test_subset, duplicates or config.data.duplicates
     evaluation = measure(read, asked, detections, tious=tious, source=str(results), duplicates=rule)
     told, lines = evaluation.as_json(), [evaluation.text(), class_table(evaluation.per_class, every="add --json")]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 
 from ...data.errors import EtadError
@@ -75,19 +76,30 @@ class Claim:
     Parameters
     ----------
     left, right
-        Folders of the cells: the left one's average mAP is higher; or, with `within`, about as high.
+        Folders of the cells: the left one's figure is higher; or, with `within`, about as high.
     within
-        Points that the left one's is lower by at most; none: it is higher.
+        By how much the left one's is lower at most; none: it is higher.
+    column
+        Which figure: the average mAP, that at a tIoU, memory or minutes.
     """
 
     text: str
     left: str
     right: str
     within: float | None = None
+    column: str = AVERAGE
 
     def holds(self, difference: float) -> bool:
-        """Whether a difference, left minus right in points, is as claimed."""
+        """Whether a difference, see `differences`, is as claimed."""
         return difference > 0 if self.within is None else difference >= -self.within
+
+    @property
+    def is_of_cost(self) -> bool:
+        return self.column in (MEMORY, MINUTES)
+
+    def differences(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Left minus right: points of mAP, in per cent of the right one's memory or time."""
+        return 100 * (left / right - 1) if self.is_of_cost else left - right
 
 
 @dataclass(frozen=True, kw_only=True)

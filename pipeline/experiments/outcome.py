@@ -20,7 +20,7 @@ class Gain(NamedTuple):
     Parameters
     ----------
     p
-        Of a paired t-test over the seeds, two-sided; none with a single seed.
+        Of a paired t-test over the seeds, two-sided; none with a single seed, or without any spread.
     """
 
     mean: float
@@ -38,11 +38,14 @@ class Verdict:
         In the mean over the seeds; none: a cell of it is missing.
     text
         The claim with its figures.
+    p
+        Of a paired t-test, two-sided; none where nothing could be tested.
     """
 
     claim: Claim
     holds: bool | None
     text: str
+    p: float | None
 
 
 @dataclass(frozen=True)
@@ -59,25 +62,23 @@ class Outcome:
     seeds: tuple[int, ...]
     found: Mapping[str, tuple[Measured, ...]]
 
-    def values(self, cell: Cell) -> np.ndarray:
-        """(seeds,) average mAP in per cent; NaN where a run failed or the cell was left out."""
-        runs = self.found.get(cell.folder, ())
-        values = [np.nan if each.average_mAP is None else 100 * each.average_mAP for each in runs]
-        return np.array(values or [np.nan] * len(self.seeds))
-
-    def mean(self, cell: Cell, column: str = AVERAGE) -> float | None:
-        """Mean over the seeds of one figure, in the paper's unit; none where no run has it."""
+    def values(self, cell: Cell, column: str = AVERAGE) -> np.ndarray:
+        """(seeds,) one figure in the paper's unit; NaN where a run lacks it, failed, or the cell was left out."""
         runs = self.found.get(cell.folder, ())
         if column == AVERAGE:
-            values = list(self.values(cell))
+            values = [None if each.average_mAP is None else 100 * each.average_mAP for each in runs]
         elif column == MEMORY:
-            values = [each.memory_bytes / 1e9 for each in runs if each.memory_bytes is not None]
+            values = [None if each.memory_bytes is None else each.memory_bytes / 1e9 for each in runs]
         elif column == MINUTES:
-            values = [each.seconds / 60 for each in runs if each.seconds is not None]
+            values = [None if each.seconds is None or each.failed else each.seconds / 60 for each in runs]
         else:
-            values = [100 * each.mAP[column] for each in runs if column in each.mAP]
-        known = [value for value in values if np.isfinite(value)]
-        return float(np.mean(known)) if known else None
+            values = [100 * each.mAP[column] if column in each.mAP else None for each in runs]
+        return np.array([np.nan if value is None else value for value in values] or [np.nan] * len(self.seeds))
+
+    def mean(self, cell: Cell, column: str = AVERAGE) -> float | None:
+        """Mean of one figure over the seeds; none where no run has it."""
+        values = self.values(cell, column)
+        return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
     def deviation(self, cell: Cell) -> float | None:
         """Standard deviation of the average mAP over the seeds; none with fewer than two."""
@@ -86,20 +87,7 @@ class Outcome:
 
     def gain(self, left: Cell, right: Cell) -> Gain | None:
         """The left cell over the right one; none where no seed has both."""
-        return self._compared(left, right, 0.0)
-
-    def _compared(self, left: Cell, right: Cell, margin: float) -> Gain | None:
-        """Compare two cells seed by seed; p is that of their difference if it were `margin` points in truth."""
-        differences = self.values(left) - self.values(right)
-        differences = differences[np.isfinite(differences)]
-        if not len(differences):
-            return None
-        mean = float(differences.mean())
-        if len(differences) < 2:
-            return Gain(mean, 0.0, None)
-        if np.ptp(differences) == 0:  # no spread to test against: certain, or no difference at all
-            return Gain(mean, 0.0, 0.0 if mean != margin else 1.0)
-        return Gain(mean, float(differences.std(ddof=1)), float(ttest_1samp(differences, margin).pvalue))
+        return _compared(self.values(left) - self.values(right), 0.0)
 
     def verdicts(self) -> list[Verdict]:
         """Each claim of the paper, and whether it holds here."""
@@ -107,24 +95,29 @@ class Outcome:
 
     def _verdict(self, claim: Claim) -> Verdict:
         left, right = self.grid.cell(claim.left), self.grid.cell(claim.right)
+        column = claim.column
         paper = ""
-        if AVERAGE in left.paper and AVERAGE in right.paper:
-            paper = f" ({left.paper[AVERAGE] - right.paper[AVERAGE]:+.2f} in the paper)"
+        if column in left.paper and column in right.paper:
+            stated = claim.differences(np.array(left.paper[column]), np.array(right.paper[column])).item()
+            paper = f" ({stated:+.0f} % in the paper)" if claim.is_of_cost else f" ({stated:+.2f} in the paper)"
         margin = claim.within or 0.0
-        gain = self._compared(left, right, -margin)
+        gain = _compared(claim.differences(self.values(left, column), self.values(right, column)), -margin)
         if gain is None:
-            missing = [f"without {cell.name}" for cell in (left, right) if self.mean(cell) is None]
-            why = missing[0] if missing else "no seed has both"
-            return Verdict(claim, None, f"{claim.text}{paper}: not known, {why}")
+            missing = [cell.name for cell in (left, right) if self.mean(cell, column) is None]
+            why = f"without {missing[0]}" if missing else "no seed has both"
+            return Verdict(claim, None, f"{claim.text}{paper}: not known, {why}", None)
         holds = claim.holds(gain.mean)
-        word = "holds" if holds else "does not hold"
-        if gain.p is None or gain.p >= 0.05:
-            word += " in the mean, but may be chance" if holds else " in the mean, which may be chance"
-        figures = f"{gain.mean:+.1f} points"
+        figures = _difference(claim, gain)
         if gain.p is not None:
-            against = f" against {-margin:g}" if margin else ""
-            figures = f"{gain.mean:+.1f} +- {gain.deviation:.1f} points, p {p_text(gain.p)}{against}"
-        return Verdict(claim, holds, f"{claim.text}{paper}: {word}, {figures}")
+            figures += f", p {p_text(gain.p)}" + (f" against {-margin:g}" if margin else "")
+        word = "holds" if holds else "does not hold"
+        if column == MEMORY:  # of a step, which no seed changes
+            pass
+        elif len(self.seeds) == 1:
+            word += " on this one set, which may be chance"
+        elif gain.p is None or gain.p >= 0.05:
+            word += " in the mean, but may be chance" if holds else " in the mean, which may be chance"
+        return Verdict(claim, holds, f"{claim.text}{paper}: {word}, {figures}", gain.p)
 
     @property
     def over(self) -> str:
@@ -189,6 +182,25 @@ class Outcome:
             "missing": dict(self.missing),
             "left_out": list(self.left_out),
         }
+
+
+def _compared(differences: np.ndarray, margin: float) -> Gain | None:
+    """Test differences of each seed; p is that of their mean if it were `margin` in truth."""
+    differences = differences[np.isfinite(differences)]
+    if not len(differences):
+        return None
+    mean = float(differences.mean())
+    if len(differences) < 2 or np.ptp(differences) < 1e-9:  # without a spread there is nothing to test against
+        return Gain(mean, 0.0, None)
+    return Gain(mean, float(differences.std(ddof=1)), float(ttest_1samp(differences, margin).pvalue))
+
+
+def _difference(claim: Claim, gain: Gain) -> str:
+    """Word a difference in its unit, with its spread where it is known."""
+    digits, unit = (0, "%") if claim.is_of_cost else (1, "points")
+    spread = "" if gain.p is None else f" +- {gain.deviation:.{digits}f}"
+    where = "" if claim.is_of_cost or claim.column == AVERAGE else f" at tIoU {claim.column}"
+    return f"{gain.mean:+.{digits}f}{spread} {unit}{where}"
 
 
 def p_text(p: float) -> str:

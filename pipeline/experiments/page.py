@@ -37,14 +37,16 @@ def split_page(page: Path, name: str) -> tuple[str, str]:
     Raises
     ------
     EtadError
-        The page is no file, no text, or may not be written; of the block's two marks one is missing, or another block's
-        stands between them.
+        The page is no regular file, no text, or may not be written; of the block's two marks one is missing, or another
+        block's stands between them.
     """
     begin, end = (_mark(name, edge) for edge in ("begin", "end"))
     content = _TITLE
     existing = next((folder for folder in page.absolute().parents if folder.exists()), page)
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
         raise EtadError(f"{page}: nothing can be written in {existing}. Name another page.")
+    if page.exists() and not (page.is_file() or page.is_dir()):
+        raise EtadError(f"{page}: is neither a file nor to become one. Name another page.")
     if page.exists():
         try:
             content = read_bytes(page, what="a page of results").decode("utf-8")

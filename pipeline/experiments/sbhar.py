@@ -157,8 +157,8 @@ def reproduce_sbhar(config: Config, folder: Path, *, features: Path, jobs: int) 
         Ids name no subject, or a single one; whatever the stages complain of.
     """
     config = override(config, f"detect.tious={list(TIOUS)}")
-    annotations = read_data(_of_whole_set(config, folder))
-    subjects = subjects_of(annotations)
+    annotations, source = read_data(_of_whole_set(config, folder)), str(config.data.annotations)
+    subjects = subjects_of(annotations, source)
     folds = [Fold(config, subject, features, folder) for subject in sorted(subjects)]
     with pool_of(run_fold, jobs) as pool:
         found = pool.gather(folds, title="sbhar: folds")
@@ -166,8 +166,13 @@ def reproduce_sbhar(config: Config, folder: Path, *, features: Path, jobs: int) 
     return LeaveOneOut(tuple(found), _precision(annotations, config, joined, str(folder)))
 
 
-def subjects_of(annotations: Annotations) -> dict[str, list[str]]:
+def subjects_of(annotations: Annotations, source: str) -> dict[str, list[str]]:
     """Recordings by subject.
+
+    Parameters
+    ----------
+    source
+        Where they come from, for complaints.
 
     Raises
     ------
@@ -184,12 +189,12 @@ def subjects_of(annotations: Annotations) -> dict[str, list[str]]:
             found.setdefault(match[1], []).append(id)
     if without_subject:
         raise EtadError(
-            f"{annotations.source}: {counted(len(without_subject), 'id')} without a subject: "
+            f"{source}: {counted(len(without_subject), 'id')} without a subject: "
             f"{listing(without_subject, most=3)}. "
             "Expected ids such as exp01_user01."
         )
     if len(found) < 2:
-        raise EtadError(f"{annotations.source}: has recordings of one subject alone, so none can be left out.")
+        raise EtadError(f"{source}: has recordings of {counted(len(found), 'subject')}, so none can be left out.")
     return found
 
 

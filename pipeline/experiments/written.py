@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...data.files.atomic import write_json, write_text
-from .grid import AVERAGE, MEMORY, MINUTES, Cell, Grid
+from .grid import AVERAGE, MEMORY, MINUTES, Cell
 from .outcome import Outcome, p_text
 
 NOTHING = "-"
@@ -48,12 +48,10 @@ def markdown(outcome: Outcome, *, made_by: str = "") -> str:
     grid = outcome.grid
     lines = [f"### {grid.title}", "", *markdown_table(heads(outcome), rows(outcome)), ""]
     said = [beside_paper(outcome)] if grid.of else []
-    if any(cell.against for cell in grid.rows):
-        said.append(f"Gain: over {_against(grid)}, in points; p: paired t-test over the seeds.")
+    said += gains_line(outcome)
     lines += [" ".join([*said, *grid.notes]), ""]
     if verdicts := outcome.verdicts():
-        source = "the paper's figures say" if grid.of else "it is there to show"
-        lines += [f"What {source}, and whether it holds here:", ""]
+        lines += [verdicts_line(outcome), ""]
         lines += [f"- {verdict.text}" for verdict in verdicts] + [""]
     if outcome.missing:
         lines += ["Without figures:", "", *(f"- {name}: {why}" for name, why in outcome.missing), ""]
@@ -62,13 +60,30 @@ def markdown(outcome: Outcome, *, made_by: str = "") -> str:
     return "\n".join(lines)
 
 
-def _against(grid: Grid) -> str:
-    """What gains are over: the names of the rows, or where that is so, the row above each."""
-    compared = [(above.folder, cell.against) for above, cell in pairwise(grid.rows) if cell.against]
-    if len(compared) > 1 and all(above == against for above, against in compared):
-        return "the row above"
-    names = {grid.cell(cell.against).name for cell in grid.rows if cell.against}
-    return " or ".join(sorted(names))
+def gains_line(outcome: Outcome) -> list[str]:
+    """What the gains are over; empty where there are none."""
+    grid = outcome.grid
+    shown = [cell for cell in grid.rows if cell.against and outcome.mean(cell) is not None]
+    if not shown:
+        return []
+    test = "in points; p: paired t-test over the seeds, two-sided"
+    compared = [(above.folder, cell) for above, cell in pairwise(grid.rows) if cell in shown]
+    if len(compared) > 1 and all(above == cell.against for above, cell in compared):
+        return [f"Gain: over the row above, {test}."]
+    by_name: dict[str, list[str]] = {}
+    for cell in shown:
+        by_name.setdefault(grid.cell(cell.against).name, []).append(cell.name)
+    *fewer, most = sorted(by_name, key=lambda name: len(by_name[name]))
+    parts = [f"of {'; '.join(by_name[name])} over {name}" for name in fewer]
+    return [f"Gain: {''.join(f'{part}, ' for part in parts)}{'of all others ' if parts else ''}over {most}, {test}."]
+
+
+def verdicts_line(outcome: Outcome) -> str:
+    """What stands above the verdicts: whose claims they are, and how they were tested."""
+    source = "the paper's figures say" if outcome.grid.of else "it is there to show"
+    tested = sum(verdict.p is not None for verdict in outcome.verdicts())
+    how = f" ({tested} tests, each by itself at 5 %: by chance, one in twenty comes out)" if tested > 1 else ""
+    return f"What {source}, and whether it holds here{how}:"
 
 
 def beside_paper(outcome: Outcome) -> str:
@@ -113,6 +128,13 @@ def write_outcome(outcome: Outcome, folder: Path, *, made_by: str = "") -> list[
         write_text(place.with_suffix(".csv"), as_csv(outcome)),
         write_json(place.with_suffix(".json"), outcome.as_json(), indent=1),
     ]
+
+
+def write_plain(place: Path, text: str, *, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[Path]:
+    """Write a table without runs as PLACE.md and PLACE.csv."""
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows([heads, *rows])
+    return [write_text(place.with_suffix(".md"), text), write_text(place.with_suffix(".csv"), lines.getvalue())]
 
 
 def _columns(outcome: Outcome, *, wide: bool) -> tuple[str, ...]:

@@ -64,7 +64,8 @@ class Architecture:
             "with each; the chain of startness and endness, which the paper names and does not list, is as the IoU's."
         ]
         if differing:
-            lines.append(f"Other sizes than the paper's: {', '.join(f'{x.chain} {x.layer}' for x in differing)}.")
+            which = ", ".join(f"{layer.chain} {layer.layer}" for layer in differing)
+            lines.append(f"Other sizes than the paper's, which are of 32 bins: {which}.")
         total = sum(self.parameters.values())
         parts = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in self.parameters.items())
         return [*lines, f"Million parameters: {parts}; {total / 1e6:.2f} in all."]

@@ -53,6 +53,12 @@ def table5(config: Config, inputs: Inputs) -> Grid:
             Claim(text="ETAD is as good as BMN + TCANet", left="random", right="bmn-tcanet", within=0.5),
             Claim(text="a grid is as good as random proposals", left="grid", right="random", within=0.5),
             Claim(text="blocks are worse than random proposals", left="random", right="block"),
+            Claim(text="ETAD's best boundaries beat TCANet's", left="random", right="bmn-tcanet", column="0.95"),
+            Claim(text="TCANet's good boundaries beat ETAD's", left="bmn-tcanet", right="random", column="0.75"),
+            Claim(text="BMN needs more memory than ETAD", left="bmn", right="random", column=MEMORY),
+            Claim(text="BMN + TCANet needs more memory than ETAD", left="bmn-tcanet", right="random", column=MEMORY),
+            Claim(text="BMN takes longer than ETAD", left="bmn", right="random", column=MINUTES),
+            Claim(text="BMN + TCANet takes longer than ETAD", left="bmn-tcanet", right="random", column=MINUTES),
         ),
         notes=(
             f"Memory: of a step of {config.detect.training.batch} windows, weights and what the optimiser keeps "

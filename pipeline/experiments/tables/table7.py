@@ -116,6 +116,23 @@ def table7(config: Config, inputs: Inputs) -> Grid:
                 right=_folder("small", "crop", 3),
             ),
             Claim(
+                text="jitter alone gains nothing",
+                left=_folder("small", "none", 2),
+                right=_folder("small", "jitter", 2),
+                within=0.5,
+            ),
+            Claim(
+                text="freezing three stages is better than freezing four",
+                left=_folder("small", "crop", 3),
+                right=_folder("small", "crop", 4),
+            ),
+            Claim(
+                text="freezing one is about as good as freezing two",
+                left=_folder("small", "crop", 1),
+                right=_folder("small", "crop", 2),
+                within=0.5,
+            ),
+            Claim(
                 text="freezing none is about as good as freezing two",
                 left=_folder("small", "crop", 0),
                 right=_folder("small", "crop", 2),
@@ -131,11 +148,34 @@ def table7(config: Config, inputs: Inputs) -> Grid:
                 left=_folder(_LARGE, "crop", 2),
                 right=_folder("small", "crop", 2),
             ),
+            *(
+                Claim(
+                    text=f"larger frames, freezing {ours} is better than freezing {theirs}",
+                    left=_folder(_LARGE, "crop", ours),
+                    right=_folder(_LARGE, "crop", theirs),
+                )
+                for ours, theirs in ((3, 4), (2, 3))
+            ),
             Claim(
                 text="without classifying the data set's actions first it is nearly as good",
                 left=_folder(_LARGE, "crop", 2),
                 right=_TUNED,
                 within=0.5,
+            ),
+            *(
+                Claim(
+                    text=f"freezing {ours} takes more memory than freezing {theirs}",
+                    left=_folder("small", "crop", ours),
+                    right=_folder("small", "crop", theirs),
+                    column=MEMORY,
+                )
+                for ours, theirs in ((3, 4), (2, 3), (1, 2), (0, 1))
+            ),
+            Claim(
+                text="larger frames take more memory",
+                left=_folder(_LARGE, "crop", 2),
+                right=_folder("small", "crop", 2),
+                column=MEMORY,
             ),
         ),
         notes=(

@@ -1,6 +1,7 @@
 """`etad reproduce` from the command line, on miniatures."""
 
 import json
+import os
 import shutil
 import time
 from pathlib import Path
@@ -13,10 +14,10 @@ from miniature import SMALL_DEMO, complaint
 
 from etad.data.errors import EtadError
 from etad.pipeline.cli.main import run
-from etad.pipeline.config import load_config
+from etad.pipeline.config import Config, load_config
 from etad.pipeline.experiments.grid import Cell, CellStage, Grid
 from etad.pipeline.experiments.page import put_into_page
-from etad.pipeline.experiments.runs import Clock, Inputs, Job, run_job
+from etad.pipeline.experiments.runs import Clock, Inputs, Job, Measured, run_job
 from etad.pipeline.experiments.step_memory import step_bytes
 
 SETS = [word for value in SMALL_DEMO for word in ("--set", value)]
@@ -43,7 +44,7 @@ def test_a_table_on_features_alone_is_printed_written_and_drawn(table4: tuple[Pa
     found = json.loads((folder / "table4.json").read_text())
     assert list(found["average_mAP"]) == [f"{share} % at inference" for share in (100, 20, 15, 10, 6)]
     assert all(value is not None and len(value) == 1 for value in found["average_mAP"].values())
-    assert len(found["claims"]) == 3 and all(claim["holds"] is not None for claim in found["claims"])
+    assert len(found["claims"]) == 5 and all(claim["holds"] is not None for claim in found["claims"])
     assert (folder / "table4.png").stat().st_size > 5000
     page = (folder.parent / "results.md").read_text()
     assert page.startswith("# Results") and "| 6 % at inference |" in page and "etad reproduce table4" in page
@@ -74,9 +75,35 @@ def test_cells_that_need_videos_are_left_out_where_there_are_features_alone(
     table4: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, command = table4
-    options = ["reproduce", "table6", "-o", command[3] + "-t6", *command[4:]]
-    assert run(options) == 0
-    assert "it trains through the encoder" in capsys.readouterr().out
+    assert run(["reproduce", "table3", "-o", command[3] + "-t3", *command[4:]]) == 0
+    printed = capsys.readouterr().out
+    assert "end to end, 6 %: it trains through the encoder" in printed and "- frozen, 6 %" not in printed
+    # A table of nothing else is none.
+    for table in ("table6", "table7", "demo"):
+        told = complaint(["reproduce", table, "-o", command[3] + table, *command[4:]], capsys)
+        assert f"{table}: no row of it can be run." in told and "name --videos instead" in told
+        assert not Path(command[3] + table).exists()
+
+
+def test_a_table_that_comes_to_nothing_takes_no_other_ones_place(
+    table4: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, command = table4
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table4: begin -->\nhours of work\n<!-- table4: end -->\n")
+    place = tmp_path / "t4"
+    shutil.copytree(folder, place)
+    before = {path: path.read_bytes() for path in [page, *place.glob("table4.*")]}
+
+    def fail(job: Job) -> Measured:
+        return Measured() if job.cell.folder == "base" else Measured(failed="no room")
+
+    monkeypatch.setattr("etad.pipeline.experiments.reproduce.run_job", fail)
+    again = ["reproduce", "table4", "-o", str(place), *command[4:], "--page", str(page)]
+    assert run(again) == 1
+    printed = capsys.readouterr().out
+    assert "no run came to a figure" in printed and "6 % at inference, seed 0: no room" in printed
+    assert {path: path.read_bytes() for path in before} == before and len(before) == 5
 
 
 def test_a_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
@@ -108,7 +135,7 @@ def test_a_page_whose_blocks_overlap_is_refused_and_kept(tmp_path: Path, order: 
     assert page.read_text() == before
 
 
-@pytest.mark.parametrize("kind", ["half a mark", "a folder", "no text"])
+@pytest.mark.parametrize("kind", ["half a mark", "a folder", "no text", "a pipe"])
 def test_a_page_is_looked_at_before_anything_runs(
     table4: tuple[Path, list[str]], tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +143,8 @@ def test_a_page_is_looked_at_before_anything_runs(
     page = tmp_path / "page.md"
     if kind == "a folder":
         page.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(page)
     else:
         page.write_bytes(b"\xff\xfe" if kind == "no text" else b"<!-- table4: begin -->\n")
     again = [*command[:2], "-o", str(tmp_path / "t4"), *command[4:], "--page", str(page)]
@@ -176,7 +205,26 @@ def test_table_2_is_read_off_the_model_beside_the_papers(tmp_path: Path, capsys:
     assert len(lines) == 18 and all(line[-1] == "yes" for line in lines)
     assert "sigmoid" in printed and "128 x 32 x N" in (tmp_path / "table2.md").read_text()
     assert run(["reproduce", "table2", "-o", str(tmp_path), "--set", "detect.bins=8"]) == 0
-    assert "Other sizes than the paper's: start/end offset input" in capsys.readouterr().out
+    assert "Other sizes than the paper's, which are of 32 bins: start/end offset input" in capsys.readouterr().out
+    table = (tmp_path / "table2.csv").read_text().splitlines()
+    assert len(table) == 1 + 18 and table[0].startswith("chain,layer,ours")
+    assert "`etad reproduce table2 --set detect.bins=8`" in (tmp_path / "table2.md").read_text()
+
+
+def test_table_2_takes_the_channels_of_features_and_nothing_that_it_does_not_read(
+    table4: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = table4[1][table4[1].index("--features") + 1]
+    sizes = []
+    for options in (["--features", cache], ["--set", "detect.in_channels=2048"]):
+        assert run(["reproduce", "table2", "-o", str(tmp_path / "t2"), *options]) == 0
+        sizes.append(capsys.readouterr().out.split("enhancement ")[1].split(",")[0])
+    assert sizes[0] != sizes[1]
+    for option, value in {"annotations": "a.json", "videos": ".", "weights": "w.pt", "seeds": "2", "jobs": "1"}.items():
+        assert run(["reproduce", "table2", "-o", str(tmp_path / "t"), f"--{option}", value]) == 2
+        assert f"leave --{option} out" in capsys.readouterr().err
+    (tmp_path / "broken.h5").write_bytes(b"no cache")
+    assert "broken.h5" in complaint(["reproduce", "table2", "--features", str(tmp_path / "broken.h5")], capsys)
 
 
 def test_features_of_an_own_data_set_are_extracted_once_for_all_seeds(
@@ -208,11 +256,11 @@ def test_table_6_runs_side_by_side_from_one_command_and_does_nothing_twice(
     printed = capsys.readouterr().out
     for text in ("frozen encoder, gamma 0 %", "end to end, gamma 100 %", "seed 1", "38.67", "table6.png"):
         assert text in printed
-    assert "SlowOnly: end to end, gamma 100 %: tsm_tiny is another encoder" in printed
+    assert "The paper's figures of SlowOnly, which has a preset of its own" in printed
     made_by = (tmp_path / "t6" / "table6.md").read_text().splitlines()[-1]
     assert made_by.startswith("`etad reproduce table6 --seeds 1 --seed 1 --set demo.videos=8 ")
     found = json.loads((tmp_path / "t6" / "table6.json").read_text())
-    assert found["seeds"] == [1] and len(found["average_mAP"]) == 1 + 2 * 5
+    assert found["seeds"] == [1] and len(found["average_mAP"]) == 1 + 5
     assert (tmp_path / "t6" / "table6.png").stat().st_size > 5000
     weights = {p: p.stat().st_mtime_ns for p in (tmp_path / "t6").rglob("last.pt")}
     assert len(weights) == 1 + 5
@@ -271,18 +319,33 @@ def test_all_tables_but_those_that_cannot_be_are_run_and_these_are_named_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran: list[str] = []
+    begun: dict[str, range] = {}
 
-    def run_table(grid: Grid, *_: object, **__: object) -> int:
+    def run_table(grid: Grid, config: Config, *_: object, seeds: int, **__: object) -> int:
         ran.append(grid.name)
+        begun[grid.name] = range(config.seed, config.seed + seeds)
+        if fails:
+            raise EtadError("no room")
         return 0
 
     monkeypatch.setattr("etad.pipeline.cli.reproduce._run_table", run_table)
+    fails = False
     assert run(["reproduce", "all", "-o", str(tmp_path), "--set", "e2e.start=scratch"]) == 1
     assert ran == ["table1", "table4", "table5"]
     told = capsys.readouterr().out
     assert told.index("table7 is left out: e2e.start=scratch") < told.index("Table 2")
     assert run(["reproduce", "all", "-o", str(tmp_path), "--weights", "no.pt"]) == 2
     assert "Check what --weights names" in capsys.readouterr().err
+    # One that fails is told, and the next one comes.
+    ran.clear()
+    fails = True
+    assert run(["reproduce", "all", "-o", str(tmp_path)]) == 1
+    assert ran == ["table1", "table3", "table4", "table5", "table6", "table7", "demo"]
+    assert capsys.readouterr().out.count("no room") == len(ran)
+    assert begun["table1"] == range(11, 14) and begun["table6"] == range(6, 11) and begun["demo"] == range(11, 16)
+    # Where sets are drawn, no table begins with a seed that its settings were chosen on, whatever its config is called.
+    assert "no room" in complaint(["reproduce", "table6", "-o", str(tmp_path), "--data", "demo"], capsys)
+    assert begun["table6"] == range(6, 11)
 
 
 def test_a_run_that_memory_does_not_hold_is_a_run_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def test_recordings_without_a_subject_and_other_data_are_refused(
     alone = tmp_path / "alone.json"
     alone.write_text(json.dumps({"database": {id: entry for id, entry in tree.items() if "user01" in id}}))
     assert run([*command(data), "--annotations", str(alone)]) == 2
-    assert "one subject alone" in capsys.readouterr().err
+    assert f"{alone}: has recordings of 1 subject, so none" in capsys.readouterr().err
     assert run(["reproduce", "sbhar", "-o", str(tmp_path)]) == 2
     assert "sbhar takes --features CACHE" in capsys.readouterr().err
     for more, advice in ((("--seeds", "2"), "leave --seeds out"), (("--set", "detect.tious=[0.5]"), "tious out")):
