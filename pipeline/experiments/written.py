@@ -82,7 +82,7 @@ def verdicts_line(outcome: Outcome) -> str:
     """What stands above the verdicts: whose claims they are, and how they were tested."""
     source = "the paper's figures say" if outcome.grid.of else "it is there to show"
     tested = sum(verdict.p is not None for verdict in outcome.verdicts())
-    how = f" ({tested} tests, each by itself at 5 %: by chance, one in twenty comes out)" if tested > 1 else ""
+    how = f" ({tested} tests, each by itself at 5 %, which one in twenty passes by chance)" if tested > 1 else ""
     return f"What {source}, and whether it holds here{how}:"
 
 

@@ -152,7 +152,7 @@ def test_orderings_of_memory_time_and_single_thresholds_are_told_in_their_units(
         "bmn-tcanet": (90, (31.0, 33.0, 26.0), 0.2),
     }.items():
         runs[folder] = tuple(
-            Measured(average_mAP=0.3, mAP={"0.95": exact + 0.01 * n}, seconds=each, memory_bytes=memory * 10**6)
+            Measured(average_mAP=0.3, mAP={"0.95": exact + 0.01 * n}, seconds=each, memory_bytes=memory * 10**6 + n)
             for n, each in enumerate(seconds)
         )
     told = {each.claim.text: each.text for each in Outcome(grid, (1, 2, 3), runs).verdicts()}
