@@ -271,15 +271,16 @@ def _run_table(
         click.echo(f"table -> {written}")
     values = {cell.name: outcome.values(cell).tolist() for cell in grid.rows}
     paper = {cell.name: cell.paper["average"] for cell in grid.rows if "average" in cell.paper}
-    picture = plot_grid(
+    pictures = plot_grid(
         values,
         paper,
-        folder / f"{grid.name}.png",
+        [folder / f"{grid.name}.{kind}" for kind in ("png", "pdf")],
         title=grid.title,
         of=beside_paper(outcome) if grid.of else "",
         left_out=[cell.name for cell in grid.rows if cell.left_out],
     )
-    click.echo(f"picture -> {picture}")
+    for picture in pictures:
+        click.echo(f"picture -> {picture}")
     if page is not None:
         click.echo(f"page -> {put_into_page(page, grid.name, markdown(outcome, made_by=made_by))}")
     if outcome.left_out:

@@ -103,7 +103,7 @@ def test_a_table_that_comes_to_nothing_takes_no_other_ones_place(
     assert run(again) == 1
     printed = capsys.readouterr().out
     assert "no run came to a figure" in printed and "6 % at inference, seed 0: no room" in printed
-    assert {path: path.read_bytes() for path in before} == before and len(before) == 5
+    assert {path: path.read_bytes() for path in before} == before and len(before) == 6
 
 
 def test_a_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
