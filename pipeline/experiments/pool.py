@@ -160,8 +160,11 @@ class Pool(Generic[_Job, _Result]):
                     ) from error
                 lost.append((key, job))
         if lost and killed is not None:
+            self._at_once = max(1, self._at_once // 2)  # as many again would end the same way
             _logger.warning(
-                "a run was killed, most likely because memory ran out: what was under way is done again, one by one."
+                "a run was killed, most likely because memory ran out: what was under way is done again, one by one, "
+                "and then no more than %d at a time.",
+                self._at_once,
             )
             wait(running)  # they are lost, too, or done at the very moment
             found |= self._finished(running, killed) if running else {}

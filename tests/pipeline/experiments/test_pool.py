@@ -156,4 +156,7 @@ def test_a_run_whose_process_is_killed_is_done_again_alone_and_then_noted_while_
     (tmp_path / "work.py").write_text(GREEDY)
     (tmp_path / "main.py").write_text(KILLED)
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-    subprocess.run([sys.executable, "main.py", str(tmp_path)], cwd=tmp_path, env=environment, check=True, timeout=200)
+    command = [sys.executable, "main.py", str(tmp_path)]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, timeout=200, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "and then no more than 1 at a time" in ended.stderr
