@@ -173,12 +173,11 @@ def _grid(table: str, config: Config, inputs: Inputs) -> Grid:
     """
     from ...data.errors import EtadError
     from ..experiments.catalogue import TABLES
-    from ..experiments.grid import BASE
 
     grid = TABLES[table].cells(config, inputs)
-    compared = [cell for cell in grid.rows if cell.folder != BASE]
-    if all(cell.left_out for cell in compared):
-        raise EtadError(f"{table}: no row of it can be run. {compared[0].name}: {compared[0].left_out}.")
+    if all(cell.left_out for cell in grid.compared):
+        first = grid.compared[0]
+        raise EtadError(f"{table}: no row of it can be run. {first.name}: {first.left_out}.")
     return grid
 
 
@@ -264,7 +263,7 @@ def _run_table(
         click.echo(line)
     for cell, why in outcome.missing:
         click.echo(f"without figures: {cell}: {why}")
-    if all(outcome.mean(cell) is None for cell in grid.rows):
+    if all(outcome.mean(cell) is None for cell in grid.compared):
         click.echo("no run came to a figure: what was written before, on the page, too, stays as it is.")
         return 1
     for written in write_outcome(outcome, folder, made_by=made_by):

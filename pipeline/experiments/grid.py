@@ -140,6 +140,11 @@ class Grid:
     def rows(self) -> tuple[Cell, ...]:
         return tuple(cell for cell in self.cells if cell.is_row)
 
+    @property
+    def compared(self) -> tuple[Cell, ...]:
+        """Rows but for what they all go on from."""
+        return tuple(cell for cell in self.rows if cell.folder != BASE)
+
     def cell(self, folder: str) -> Cell:
         return next(cell for cell in self.cells if cell.folder == folder)
 
