@@ -74,8 +74,9 @@ def gains_line(outcome: Outcome) -> list[str]:
     for cell in shown:
         by_name.setdefault(grid.cell(cell.against).name, []).append(cell.name)
     *fewer, most = sorted(by_name, key=lambda name: len(by_name[name]))
-    parts = [f"of {'; '.join(by_name[name])} over {name}" for name in fewer]
-    return [f"Gain: {''.join(f'{part}, ' for part in parts)}{'of all others ' if parts else ''}over {most}, {test}."]
+    quoted = {name: ", ".join(f"'{each}'" for each in by_name[name]) for name in fewer}
+    parts = "".join(f"of {rows} over '{name}', " for name, rows in quoted.items())
+    return [f"Gain: {parts}of all others over '{most}', {test}." if parts else f"Gain: over {most}, {test}."]
 
 
 def verdicts_line(outcome: Outcome) -> str:

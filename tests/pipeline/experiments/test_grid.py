@@ -110,7 +110,8 @@ def test_gains_over_the_row_above_are_told_so() -> None:
     assert "Gain: over the row above, in points" in told["table3"]
     assert "Gain: over ETAD, random, in points" in told["table5"]
     tuned = "fine-tuned encoder, 64x64, crop, frozen 2"
-    assert f"Gain: of {tuned} over 64x64, crop, frozen 2, of all others over 32x32, crop, frozen 2, " in told["table7"]
+    of_all = "of all others over '32x32, crop, frozen 2', in points"
+    assert f"Gain: of '{tuned}' over '64x64, crop, frozen 2', {of_all}" in told["table7"]
     one = markdown(Outcome(grids["table7"], (0,), {"small-crop-frozen2": measured, "small-none-frozen2": measured}))
     assert "Gain: over 32x32, crop, frozen 2, in points" in one  # of rows with figures
 
