@@ -102,7 +102,8 @@ def _cell(encoder: str, ratio: float, strategy: str, *, sets: tuple[str, ...], i
 
 
 def _claims(encoder: str, *, is_measured: bool) -> tuple[Claim, ...]:
-    frozen, few, some, every = (_folder(*arm) for arm in (ARMS[0], ARMS[1], ARMS[3], ARMS[4]))
+    frozen, few = _folder(0.0, "grid"), _folder(0.1, "coreset")
+    some, every = _folder(0.3, "gradnorm"), _folder(1.0, "grid")
     beaten = tuple(
         Claim(
             text=f"{encoder}: {100 * ratio:g} % of the gradients{_by(ratio, strategy)} beat a frozen encoder",
